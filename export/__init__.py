@@ -1,0 +1,1 @@
+"""Checkpoint -> bundle. Runs at build time, and is the only room with torch, transformers and optimum."""

@@ -1,0 +1,68 @@
+"""The model card of a bundle."""
+
+from runtime.manifest import Manifest, Verification
+
+
+def card(manifest: Manifest) -> str:
+    """Text of the bundle's README.md."""
+    source = manifest.source
+    figures = manifest.verification
+    quantization = manifest.quantization
+    how = f"int8: {quantization.weights}; {quantization.activations}" if quantization else "fp32, not quantized"
+    return f"""\
+---
+license: {source.licence or "unknown"}
+pipeline_tag: question-answering
+base_model: {source.checkpoint}
+---
+
+# {source.checkpoint.rsplit("/", 1)[-1]} for Answermill
+
+Extractive question answering as one ONNX graph, for CPUs. `manifest.json` says the same to programs.
+
+| | |
+| --- | --- |
+| checkpoint | `{source.checkpoint}` |
+| revision | `{source.revision}` |
+| licence | {source.licence or "not stated by the checkpoint"} |
+| architecture | {manifest.architecture} |
+| converted | optimum to ONNX, operators fused, graph optimised for loading |
+| precision | {how} |
+| windows | {manifest.decoding.max_seq_len} tokens, overlap {manifest.decoding.doc_stride} |
+| exported on | {manifest.cpu["model"]} ({manifest.cpu["flags"]}) |
+
+## Verified
+
+{_figures(figures) if figures else "Not verified."}
+
+## Use
+
+```python
+from runtime import Answerer
+
+for answer in Answerer.load("path/to/this/folder").answer([("Who called?", "Ada called at noon.")]):
+    print(answer.text, answer.score)
+```
+
+## Limits
+
+A checkpoint trained on SQuAD 1.1 always answers, also where the context holds no answer. Scores are probabilities
+within one window of text, summed over mentions of the same answer; they do not compare across very long contexts.
+"""
+
+
+def _figures(figures: Verification) -> str:
+    accuracy = ""
+    if figures.exact_match is not None:
+        accuracy = f"""
+| exact match, fp32 model | {figures.float_exact_match:.1f}% |
+| exact match, this bundle | {figures.exact_match:.1f}% |
+| F1, fp32 model | {figures.float_f1:.1f}% |
+| F1, this bundle | {figures.f1:.1f}% |"""
+    return f"""\
+| figure | value |
+| --- | --- |
+| rows | {figures.rows} |
+| largest difference of a logit, fp32 ONNX against torch | {figures.torch_difference:.1e} |
+| largest difference of a logit, fused against unfused | {figures.fusion_difference:.1e} |
+| rows answered exactly as by the fp32 model | {figures.agreement:.1%} |{accuracy}"""

@@ -1,0 +1,121 @@
+"""Checkpoint -> fp32 ONNX, with optimum; and the tokenizer as one `tokenizer.json`."""
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.checkpoint import Checkpoint
+from runtime.bundle import MODEL, TOKENIZER
+from runtime.decoding import Decoding, default_doc_stride
+from runtime.errors import ExportError
+from runtime.manifest import Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """An fp32 ONNX model beside its tokenizer in `folder`, and the torch model that it must equal."""
+
+    folder: Path
+    torch_model: Any
+    inputs: Inputs
+    decoding: Decoding
+    architecture: str
+
+
+def convert(checkpoint: Checkpoint, folder: Path) -> Converted:
+    """Writes model, tokenizer and config into `folder`.
+
+    Raises ExportError for weights that lack the question-answering head, and for tokenizers that put the question
+    last or cannot be made fast.
+    """
+    with quiet():
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, use_fast=True)  # type: ignore[no-untyped-call]
+        except Exception as error:  # transformers raises whatever its converters meet
+            raise ExportError(f"{checkpoint.name}: its tokenizer cannot be loaded: {error}") from error
+        model = _torch_model(checkpoint)
+        _check_tokenizer(checkpoint, tokenizer)
+        _export(model, folder)
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    backend.save(str(folder / TOKENIZER))
+    limit = max_tokens(model.config, tokenizer.model_max_length)
+    length = min(limit, Decoding().max_seq_len)
+    return Converted(
+        folder,
+        model,
+        Inputs(limit, tokenizer.cls_token_id, "token_type_ids" in tokenizer.model_input_names),
+        Decoding(max_seq_len=length, doc_stride=default_doc_stride(length)),
+        model.config.model_type,
+    )
+
+
+def max_tokens(config: Any, tokenizer_limit: int) -> int:
+    """The longest input: what the tokenizer says, or the position table if that is smaller.
+
+    RoBERTa and its kin count positions from `pad_token_id + 1`, so two of their 514 are never reached.
+    """
+    positions: int = getattr(config, "max_position_embeddings", tokenizer_limit)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        positions -= config.pad_token_id + 1
+    return min(positions, tokenizer_limit)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Holds back the libraries' warnings, which no user of the export can act on; errors pass."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _torch_model(checkpoint: Checkpoint) -> Any:
+    import torch
+    from transformers import AutoModelForQuestionAnswering
+
+    try:
+        model, report = AutoModelForQuestionAnswering.from_pretrained(
+            checkpoint.folder, dtype=torch.float32, output_loading_info=True
+        )
+    except Exception as error:  # whatever torch, safetensors and transformers make of a broken folder
+        raise ExportError(f"{checkpoint.name}: its weights cannot be loaded: {error}") from error
+    if report["missing_keys"]:
+        missing = ", ".join(sorted(report["missing_keys"])[:4])
+        raise ExportError(f"{checkpoint.name}: the weights lack {missing}; it was not trained for question answering")
+    return model.eval()
+
+
+def _check_tokenizer(checkpoint: Checkpoint, tokenizer: Any) -> None:
+    if not tokenizer.is_fast:
+        raise ExportError(f"{checkpoint.name}: its tokenizer has no fast form, which the runtime needs")
+    if tokenizer.padding_side != "right":
+        raise ExportError(
+            f"{checkpoint.name}: its tokenizer pads on the left, so it puts the context before the question; "
+            "the runtime does not"
+        )
+
+
+def _export(model: Any, folder: Path) -> None:
+    from optimum.exporters.onnx import onnx_export_from_model
+
+    try:
+        onnx_export_from_model(model, folder, task="question-answering", do_validation=False)
+    except Exception as error:  # optimum and torch's tracer raise what they like
+        raise ExportError(f"a {model.config.model_type} model cannot be converted to ONNX: {error}") from error
+    if not (folder / MODEL).is_file():
+        raise ExportError(f"a {model.config.model_type} model is not converted to one {MODEL}")

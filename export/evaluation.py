@@ -1,0 +1,57 @@
+"""Rows to judge a bundle by: questions with contexts and, where the file has them, expected answers."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import ExportError
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One question; `expected` holds every answer that counts as right, none where the file says nothing."""
+
+    question: str
+    context: str
+    expected: tuple[str, ...]
+
+
+def read_rows(source: Path) -> list[Row]:
+    """Rows of a CSV, of every CSV directly in a folder, or of a SQuAD-format JSON; unanswerable rows are left out.
+
+    Raises ExportError where nothing can be read.
+    """
+    if source.is_dir():
+        rows = [row for path in sorted(source.glob("*.csv")) for row in _read(path)]
+    else:
+        rows = list(_read(source))
+    if not rows:
+        raise ExportError(f"{source}: no rows to judge a bundle by; name a CSV or SQuAD JSON with --evaluate")
+    return rows
+
+
+def _read(path: Path) -> Iterator[Row]:
+    try:
+        yield from _squad(path) if path.suffix == ".json" else _csv(path)
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ExportError(f"{path} cannot be read for the evaluation: {error!r}; see --evaluate") from error
+
+
+def _csv(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for row in csv.DictReader(file, strict=True):
+            if row["question"].strip() and row["context"].strip():
+                expected = row.get("expected")
+                yield Row(row["question"], row["context"], (expected,) if expected else ())
+
+
+def _squad(path: Path) -> Iterator[Row]:
+    articles: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["data"]
+    for article in articles:
+        for paragraph in article["paragraphs"]:
+            for question in paragraph["qas"]:
+                expected = tuple(dict.fromkeys(answer["text"] for answer in question["answers"]))
+                yield Row(question["question"], paragraph["context"], expected)

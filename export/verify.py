@@ -1,0 +1,113 @@
+"""The gate: what a bundle must show before it is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from export.evaluation import Row
+from runtime import Answer, Answerer
+from runtime.errors import ExportError
+from runtime.manifest import Verification
+from runtime.squad import exact_match, f1
+from runtime.windows import Window, Windower
+
+# Windows on which logits are compared, of as many lengths as the rows offer.
+COMPARED_WINDOWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What the gate lets through.
+
+    Attributes:
+        torch_difference: most that a logit may differ between fp32 ONNX and torch. Rounding alone gives 1e-5.
+        fusion_difference: the same between the fused and the unfused graph; GELU and softmax are reordered.
+        agreement: least share of rows on which the bundle answers as the fp32 model does.
+
+    """
+
+    torch_difference: float = 1e-3
+    fusion_difference: float = 1e-2
+    agreement: float = 0.90
+
+
+class Accuracy(NamedTuple):
+    """SQuAD's figures in percent, over the rows that say what they expect."""
+
+    exact_match: float
+    f1: float
+
+
+def spread_of_windows(windower: Windower, rows: Sequence[Row]) -> list[Window]:
+    """Windows of the rows from the shortest to the longest, evenly spread."""
+    windows = [window for row in rows for window in windower.windows(row.question, row.context)]
+    windows.sort(key=lambda window: window.ids.size)
+    picked = np.linspace(0, len(windows) - 1, min(COMPARED_WINDOWS, len(windows)))
+    return [windows[int(index)] for index in picked]
+
+
+def torch_difference(model: Any, answerer: Answerer, windows: Sequence[Window]) -> float:
+    """Largest difference of a logit between the torch model and the ONNX one."""
+    import torch
+
+    largest = 0.0
+    for window in windows:
+        feed = {"input_ids": torch.from_numpy(window.ids)}
+        if answerer.bundle.manifest.inputs.token_types:
+            feed["token_type_ids"] = torch.from_numpy(window.type_ids)
+        with torch.no_grad():
+            output = model(**feed)
+        wanted = output.start_logits[0].numpy(), output.end_logits[0].numpy()
+        largest = max(largest, _difference(wanted, answerer.logits(window)))
+    return largest
+
+
+def logit_difference(one: Answerer, other: Answerer, windows: Sequence[Window]) -> float:
+    """Largest difference of a logit between two bundles of one checkpoint."""
+    return max(_difference(one.logits(window), other.logits(window)) for window in windows)
+
+
+def answers(answerer: Answerer, rows: Sequence[Row]) -> list[Answer]:
+    """The best answer to each row."""
+    return list(answerer.answer((row.question, row.context) for row in rows))
+
+
+def agreement(found: Sequence[Answer], wanted: Sequence[Answer]) -> float:
+    """Share of rows with the same text at the same place."""
+    same = [
+        (one.text, one.start, one.end) == (other.text, other.start, other.end)
+        for one, other in zip(found, wanted, strict=True)
+    ]
+    return sum(same) / len(same)
+
+
+def accuracy(found: Sequence[Answer], rows: Sequence[Row]) -> Accuracy | None:
+    """SQuAD's exact match and F1; of several expected answers the best counts. None where no row expects any."""
+    judged = [(one.text or "", row.expected) for one, row in zip(found, rows, strict=True) if row.expected]
+    if not judged:
+        return None
+    matches = [max(exact_match(text, each) for each in expected) for text, expected in judged]
+    overlaps = [max(f1(text, each) for each in expected) for text, expected in judged]
+    return Accuracy(100 * float(np.mean(matches)), 100 * float(np.mean(overlaps)))
+
+
+def check(figures: Verification, thresholds: Thresholds) -> None:
+    """Raises ExportError if a figure misses its threshold."""
+    faults = []
+    for name, least in (("torch_difference", "torch"), ("fusion_difference", "the unfused graph")):
+        found, allowed = getattr(figures, name), getattr(thresholds, name)
+        if not found <= allowed:
+            faults.append(f"logits differ from {least} by {found:.2g} (at most {allowed:.2g})")
+    if figures.agreement < thresholds.agreement:
+        faults.append(
+            f"answers agree with fp32 on {figures.agreement:.1%} of {figures.rows} rows "
+            f"(at least {thresholds.agreement:.1%}); --precision fp32 avoids quantization"
+        )
+    if faults:
+        raise ExportError(f"the bundle is not written: {'; '.join(faults)}")
+
+
+def _difference(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
+    return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))

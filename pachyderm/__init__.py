@@ -1,0 +1,1 @@
+"""The pipeline specs, and what runs them on one machine."""

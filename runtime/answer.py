@@ -1,0 +1,66 @@
+"""Candidate spans of a row's windows -> ranked answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokenizers import Encoding
+
+from runtime.decoding import Decoding
+from runtime.spans import Spans
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to one row.
+
+    Attributes:
+        text: the answer, empty for "no answer"; None where `error` is set.
+        score: probability of the span, summed over mentions of the same text, so that it may exceed 1.
+        start: first code point of the answer in the context.
+        end: one past its last code point: `context[start:end] == text`.
+        error: why this row cannot be answered, or None.
+
+    """
+
+    text: str | None
+    score: float | None
+    start: int | None
+    end: int | None
+    error: str | None = None
+
+    @classmethod
+    def failed(cls, error: str) -> "Answer":
+        """The answer of a row that cannot be answered."""
+        return cls(None, None, None, None, error)
+
+
+def ranked_answers(context: str, windows: Sequence[tuple[Spans, Encoding]], decoding: Decoding) -> tuple[Answer, ...]:
+    """The row's answers, best first, at most `top_k`.
+
+    Spans of equal text, whatever their case, count as one answer: scores add up and the first mention's place stays
+    (transformers#38761). So a text that occurs in two windows gains on one that occurs once.
+    """
+    scores: dict[str, float] = {}
+    places: dict[str, tuple[int, int]] = {}
+    for spans, encoding in windows:
+        for first, last, score in zip(spans.starts, spans.ends, spans.scores, strict=True):
+            start, end = character_span(encoding, int(first), int(last), decoding.align_to_words)
+            key = context[start:end].lower()
+            places.setdefault(key, (start, end))
+            scores[key] = scores.get(key, 0.0) + float(score)
+    answers = [Answer(context[start:end], scores[key], start, end) for key, (start, end) in places.items()]
+    if decoding.handle_impossible_answer:
+        answers.append(Answer("", min(spans.null_score for spans, _ in windows), 0, 0))
+    answers.sort(key=lambda answer: answer.score or 0.0, reverse=True)
+    return tuple(answers[: decoding.top_k]) or (Answer.failed("no answer"),)
+
+
+def character_span(encoding: Encoding, first: int, last: int, align_to_words: bool) -> tuple[int, int]:
+    """Tokens `first` to `last`, inclusive, as code points of the context; grown to whole words if asked to."""
+    if align_to_words:
+        words = encoding.token_to_word(first), encoding.token_to_word(last)
+        if None not in words:
+            spans = encoding.word_to_chars(words[0], 1), encoding.word_to_chars(words[1], 1)
+            if None not in spans:
+                return spans[0][0], spans[1][1]
+    return encoding.offsets[first][0], encoding.offsets[last][1]

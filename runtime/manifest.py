@@ -1,0 +1,167 @@
+"""The manifest of a bundle: all that is needed to run it and to trust it. Written by `export`, read here."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+from runtime.decoding import Decoding
+from runtime.errors import BundleError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the checkpoint came from.
+
+    Attributes:
+        checkpoint: hub id, or the folder's name for a local one.
+        revision: commit of the hub, or `sha256:…` of the weights for a local folder.
+        licence: what the checkpoint's card states, or None where it states nothing.
+
+    """
+
+    checkpoint: str
+    revision: str
+    licence: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the model is fed.
+
+    Attributes:
+        max_tokens: the longest window the model's positions allow.
+        cls_token_id: id of [CLS], which may begin and end a span; None where the tokenizer has none.
+        token_types: whether segment ids tell the question from the context; zeros are fed where they do not.
+
+    """
+
+    max_tokens: int
+    cls_token_id: int | None
+    token_types: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """How the weights became int8.
+
+    Attributes:
+        weights: range and granularity of the weights.
+        activations: how scales of the activations are found.
+        float_nodes: matrix products that were left in fp32.
+        cpu_flags: CPU flags the figures depend on; empty for a portable bundle.
+
+    """
+
+    weights: str
+    activations: str
+    float_nodes: tuple[str, ...]
+    cpu_flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What the gate of the export measured.
+
+    Attributes:
+        rows: rows compared.
+        torch_difference: largest difference of a logit, fp32 ONNX against torch.
+        fusion_difference: largest difference of a logit, fused against unfused.
+        agreement: share of rows whose answer (text, start, end) equals that of the fp32 model.
+        exact_match: SQuAD exact match in percent, over rows with an expected answer; None without such rows.
+        f1: SQuAD F1 in percent.
+        float_exact_match: exact match of the fp32 model on the same rows.
+        float_f1: F1 of the fp32 model on the same rows.
+
+    """
+
+    rows: int
+    torch_difference: float
+    fusion_difference: float
+    agreement: float
+    exact_match: float | None
+    f1: float | None
+    float_exact_match: float | None
+    float_f1: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """sha256 (hex) and size (bytes) of one file of the bundle."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A bundle's manifest, as it stands in `manifest.json`.
+
+    Attributes:
+        tools: versions of the packages that made the bundle.
+        cpu: model name and flags of the exporting machine.
+        files: every file of the bundle but the manifest itself.
+
+    """
+
+    source: Source
+    architecture: str
+    precision: str
+    inputs: Inputs
+    quantization: Quantization | None
+    decoding: Decoding
+    verification: Verification | None
+    tools: Mapping[str, str]
+    cpu: Mapping[str, str]
+    files: Mapping[str, FileDigest]
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def bundle_id(self) -> str:
+        """Short name that answers are signed with; bundles share it only if model and tokenizer are the same bytes."""
+        name = self.source.checkpoint.rsplit("/", 1)[-1]
+        digests = "".join(self.files[f].sha256 for f in sorted(self.files) if f != "README.md")
+        return f"{name}-{self.precision}-{hashlib.sha256(digests.encode()).hexdigest()[:12]}"
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Raises BundleError for what is no manifest, or one of another format version."""
+        try:
+            raw = json.loads(text)
+            version = raw["format_version"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise BundleError("manifest.json is damaged: export the bundle again") from error
+        if version != FORMAT_VERSION:
+            raise BundleError(
+                f"manifest.json has format version {version}, this version of answermill reads {FORMAT_VERSION}: "
+                "export the bundle again"
+            )
+        try:
+            manifest: Manifest = _build(cls, raw)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise BundleError(f"manifest.json is damaged ({error}): export the bundle again") from error
+        return manifest
+
+
+def _build(hint: Any, raw: Any) -> Any:
+    """JSON values -> nested dataclasses, by the type hints. Unknown or absent fields raise TypeError."""
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        hints = get_type_hints(hint)
+        return hint(**{name: _build(hints[name], value) for name, value in raw.items()})
+    if get_origin(hint) is tuple:
+        return tuple(raw)
+    if type(None) in get_args(hint):
+        return None if raw is None else _build(get_args(hint)[0], raw)
+    if get_origin(hint) is not None and get_args(hint):
+        return {key: _build(get_args(hint)[1], value) for key, value in raw.items()}
+    if hint is not Any and not isinstance(raw, (int, float) if hint is float else hint):
+        raise TypeError(f"{raw!r} is not of type {hint.__name__}")
+    return raw

@@ -1,0 +1,76 @@
+"""The real things the tests run against: bundles of the shipped checkpoint, a PostgreSQL server, stage processes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from export.__main__ import main as export
+from pachyderm.database import embedded_postgres
+
+ROOT = Path(__file__).parent.parent
+CHECKPOINT = ROOT / "models/minilm-qa"
+SAMPLES = ROOT / "samples"
+
+Stage = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def int8_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped checkpoint as `make demo` exports it; verified on one file of the samples, to save time."""
+    return _export(tmp_path_factory.mktemp("int8") / "model", "int8")
+
+
+@pytest.fixture(scope="session")
+def fp32_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _export(tmp_path_factory.mktemp("fp32") / "model", "fp32")
+
+
+def _export(folder: Path, precision: str) -> Path:
+    evaluate = str(SAMPLES / "medical-leaflets.csv")
+    arguments = [str(CHECKPOINT), "--output", str(folder), "--precision", precision, "--evaluate", evaluate]
+    assert export(arguments) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Connection URI of a server that lives as long as the session: TEST_DATABASE_URL, or an embedded one."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
+        return
+    with embedded_postgres(tmp_path_factory.mktemp("postgres") / "data") as url:
+        yield url
+
+
+@pytest.fixture
+def database(postgres_server: str) -> Iterator[str]:
+    """Connection URI of a database that only this test uses."""
+    name = f"test_{os.getpid()}_{os.urandom(4).hex()}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+        info = connection.info
+    yield psycopg.conninfo.make_conninfo(postgres_server, dbname=name, host=info.host)
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """Runs a stage as users do, in a process of its own: `stage("load", folder, out, "--dry-run", PGHOST=…)`."""
+
+    def run(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", f"stages.{name}", *map(str, arguments)],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+
+    return run
