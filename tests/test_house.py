@@ -1,0 +1,82 @@
+"""The arrows of the house, held against the code."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+ROOMS = ("export", "runtime", "stages", "pachyderm", "benchmarks")
+MAY_IMPORT = {
+    "runtime": set(),
+    "export": {"runtime"},
+    "stages": {"runtime"},
+    "pachyderm": {"runtime"},
+    "benchmarks": {"export", "runtime", "stages", "pachyderm"},
+}
+HEAVY = {"torch", "transformers", "optimum"}
+
+
+def imports(room: str) -> set[str]:
+    """Top-level names that a room imports anywhere, also inside functions."""
+    found = set()
+    for path in (ROOT / room).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_only_along_the_arrows(room: str) -> None:
+    assert imports(room) & set(ROOMS) - {room} <= MAY_IMPORT[room]
+
+
+def test_runtime_imports_nothing_but_its_three_packages() -> None:
+    third_party = imports("runtime") - set(sys.stdlib_module_names) - {"runtime"}
+    assert third_party == {"numpy", "onnxruntime", "tokenizers"}
+
+
+@pytest.mark.parametrize("room", ["runtime", "stages", "pachyderm"])
+def test_only_export_knows_the_training_stack(room: str) -> None:
+    assert not imports(room) & HEAVY
+
+
+# In a process where nothing else can be found: what the packages themselves need is on the list, polars is not.
+ALONE = """
+import sys
+ALLOWED = {"runtime", "numpy", "onnxruntime", "tokenizers", "flatbuffers", "google", "packaging", "coloredlogs"}
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in ALLOWED and top not in sys.stdlib_module_names and not top.startswith("_"):
+            raise ModuleNotFoundError(f"no {name} here", name=name)
+sys.meta_path.insert(0, Wall())
+import runtime
+print(runtime.Answerer.__name__)
+"""
+
+
+def test_runtime_imports_where_only_its_packages_are_installed() -> None:
+    done = subprocess.run([sys.executable, "-c", ALONE], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("Answerer\n", "")
+
+
+@pytest.mark.parametrize("name", ["ingest", "answer", "load"])
+def test_help_of_a_stage_needs_no_heavy_package(name: str) -> None:
+    script = f"""
+import runpy, sys
+sys.argv = ["{name}", "--help"]
+try:
+    runpy.run_module("stages.{name}", run_name="__main__")
+except SystemExit as end:
+    heavy = {{"polars", "onnxruntime", "psycopg", "gcsfs", "numpy"}} & set(sys.modules)
+    sys.exit(", ".join(sorted(heavy)) or end.code)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "INPUT" in done.stdout or "URL" in done.stdout
