@@ -4,8 +4,13 @@ Names are loaded when they are first used: the `load` stage takes `runtime.error
 onnxruntime.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+# Since 1.29 onnxruntime reports to its makers and writes a device id into the home folder, unless told not to before
+# it is loaded. Whoever answers questions over private text wants neither.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from runtime.answer import Answer

@@ -1,6 +1,7 @@
 """The export on the shipped checkpoint, and what it refuses."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ def export(*arguments: object, **environment: str) -> subprocess.CompletedProces
         [sys.executable, "-m", "export", *map(str, arguments)],
         cwd=ROOT,
         # A hub that refuses at once, so that no test waits for a network.
-        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "HF_ENDPOINT": "http://127.0.0.1:9", **environment},
+        env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", **environment},
         capture_output=True,
         text=True,
         timeout=240,

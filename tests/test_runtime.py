@@ -1,6 +1,9 @@
 """The runtime on the shipped checkpoint: order, independence, errors, and the reference's answers."""
 
+import os
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +16,8 @@ from runtime.answerer import ROWS_IN_FLIGHT
 from runtime.errors import BundleError, OptionError
 from runtime.spans import Floats
 from runtime.windows import Window
+from tests.conftest import CHECKPOINT, ROOT
+from tests.oracle import assert_same_answers, reference_pipeline
 from tests.rows import NASTY, answerable_pairs, sample_pairs
 
 
@@ -121,6 +126,16 @@ def test_window_beyond_the_model_is_refused_at_once(int8: Answerer) -> None:
         int8.answer([], Decoding(max_seq_len=600))
 
 
+def test_nothing_is_reported_or_written_into_the_home_folder(int8_bundle: Path, tmp_path: Path) -> None:
+    script = (
+        f"from runtime import Answerer; print(next(Answerer.load({str(int8_bundle)!r}).answer([('Who?', 'Bob.')])))"
+    )
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_threads_below_one_are_refused(int8_bundle: Path) -> None:
     with pytest.raises(OptionError, match="threads is 0"):
         Answerer.load(int8_bundle, threads=0)
@@ -133,14 +148,7 @@ def test_missing_bundle_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def reference() -> Any:
-    """The pipeline of transformers 4.57 on torch, with the shipped checkpoint."""
-    import torch
-    from transformers import AutoModelForQuestionAnswering, AutoTokenizer, QuestionAnsweringPipeline
-
-    from tests.conftest import CHECKPOINT
-
-    model = AutoModelForQuestionAnswering.from_pretrained(CHECKPOINT, dtype=torch.float32)
-    return QuestionAnsweringPipeline(model=model, tokenizer=AutoTokenizer.from_pretrained(CHECKPOINT))  # type: ignore[no-untyped-call]
+    return reference_pipeline(CHECKPOINT)
 
 
 OPTIONS = [
@@ -161,9 +169,4 @@ def test_fp32_answers_are_those_of_the_reference(reference: Any, fp32_bundle: Pa
     pairs = answerable_pairs()[:: 1 if decoding == Decoding() else 8]
     nasty = [pair for name, pair in NASTY.items() if name != "long question" or decoding.max_seq_len > 200]
     pairs += nasty
-    options = {name: getattr(decoding, name) for name in Decoding.__dataclass_fields__}
-    for (question, context), found in zip(pairs, answerer.rank(pairs, decoding), strict=True):
-        wanted = reference(question=question, context=context, **options)
-        wanted = wanted if isinstance(wanted, list) else [wanted]
-        assert [(a.text, a.start, a.end) for a in found] == [(w["answer"], w["start"], w["end"]) for w in wanted]
-        assert [a.score for a in found] == pytest.approx([w["score"] for w in wanted], abs=1e-4)
+    assert_same_answers(reference, answerer, pairs, decoding)

@@ -1,0 +1,136 @@
+"""`python -m benchmarks.runtime [ROWS]`: rows per second of this runtime and its peers, side by side.
+
+DistilBERT-base with random weights answers real text. Each peer runs in a process of its own; all peers take their turn
+in each round, so that a change in the machine's speed meets them alike; medians over the rounds.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import machine
+from benchmarks.peers import PEERS, Pair, prepare, run_peer
+from export.evaluation import read_rows
+from runtime.threads import available_cpus
+
+# Multiply-adds per token of DistilBERT-base in products with weights: 6 layers of 4 d*d and 2 d*4d, with d = 768.
+WEIGHT_PRODUCTS = 6 * 12 * 768 * 768
+OURS = "answermill int8"
+
+
+class Run(NamedTuple):
+    """One peer's turn: rows and tokens per second once warm, seconds to the first answer, peak memory in MiB."""
+
+    rows: float
+    first: float
+    memory: float
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures and prints a table. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.runtime",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("rows", type=Path, nargs="?", default=Path("samples"), help="CSV, folder, or SQuAD JSON")
+    parser.add_argument("--limit", type=int, default=160, help="rows to answer (160)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each peer (3)")
+    parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="where models are prepared")
+    parser.add_argument("--only", help="peers whose name holds this text")
+    parser.add_argument("--peer", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    rows = spread(read_rows(options.rows), options.limit)
+    if options.peer:
+        return child(options.peer, options.folder, rows)
+    prepare(options.folder, rows)
+    print(machine.description())
+    peak = machine.int8_peak(available_cpus())
+    tokens = count_tokens(options.folder, rows)
+    print(f"{len(rows)} rows of {options.rows}, {tokens / len(rows):.0f} tokens a row, {options.rounds} rounds\n")
+    names = [name for name in PEERS if not options.only or options.only in name]
+    runs = measure(names, options)
+    print(table(runs))
+    if ours := runs.get(OURS):
+        speed = statistics.median(run.rows for run in ours) * tokens / len(rows)
+        share = speed * WEIGHT_PRODUCTS / peak
+        print(
+            f"\nint8: {speed:.0f} tokens/s; {share:.0%} of the {peak / 1e9:.0f} G multiply-adds/s of MatMulInteger here"
+        )
+    return 0
+
+
+def spread(rows: Sequence[object], limit: int) -> list[Pair]:
+    """`limit` rows from all over the file."""
+    step = max(1, len(rows) // limit)
+    return [(row.question, row.context) for row in rows[::step][:limit]]  # type: ignore[attr-defined]
+
+
+def count_tokens(folder: Path, rows: Sequence[Pair]) -> int:
+    """Tokens that the model sees, overlaps counted twice."""
+    from runtime.decoding import Decoding
+    from runtime.windows import Windower
+
+    windower = Windower(folder / "answermill-fp32/tokenizer.json", None, Decoding())
+    return sum(window.ids.size for row in rows for window in windower.windows(*row))
+
+
+def measure(names: Sequence[str], options: argparse.Namespace) -> dict[str, list[Run] | None]:
+    """Runs of each peer, in turn; None for a peer that is not installed."""
+    runs: dict[str, list[Run] | None] = {name: [] if machine.installed(PEERS[name][0]) else None for name in names}
+    for _ in range(options.rounds):
+        for found, name in ((found, name) for name, found in runs.items() if found is not None):
+            found.append(turn(name, options))
+    return runs
+
+
+def turn(name: str, options: argparse.Namespace) -> Run:
+    """One process of one peer."""
+    command = [sys.executable, "-m", "benchmarks.runtime", str(options.rows), "--limit", str(options.limit)]
+    command += ["--folder", str(options.folder), "--peer", name]
+    began = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        lines = process.stdout
+        assert lines is not None  # noqa: S101 - it is a pipe
+        first = lines.readline() and time.monotonic() - began
+        result = json.loads(lines.readline() or "null")
+    if result is None:
+        raise SystemExit(f"{name} failed; see `{' '.join(command)}`")
+    return Run(result["rows"], float(first), result["memory"])
+
+
+def child(name: str, folder: Path, rows: Sequence[Pair]) -> int:
+    """Answers the first row, says so, then times the others."""
+    next(run_peer(name, folder, rows[:1]))
+    print("first", flush=True)
+    began = time.perf_counter()
+    count = sum(1 for _ in run_peer(name, folder, rows))
+    seconds = time.perf_counter() - began
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"rows": count / seconds, "memory": memory}))
+    return 0
+
+
+def table(runs: dict[str, list[Run] | None]) -> str:
+    """Markdown: medians, and ours over each peer."""
+    ours = runs.get(OURS)
+    lines = ["| peer | rows/s | ours is | first answer, s | peak memory, MiB |", "| --- | --- | --- | --- | --- |"]
+    for name, found in runs.items():
+        if not found:
+            lines.append(f"| {name} | absent | | | |")
+            continue
+        rows, first, memory = (statistics.median(column) for column in zip(*found, strict=True))
+        ratio = f"{statistics.median(o.rows / p.rows for o, p in zip(ours, found, strict=True)):.2f} x" if ours else ""
+        lines.append(f"| {name} | {rows:.1f} | {ratio} | {first:.1f} | {memory:.0f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
