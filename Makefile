@@ -39,6 +39,14 @@ export-model: $(VENV)/demo ## a bundle in OUTPUT (build/model) from MODEL: a hub
 bench: $(VENV)/bench $(DEMO_MODEL) ## rows/s against the peers that are installed, side by side
 	@$(PY) -m benchmarks.runtime
 
+.PHONY: image
+# docker, podman or buildah, whichever is there first.
+BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command -v $(tool)),$(tool))))
+IMAGE ?= answermill:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+image: ## the slim image IMAGE, with the bundle of MODEL in it
+	@test -n "$(BUILDER)" || { echo "make image: docker, podman or buildah is needed, and none is here" >&2; exit 1; }
+	$(BUILDER) build -t $(IMAGE) --build-arg MODEL=$(MODEL) --build-arg TORCH_INDEX=$(TORCH_INDEX) .
+
 .PHONY: clean
 clean: ## removes what make has made
 	rm -rf build $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

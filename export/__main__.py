@@ -26,7 +26,7 @@ from runtime.bundle import MANIFEST, MODEL, TOKENIZER, Bundle
 from runtime.errors import AnswermillError
 from runtime.manifest import Manifest, Quantization, Source, Verification
 from runtime.threads import available_cpus
-from runtime.windows import Windower
+from runtime.windows import Window, Windower
 
 CONFIG = "config.json"
 
@@ -122,10 +122,12 @@ def _make(source: Checkpoint, wish: Wish, plain: Path, floats: Path, final: Path
     with _step("fuse"):
         fuse(plain / MODEL, floats / "fused.onnx")
         optimise(floats / "fused.onnx", floats / MODEL)
+    windower = Windower(plain / TOKENIZER, converted.inputs.cls_token_id, converted.decoding)
+    windows = verify.spread_of_windows(windower, wish.rows)
     quantization = None
     if wish.precision == "int8":
         with _step("quantize"):
-            quantization = quantize(floats / "fused.onnx", floats / "quantized.onnx")
+            quantization = quantize(floats / "fused.onnx", floats / "quantized.onnx", windows)
             optimise(floats / "quantized.onnx", final / MODEL)
     else:
         shutil.copy(floats / MODEL, final / MODEL)
@@ -133,7 +135,7 @@ def _make(source: Checkpoint, wish: Wish, plain: Path, floats: Path, final: Path
         shutil.copy(plain / name, final / name)
     manifest = _manifest(source, converted, wish.precision, quantization, final)
     with _step("verify"):
-        figures = _verify(converted, manifest, wish.rows, (plain, floats, final))
+        figures = _verify(converted, manifest, wish.rows, windows, (plain, floats, final))
         verify.check(figures, wish.thresholds)
     manifest = dataclasses.replace(manifest, verification=figures)
     (final / bundle.CARD).write_text(card(manifest), "utf-8")
@@ -164,11 +166,13 @@ def _manifest(
 
 
 def _verify(
-    converted: Converted, manifest: Manifest, rows: Sequence[Row], folders: tuple[Path, Path, Path]
+    converted: Converted,
+    manifest: Manifest,
+    rows: Sequence[Row],
+    windows: Sequence[Window],
+    folders: tuple[Path, Path, Path],
 ) -> Verification:
     plain, floats, final = (_answerer(folder, manifest, converted) for folder in folders)
-    windower = Windower(converted.folder / TOKENIZER, converted.inputs.cls_token_id, converted.decoding)
-    windows = verify.spread_of_windows(windower, rows)
     wanted, found = verify.answers(floats, rows), verify.answers(final, rows)
     float_accuracy, accuracy = verify.accuracy(wanted, rows), verify.accuracy(found, rows)
     return Verification(

@@ -1,15 +1,17 @@
 """Every supported family, from a checkpoint to the reference's answers."""
 
-import json
 from pathlib import Path
 
 import pytest
 
+from export.__main__ import Wish, export
+from export.checkpoint import find
+from export.evaluation import Row
+from export.verify import Thresholds
 from runtime import Answerer, Decoding
 from tests.families import FAMILIES, write_checkpoint
 from tests.oracle import assert_same_answers, reference_pipeline
 from tests.rows import NASTY, answerable_pairs
-from tests.test_export import export
 
 PAIRS = answerable_pairs()[::24] + [pair for name, pair in NASTY.items() if name not in ("long question", "long word")]
 OPTIONS = [
@@ -22,11 +24,9 @@ OPTIONS = [
 @pytest.mark.parametrize("family", FAMILIES)
 def test_family_is_exported_and_answers_as_the_reference(family: str, tmp_path: Path) -> None:
     folder = write_checkpoint(family, tmp_path / family)
-    rows = tmp_path / "rows.csv"
-    rows.write_text("question,context\nWho did it?,Bob did it at noon in the old town.\nWhere?,At sea.\n")
-    done = export(folder, "--output", tmp_path / "model", "--precision", "fp32", "--evaluate", rows)
-    assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "model/manifest.json").read_text())["architecture"] == family
+    rows = [Row(question, context, ()) for question, context in PAIRS[:4]]
+    manifest = export(find(str(folder), None), tmp_path / "model", Wish("fp32", rows, Thresholds()))
+    assert manifest.architecture == family
     answerer = Answerer.load(tmp_path / "model")
     reference = reference_pipeline(folder)
     for decoding in OPTIONS:
