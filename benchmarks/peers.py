@@ -163,7 +163,8 @@ def _checkpoint(folder: Path) -> None:
 
     torch.manual_seed(5)
     tokenizer = AutoTokenizer.from_pretrained("models/minilm-qa")  # type: ignore[no-untyped-call]
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    # As DistilBERT's own tokenizer has it; the pipelines feed whatever this lists.
+    tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names = ["input_ids", "attention_mask"]
     config = DistilBertConfig(vocab_size=len(tokenizer))  # type: ignore[no-untyped-call]
     DistilBertForQuestionAnswering(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -6,7 +6,6 @@ in each round, so that a change in the machine's speed meets them alike; medians
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -113,9 +112,14 @@ def child(name: str, folder: Path, rows: Sequence[Pair]) -> int:
     began = time.perf_counter()
     count = sum(1 for _ in run_peer(name, folder, rows))
     seconds = time.perf_counter() - began
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"rows": count / seconds, "memory": memory}))
+    print(json.dumps({"rows": count / seconds, "memory": peak_memory()}))
     return 0
+
+
+def peak_memory() -> float:
+    """MiB at most resident in this process. Not getrusage: across fork and exec that keeps the parent's peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def table(runs: dict[str, list[Run] | None]) -> str:

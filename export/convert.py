@@ -1,6 +1,7 @@
 """Checkpoint -> fp32 ONNX, with optimum; and the tokenizer as one `tokenizer.json`."""
 
 import contextlib
+import inspect
 import logging
 import os
 import sys
@@ -53,9 +54,17 @@ def convert(checkpoint: Checkpoint, folder: Path) -> Converted:
     return Converted(
         folder,
         model,
-        Inputs(limit, tokenizer.cls_token_id, "token_type_ids" in tokenizer.model_input_names),
+        Inputs(limit, tokenizer.cls_token_id, has_token_types(model, tokenizer)),
         Decoding(max_seq_len=length, doc_stride=default_doc_stride(length)),
         model.config.model_type,
+    )
+
+
+def has_token_types(model: Any, tokenizer: Any) -> bool:
+    """Whether the model takes segment ids and the tokenizer gives them; a DistilBERT may come with BERT's tokenizer."""
+    return (
+        "token_type_ids" in tokenizer.model_input_names
+        and "token_type_ids" in inspect.signature(model.forward).parameters
     )
 
 
