@@ -43,13 +43,13 @@ def replace_rows(
     refuse_nul(path, list(target.names.values()))
     # Two loaders of one file take turns; the second finds the rows of the first.
     connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", [name])
-    if keep and (rows := count_rows(connection, target, name)):
-        return Counts(rows, rows, unchanged=True)
-    if remember and (rows := remembered_rows(connection, target, name, path)) is not None:
-        return Counts(rows, rows, unchanged=True)
+    if keep and (kept := count_rows(connection, target, name)):
+        return Counts(kept, kept, unchanged=True)
+    if remember and (known := remembered_rows(connection, target, name, path)) is not None:
+        return Counts(known, known, unchanged=True)
     digest = hashlib.sha256()
     try:
-        before = connection.execute(sql.SQL("delete from {} where file = %s").format(target.identifier), [name])
+        before = connection.execute(statement("delete from {} where file = {}", target.identifier, name))
         with connection.cursor() as cursor:
             with cursor.copy(copy_statement(target)) as copy:
                 for block in ahead(blocks_to_copy(path, target, name, digest)):
@@ -121,8 +121,13 @@ def settings(target: Target) -> str:
 def remembered_rows(connection: psycopg.Connection, target: Target, name: str, path: Path) -> int | None:
     """How many rows the file has, if this very content was loaded and they are still there; else None."""
     found = connection.execute(
-        sql.SQL("select sha256, rows from {} where file = %s and bytes = %s and settings = %s").format(target.memory),
-        [name, path.stat().st_size, settings(target)],
+        statement(
+            "select sha256, rows from {} where file = {} and bytes = {} and settings = {}",
+            target.memory,
+            name,
+            path.stat().st_size,
+            settings(target),
+        )
     ).fetchone()
     if found is None:
         return None
@@ -135,30 +140,36 @@ def remembered_rows(connection: psycopg.Connection, target: Target, name: str, p
 
 def count_rows(connection: psycopg.Connection, target: Target, name: str) -> int:
     """How many rows of the file are in the table."""
-    statement = sql.SQL("select count(*) from {} where file = %s").format(target.identifier)
-    (rows,) = connection.execute(statement, [name]).fetchone() or (0,)
+    counted = connection.execute(statement("select count(*) from {} where file = {}", target.identifier, name))
+    (rows,) = counted.fetchone() or (0,)
     return int(rows)
 
 
-def write_memory(
-    connection: psycopg.Connection, target: Target, name: str, path: Path, sha256: str, rows: int
-) -> None:
+def write_memory(connection: psycopg.Connection, target: Target, name: str, path: Path, sha256: str, rows: int) -> None:
     """Remembers what was loaded, in the transaction that loads it."""
-    connection.execute(sql.SQL("delete from {} where file = %s").format(target.memory), [name])
+    connection.execute(statement("delete from {} where file = {}", target.memory, name))
+    values = (name, sha256, path.stat().st_size, rows, settings(target))
     connection.execute(
-        sql.SQL("insert into {} (file, sha256, bytes, rows, settings) values (%s, %s, %s, %s, %s)").format(
-            target.memory
-        ),
-        [name, sha256, path.stat().st_size, rows, settings(target)],
+        statement(
+            "insert into {} (file, sha256, bytes, rows, settings) values ({}, {}, {}, {}, {})", target.memory, *values
+        )
     )
 
 
 def prune(connection: psycopg.Connection, target: Target, files: list[str], remember: bool) -> int:
     """Deletes the rows of every file that is not among `files`; rows without a file stay. Returns how many."""
+    gone = "delete from {} where not file = any({}::text[])"
     if remember:
-        connection.execute(sql.SQL("delete from {} where not file = any(%s)").format(target.memory), [files])
-    statement = sql.SQL("delete from {} where not file = any(%s)").format(target.identifier)
-    return connection.execute(statement, [files]).rowcount
+        connection.execute(statement(gone, target.memory, files))
+    return connection.execute(statement(gone, target.identifier, files)).rowcount
+
+
+def statement(text: str, table: sql.Identifier, *values: object) -> sql.Composed:
+    """The statement about the table, with the values in it as literals.
+
+    Not as parameters: beside those psycopg takes a `%` in the table's name for one of them.
+    """
+    return sql.SQL(text).format(table, *map(sql.Literal, values))
 
 
 def input_error(error: psycopg.Error, path: Path, target: Target, name: str) -> InputError:

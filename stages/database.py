@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -75,7 +75,7 @@ def session(application: str, patience: float) -> Iterator[Session]:
     Raises DatabaseError where DATABASE_URL makes no sense.
     """
     url = os.environ.get("DATABASE_URL", "")
-    given = _parse(url)
+    given: dict[str, Any] = _parse(url)
     with tempfile.TemporaryDirectory(prefix="answermill-") as folder:
         settings = {name: value for name, value in _LIMITS.items() if name not in given}
         if "connect_timeout" not in given and "PGCONNECT_TIMEOUT" not in os.environ:
@@ -91,7 +91,7 @@ def session(application: str, patience: float) -> Iterator[Session]:
             opened.close()
 
 
-def _parse(url: str) -> dict[str, str | int | None]:
+def _parse(url: str) -> dict[str, Any]:
     """The parameters in DATABASE_URL. Raises DatabaseError, and never quotes what may be part of a password.
 
     A password with a raw `@` or `/` would end up in the host, port or database, which libpq names in its errors.

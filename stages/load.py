@@ -93,7 +93,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def load(options: argparse.Namespace) -> int:
-    """Loads or prunes. A file that breaks a rule, or holds what the table cannot, fails alone. Returns the exit code."""
+    """Loads or prunes. A file that breaks a rule or does not fit the table fails alone. Returns the exit code."""
     from stages.database import session
 
     target = target_of(options)

@@ -29,7 +29,7 @@ _BEFORE_QUOTE[list(b',\n"')] = True
 _AFTER_QUOTE[list(b',\r\n"')] = True
 
 
-class Irregular(Exception):
+class IrregularError(Exception):
     """A block breaks a rule; which one and where is for `records` to say."""
 
 
@@ -63,10 +63,14 @@ def scan(
             stream.seek(0)
             digest.update(stream.read(start))
         try:
-            if not (yield from _frames(stream, schema, digest, block_bytes)):
+            empty = True
+            for block in _blocks(stream, len(schema), digest, block_bytes):
+                yield _parse(block, schema)
+                empty = False
+            if empty:
                 yield pl.DataFrame(schema=schema)
             return
-        except (Irregular, pl.exceptions.PolarsError) as error:
+        except (IrregularError, pl.exceptions.PolarsError) as error:
             cause = error
     explain(path, required)
     raise InputError(f"polars cannot read it: {cause}", remedy="please report this file")
@@ -79,36 +83,31 @@ def explain(path: Path, required: Sequence[str]) -> None:
             pass
 
 
-def _frames(
-    stream: io.BufferedReader, schema: dict[str, type[pl.String]], digest: "_Hash | None", block_bytes: int
-) -> Iterator[pl.DataFrame]:
-    """Frames of whole records; returns how many."""
-    frames, rest = 0, b""
+def _blocks(stream: io.BufferedReader, width: int, digest: "_Hash | None", block_bytes: int) -> Iterator[Block]:
+    """What is left of the stream, in blocks of at least one record."""
+    rest = b""
     while chunk := stream.read(block_bytes):
         if digest:
             digest.update(chunk)
         data = rest + chunk
-        block = whole_records(data, len(schema))
+        block = whole_records(data, width)
         rest = data[block.size :]
         if len(rest) > LONGEST:
-            raise Irregular
+            raise IrregularError
         if block.records:
-            yield _parse(block, schema)
-            frames += 1
+            yield block
     if rest:
-        block = whole_records(rest + b"\n", len(schema))
+        block = whole_records(rest + b"\n", width)
         if block.size <= len(rest):
-            raise Irregular
+            raise IrregularError
         if block.records:
-            yield _parse(block, schema)
-            frames += 1
-    return frames
+            yield block
 
 
 def whole_records(data: bytes, width: int) -> Block:
     """The whole records at the start of `data`, which itself starts with a record.
 
-    That no record has more than `width` fields is for the parser to find; here their total is right. Raises Irregular.
+    That no record has more than `width` fields is for the parser to find; here their total is right. Raises IrregularError.
     """
     text = np.frombuffer(data, np.uint8)
     quotes = np.flatnonzero(text == ord('"'))
@@ -118,16 +117,19 @@ def whole_records(data: bytes, width: int) -> Block:
     size = int(ends[-1]) + 1
     text, quotes = text[:size], quotes[: np.searchsorted(quotes, size)]
     _check_quotes(text, quotes)
-    returns = _outside(np.flatnonzero(text == ord("\r")), quotes)
-    if np.any(text[returns + 1] != ord("\n")) or b"\0" in data:
-        raise Irregular
+    if b"\r" in data:
+        returns = _outside(np.flatnonzero(text == ord("\r")), quotes)
+        if np.any(text[returns + 1] != ord("\n")):
+            raise IrregularError
+    if b"\0" in data:
+        raise IrregularError
     starts = np.concatenate(([0], ends[:-1] + 1))
     lengths = ends - starts
     bare = lengths == 0
     with_return = (lengths == 1) & (text[starts] == ord("\r"))
     records = ends.size - int(np.count_nonzero(bare | with_return))
     if _outside(np.flatnonzero(text == ord(",")), quotes).size != records * (width - 1):
-        raise Irregular
+        raise IrregularError
     if records == ends.size:
         return Block(size, data[:size], records)
     blank = np.concatenate((ends[bare], ends[with_return], starts[with_return]))
@@ -136,20 +138,21 @@ def whole_records(data: bytes, width: int) -> Block:
 
 def _outside(places: "NDArray[np.intp]", quotes: "NDArray[np.intp]") -> "NDArray[np.intp]":
     """Those places that an even number of quotes comes before."""
-    return places[np.searchsorted(quotes, places) % 2 == 0]
+    outside: NDArray[np.intp] = places[np.searchsorted(quotes, places) % 2 == 0]
+    return outside
 
 
 def _check_quotes(text: "NDArray[np.uint8]", quotes: "NDArray[np.intp]") -> None:
-    """Raises Irregular unless quotes open at the start of a field and close at its end, or stand doubled between."""
+    """Raises IrregularError unless quotes open at the start of a field and close at its end, or stand doubled between."""
     opening, closing = quotes[0::2], quotes[1::2]
     before = text[opening[opening > 0] - 1]
     after = text[closing + 1]
     if not _BEFORE_QUOTE[before].all() or not _AFTER_QUOTE[after].all():
-        raise Irregular
+        raise IrregularError
 
 
 def _parse(block: Block, schema: dict[str, type[pl.String]]) -> pl.DataFrame:
     frame = pl.read_csv(io.BytesIO(block.text), has_header=False, schema=schema, infer_schema=False)
     if frame.height != block.records:
-        raise Irregular
+        raise IrregularError
     return frame

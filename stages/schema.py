@@ -114,7 +114,7 @@ def _prepare_memory(connection: psycopg.Connection, target: Target) -> bool:
     except psycopg.errors.InsufficientPrivilege:
         return False
     found = connection.execute(
-        "select bool_and(has_table_privilege(%s, privilege)) from unnest(array['select', 'insert', 'delete']) privilege",
+        "select bool_and(has_table_privilege(%s, needed)) from unnest(array['select', 'insert', 'delete']) needed",
         [name],
     ).fetchone()
     return found == (True,)
@@ -134,13 +134,13 @@ def _create(target: Target) -> sql.Composed:
 def _definition(name: str, kind: str) -> sql.Composed:
     # Types are constants, or matched _TYPE.
     default = " default now()" if name == STAMP else ""
-    return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind + default))  # type: ignore[arg-type]
+    return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind + default))
 
 
 def _missing(connection: psycopg.Connection, target: Target) -> list[str]:
     """The statements that make the table what loading needs; none if it is that already."""
     name = target.identifier.as_string(connection)
-    found = dict(
+    found: dict[str, bool] = dict(
         connection.execute(
             "select attname::text, atthasdef from pg_attribute "
             "where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",

@@ -53,8 +53,7 @@ def database(postgres_server: str) -> Iterator[str]:
     name = f"test_{os.getpid()}_{os.urandom(4).hex()}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(f"create database {name}")
-        info = connection.info
-    yield psycopg.conninfo.make_conninfo(postgres_server, dbname=name, host=info.host)
+    yield psycopg.conninfo.make_conninfo(postgres_server, dbname=name)
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(f"drop database {name} with (force)")
 
