@@ -143,7 +143,7 @@ def _outside(places: "NDArray[np.intp]", quotes: "NDArray[np.intp]") -> "NDArray
 
 
 def _check_quotes(text: "NDArray[np.uint8]", quotes: "NDArray[np.intp]") -> None:
-    """Raises IrregularError unless quotes open at the start of a field and close at its end, or stand doubled between."""
+    """Raises IrregularError unless quotes open at the start of a field, close at its end, or stand doubled between."""
     opening, closing = quotes[0::2], quotes[1::2]
     before = text[opening[opening > 0] - 1]
     after = text[closing + 1]

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -66,6 +67,10 @@ class Server:
         for process in [postmaster, *map(int, children)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        while any(map(_is_running, [postmaster, *map(int, children)])):
+            time.sleep(0.02)
+        # After a power cut no process has that number; here it may be a zombie, and PostgreSQL would not start.
+        self.data.joinpath("postmaster.pid").unlink()
 
     def configure(self, **settings: str) -> None:
         with self.data.joinpath("postgresql.conf").open("a") as file:
@@ -137,6 +142,13 @@ def versions() -> Sequence[object]:
         reason = "NOT TESTED: no /usr/lib/postgresql/*/bin here, so only the versions of the embedded server are"
         found.append(pytest.param(None, id="postgres-packaged", marks=pytest.mark.skip(reason=reason)))
     return found
+
+
+def _is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _free_port() -> int:
