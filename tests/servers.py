@@ -71,6 +71,7 @@ class Server:
             time.sleep(0.02)
         # After a power cut no process has that number; here it may be a zombie, and PostgreSQL would not start.
         self.data.joinpath("postmaster.pid").unlink()
+        self.folder.joinpath(f".s.PGSQL.{self.port}.lock").unlink()
 
     def configure(self, **settings: str) -> None:
         with self.data.joinpath("postgresql.conf").open("a") as file:

@@ -236,16 +236,14 @@ def cable(target: int) -> Iterator[tuple[int, Callable[[], None]]]:
 
 def test_two_loaders_of_one_file_take_turns(server: Server, folder: Path, tmp_path: Path) -> None:
     write_version(tmp_path / "other/in/a.csv", "other", ROWS)
-    with loader(server, folder) as first:
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(loader(server, folder))]
         with closed_gate(server):
             until(waiting(server))
-            with contextlib.ExitStack() as stack:
-                second = stack.enter_context(loader(server, tmp_path / "other/in"))
-                third = stack.enter_context(loader(server, folder))
-                until(waiting(server, number=3))
-                assert versions_of(server.url) == OLD
-                stack.pop_all()
-        for process in (first, second, third):
+            processes += [stack.enter_context(loader(server, source)) for source in (tmp_path / "other/in", folder)]
+            until(waiting(server, number=3))
+            assert versions_of(server.url) == OLD
+        for process in processes:
             finish(process)
     found = versions_of(server.url)
     # The second and the third came in some order; either way one version is there, once.
@@ -333,11 +331,10 @@ def test_a_full_disk_leaves_the_old_rows_and_a_rerun_repairs(tmp_path: Path) -> 
         assert "free space on the server, then run it again" in told
         assert "trying again" not in told
         assert versions_of(server.url) == {"a.csv": {"old": 100}, "b.csv": {"old": 100}}
-        write_version(tmp_path / "in/a.csv", "new", 200)
-        execute(server.url, "vacuum question_answer")
+        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
         with loader(server, tmp_path / "in") as process:
             finish(process)
-        assert versions_of(server.url) == {"a.csv": {"new": 200}, "b.csv": {"old": 100}}
+        assert versions_of(server.url) == {"a.csv": {"new": 100_000}, "b.csv": {"old": 100}}
         server.stop("immediate")
 
 
