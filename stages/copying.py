@@ -90,7 +90,7 @@ def frames_to_copy(
         yield frame.select(
             pl.lit(name).alias("file"),
             pl.int_range(row, row + pl.len()).alias("row"),
-            *(pl.col(column).alias(f"known {known}") for known, column in target.names.items()),
+            *(pl.col(column).alias(known) for known, column in target.names.items()),
             (pl.struct(others).struct.json_encode() if others else pl.lit(None, pl.String)).alias("extra"),
         )
         row += frame.height
