@@ -231,13 +231,10 @@ def repeat_csv(source: Path, path: Path, megabytes: int) -> tuple[Path, int]:
 
 def peak_memory(url: str, source: Path, out: Path) -> float:
     """Megabytes that a loading process held at most."""
-    process = os.spawnve(
-        os.P_NOWAIT,
-        sys.executable,
-        [sys.executable, "-m", "stages.load", str(source), str(out)],
-        {**os.environ, "DATABASE_URL": url},
-    )
-    _, status, usage = os.wait4(process, 0)
+    arguments = [sys.executable, "-m", "stages.load", str(source), str(out)]
+    process = subprocess.Popen(arguments, env={**os.environ, "DATABASE_URL": url})
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     if status:
         raise SystemExit("the loader failed")
     return usage.ru_maxrss * 1024 / 1e6

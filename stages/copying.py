@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from runtime.errors import InputError
-from stages.faults import is_about_rows, one_line, remedy
+from stages.faults import is_about_rows, one_line, remedy, shortened
 from stages.scan import explain, scan
 from stages.schema import Target
 
@@ -180,7 +180,9 @@ def input_error(error: psycopg.Error, path: Path, target: Target, name: str) -> 
         return InputError(one_line(error), remedy=advice)
     column = place[2] and target.names.get(place[2], place[2])
     reason = ": ".join(part for part in (error.diag.message_primary, error.diag.message_detail) if part)
-    return InputError(reason, row=row_of_line(path, target, name, int(place[1])), column=column, remedy=advice)
+    return InputError(
+        shortened(reason), row=row_of_line(path, target, name, int(place[1])), column=column, remedy=advice
+    )
 
 
 def row_of_line(path: Path, target: Target, name: str, line: int) -> int | None:

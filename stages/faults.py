@@ -85,8 +85,13 @@ def one_line(error: psycopg.Error) -> str:
         error.diag.context,
         error.diag.message_hint,
     )
-    text = ": ".join(part for part in told if part) or str(error)
-    return " ".join(text.split())
+    return shortened(": ".join(part for part in told if part) or str(error))
+
+
+def shortened(text: str) -> str:
+    """The text on one line of at most 600 characters; the server repeats a value of any length."""
+    line = " ".join(text.split())
+    return line if len(line) <= 600 else f"{line[:300]} … {line[-300:]}"
 
 
 def remedy(error: psycopg.Error) -> str:

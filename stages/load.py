@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,7 +131,7 @@ def load_files(
         with connection.transaction():
             return prepare(connection, target, options.migrate)
 
-    def replace(connection: "psycopg.Connection") -> "Counts":
+    def replace(connection: "psycopg.Connection", name: str, path: Path) -> "Counts":
         with connection.transaction(force_rollback=options.dry_run):
             # A dry run leaves no table behind either.
             use_memory = prepare(connection, target, options.migrate) if options.dry_run else remember
@@ -143,7 +144,7 @@ def load_files(
     tally, failed, began = Tally(), [], time.monotonic()
     for name, path in files.items():
         try:
-            counts = opened.run(replace)
+            counts = opened.run(partial(replace, name=name, path=path))
         except InputError as error:
             logging.error("%s: %s", name, error)
             failed.append(name)

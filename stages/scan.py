@@ -107,7 +107,9 @@ def _blocks(stream: io.BufferedReader, width: int, digest: "_Hash | None", block
 def whole_records(data: bytes, width: int) -> Block:
     """The whole records at the start of `data`, which itself starts with a record.
 
-    That no record has more than `width` fields is for the parser to find; here their total is right. Raises IrregularError.
+    That no record has more than `width` fields is for the parser to find; here their total is right.
+
+    Raises IrregularError.
     """
     text = np.frombuffer(data, np.uint8)
     quotes = np.flatnonzero(text == ord('"'))

@@ -88,8 +88,9 @@ def prepare(connection: psycopg.Connection, target: Target, migrate: bool) -> bo
     Returns whether what was loaded can be remembered. Raises DatabaseError that names what the table lacks, with the
     statements that add it.
     """
-    # Two loaders that both find no table must not both create one.
-    connection.execute("select pg_advisory_xact_lock(hashtextextended('answermill table', 0))")
+    if not (_exists(connection, target.identifier) and _exists(connection, target.memory)):
+        # Two loaders that both find no table must not both create one.
+        connection.execute("select pg_advisory_xact_lock(hashtextextended('answermill table', 0))")
     if not _exists(connection, target.identifier):
         connection.execute(_create(target))
     elif missing := _missing(connection, target):

@@ -17,13 +17,13 @@ from tests.servers import BINARIES, Server, new_server, packaged
 
 Stage = Callable[..., subprocess.CompletedProcess[str]]
 # Odd enough that it is nowhere by chance; the characters that URLs and shells stumble over.
-PASSWORD = "p@ss/w:rd #%'\"zz9"
+ODD = "p@ss/w:rd #%'\"zz9"
 
 
 @pytest.fixture(scope="module")
 def locked() -> Iterator[Server]:
     """A server that wants a password."""
-    with new_server(BINARIES[-1], "scram-sha-256", PASSWORD) as server:
+    with new_server(BINARIES[-1], "scram-sha-256", ODD) as server:
         server.start()
         yield server
 
@@ -44,23 +44,23 @@ def service_file(locked: Server, tmp_path: Path) -> Path:
 def test_libpq_variables_a_url_and_a_service_file_lead_there(
     stage: Stage, locked: Server, source: Path, service_file: Path, tmp_path: Path
 ) -> None:
-    encoded = "".join(f"%{byte:02X}" for byte in PASSWORD.encode())
+    encoded = "".join(f"%{byte:02X}" for byte in ODD.encode())
     # A mounted secret: open to others, and libpq would not read it.
     passwords = tmp_path / "passwords"
-    passwords.write_text("*:*:*:postgres:" + PASSWORD.replace(":", "\\:") + "\n")
+    passwords.write_text("*:*:*:postgres:" + ODD.replace(":", "\\:") + "\n")
     passwords.chmod(0o644)
     ways: list[dict[str, str]] = [
-        {**locked.environment, "PGPASSWORD": PASSWORD},
+        {**locked.environment, "PGPASSWORD": ODD},
         {**locked.environment, "PGPASSFILE": str(passwords)},
         {"DATABASE_URL": f"postgresql://postgres:{encoded}@127.0.0.1:{locked.port}/postgres"},
-        {"DATABASE_URL": f"host=127.0.0.1 port={locked.port} user=postgres", "PGPASSWORD": PASSWORD},
-        {"PGSERVICE": "warehouse", "PGSERVICEFILE": str(service_file), "PGPASSWORD": PASSWORD, "DATABASE_URL": ""},
+        {"DATABASE_URL": f"host=127.0.0.1 port={locked.port} user=postgres", "PGPASSWORD": ODD},
+        {"PGSERVICE": "warehouse", "PGSERVICEFILE": str(service_file), "PGPASSWORD": ODD, "DATABASE_URL": ""},
     ]
     for number, way in enumerate(ways):
         ran = stage("load", source, tmp_path / str(number), "--table", f"way {number}", **way)
         assert ran.returncode == 0, ran.stderr
         assert "inserted=2" in ran.stderr
-        assert PASSWORD not in ran.stderr
+        assert ODD not in ran.stderr
 
 
 def test_a_wrong_password_is_told_at_once_and_nowhere_shown(
@@ -118,7 +118,7 @@ def test_a_url_that_a_password_breaks_shows_no_part_of_it(
 def test_what_will_not_pass_is_not_tried_again(
     locked: Server, source: Path, tmp_path: Path, change: dict[str, str], reason: str, remedy: str
 ) -> None:
-    way = {**locked.environment, "PGPASSWORD": PASSWORD, **change}
+    way = {**locked.environment, "PGPASSWORD": ODD, **change}
     del way["DATABASE_URL"]
     with pytest.raises(DatabaseError) as caught:
         run_load("", source, tmp_path / "out", retry_for=600, **way)
@@ -127,7 +127,7 @@ def test_what_will_not_pass_is_not_tried_again(
 
 
 def test_a_missing_schema_is_told_with_a_remedy(locked: Server, source: Path, tmp_path: Path) -> None:
-    way = {**locked.environment, "PGPASSWORD": PASSWORD}
+    way = {**locked.environment, "PGPASSWORD": ODD}
     del way["DATABASE_URL"]
     with pytest.raises(DatabaseError, match=r'schema "nowhere" does not exist.*create the schema, or correct --schema'):
         run_load("", source, tmp_path / "out", "--schema", "nowhere", retry_for=600, **way)
@@ -138,9 +138,12 @@ def test_a_server_that_is_not_there_yet_is_waited_for(source: Path, tmp_path: Pa
         with pytest.raises(DatabaseError, match=r"Connection refused.*\(tried for 0.3 s\)"):
             run_load(server.url, source, tmp_path / "out", retry_for=0.3)
         arguments = [sys.executable, "-m", "stages.load", str(source), str(tmp_path / "out")]
-        with subprocess.Popen(arguments, env=server.environment, stderr=subprocess.PIPE, text=True) as process:
+        variables = {**server.environment, "PGPASSWORD": ODD}
+        with subprocess.Popen(arguments, env=variables, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
             assert "trying again" in process.stderr.readline()
+            for title in ("cmdline", "comm"):
+                assert ODD not in Path(f"/proc/{process.pid}/{title}").read_text()
             server.start()
             told = process.stderr.read()
         assert process.returncode == 0, told
@@ -200,7 +203,7 @@ def test_the_right_certificates_pass_with_a_key_that_others_can_read(
 ) -> None:
     assert (secrets / "postgres-1.key").stat().st_mode & 0o777 == 0o644
     before = set(Path(tempfile.gettempdir()).glob("answermill-*"))
-    assert run_load("", source, tmp_path / "out", **_tls(guarded, secrets)) == 0
+    assert run_load("", source, tmp_path / "out", retry_for=0, **_tls(guarded, secrets)) == 0
     assert set(Path(tempfile.gettempdir()).glob("answermill-*")) == before
     socket = f"host={guarded.folder} port={guarded.port} user=postgres"
     assert versions_of(socket) == {"a.csv": {"one": 2}}

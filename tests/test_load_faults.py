@@ -5,7 +5,6 @@ A trigger holds a loader in the middle of COPY for as long as the test wants, so
 
 import contextlib
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import psycopg
 import pytest
 
@@ -110,7 +110,7 @@ def test_sigkill_at_thirty_random_moments(server: Server, tmp_path: Path) -> Non
     with loader(server, source) as process:
         finish(process)
     usual = time.monotonic() - began
-    before, moments = "version 0", random.Random(6)
+    before, moments = "version 0", np.random.default_rng(6)
     for number in range(1, 31):
         after = f"version {number}"
         write_version(source / "a.csv", after, ROWS)
