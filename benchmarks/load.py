@@ -24,7 +24,7 @@ import polars as pl
 import psycopg
 
 from pachyderm.database import embedded_postgres
-from stages.copying import blocks_to_copy
+from stages.copying import to_copy
 from stages.load import arguments, target_of
 from stages.schema import Target, prepare
 
@@ -73,10 +73,11 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> None:
     """Prints both tables."""
     source = write_csv(folder / "bench.csv", options.rows)
     target = target_of(arguments([str(source), str(folder)]))
+    columns, blocks = to_copy(source, target, source.name)
     with (folder / "bench.copy").open("wb") as file:
-        file.writelines(blocks_to_copy(source, target, source.name))
+        file.writelines(blocks)
     contenders: dict[str, Callable[[], Measured]] = {
-        "psql `\\copy`": lambda: psql_copy(url, folder / "bench.copy", options.rows),
+        "psql `\\copy`": lambda: psql_copy(url, folder / "bench.copy", columns, options.rows),
         "`stages.load`": lambda: ours(url, source, folder / "out"),
     }
     if find_spec("adbc_driver_postgresql"):
@@ -127,10 +128,9 @@ def ours(url: str, source: Path, out: Path) -> Measured:
     return Measured(figures["inserted"], figures["seconds"])
 
 
-def psql_copy(url: str, source: Path, rows: int) -> Measured:
+def psql_copy(url: str, source: Path, columns: Sequence[str], rows: int) -> Measured:
     """What psql says of its own copying of what we would send."""
-    with source.open(encoding="utf-8") as file:
-        quoted = ",".join(f'"{name}"' for name in file.readline().strip().split(","))
+    quoted = ",".join(f'"{name}"' for name in columns)
     ran = subprocess.run(
         [psql(), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url],
         input=f"\\timing on\n\\copy question_answer ({quoted}) from '{source}' with (format csv, header)\n",

@@ -5,10 +5,12 @@ need the right to make one; what a crash leaves is the same, because the transac
 """
 
 import hashlib
+import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +20,7 @@ from psycopg import sql
 
 from runtime.errors import InputError
 from stages.faults import is_about_rows, one_line, remedy, shortened
-from stages.scan import explain, scan
+from stages.scan import Block, explain, explained, header_of, parse, scan, scan_blocks
 from stages.schema import Target
 
 _PIECE = 4 << 20
@@ -51,10 +53,13 @@ def replace_rows(
     try:
         before = connection.execute(statement("delete from {} where file = {}", target.identifier, name))
         with connection.cursor() as cursor:
-            with cursor.copy(copy_statement(target)) as copy:
-                for block in ahead(blocks_to_copy(path, target, name, digest)):
+            columns, blocks = to_copy(path, target, name, digest)
+            with cursor.copy(copy_statement(target, columns)) as copy:
+                for block in ahead(blocks):
                     copy.write(block)
             rows = cursor.rowcount
+    except pl.exceptions.PolarsError as error:
+        raise explained(path, list(target.names.values()), error) from error
     except psycopg.Error as error:
         if not is_about_rows(error):
             raise
@@ -64,36 +69,66 @@ def replace_rows(
     return Counts(rows, before.rowcount)
 
 
-def copy_statement(target: Target) -> sql.Composed:
-    """COPY with the columns of `blocks_to_copy`.
+def copy_statement(target: Target, columns: Sequence[str]) -> sql.Composed:
+    """COPY of those columns.
 
     With a header, because PostgreSQL counts the line breaks inside a first line wrongly, and its line number is what
     leads to the row.
     """
-    columns = sql.SQL(", ").join(map(sql.Identifier, ("file", "row", *target.names, "extra")))
-    return sql.SQL("copy {} ({}) from stdin (format csv, header)").format(target.identifier, columns)
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    return sql.SQL("copy {} ({}) from stdin (format csv, header)").format(target.identifier, names)
 
 
-def blocks_to_copy(path: Path, target: Target, name: str, digest: "hashlib._Hash | None" = None) -> Iterator[bytes]:
-    """The file's rows as CSV for COPY, a block at a time."""
-    for index, frame in enumerate(frames_to_copy(path, target, name, digest)):
-        yield frame.write_csv(include_header=index == 0, quote_style="necessary").encode()
-
-
-def frames_to_copy(
+def to_copy(
     path: Path, target: Target, name: str, digest: "hashlib._Hash | None" = None
-) -> Iterator[pl.DataFrame]:
-    """The file's rows in the columns of the table: those that have one, and all others as JSON in `extra`."""
+) -> tuple[list[str], Iterator[bytes]]:
+    """Names of columns, and the file's rows as CSV for COPY into them, a block at a time, after a header."""
+    required = list(target.names.values())
+    header = header_of(path, required)
+    blocks = scan_blocks(path, required, digest)
+    places = {column: known for known, column in target.names.items()}
+    if len(places) == len(target.names) and places.keys() == set(header):
+        return ["file", "row", *(places[column] for column in header)], numbered(blocks, name)
+    return ["file", "row", *target.names, "extra"], reordered(blocks, header, target, name)
+
+
+def numbered(blocks: Iterator[Block], name: str) -> Iterator[bytes]:
+    """The records' own bytes behind the file's name and their number.
+
+    Where every column has its place in the table, nothing else is to be changed, and the rules of `scan` are such that
+    PostgreSQL reads the bytes as polars does. It takes half the time of `reordered`.
+    """
+    prefix = b'"%b",' % name.replace('"', '""').encode()
+    yield b"header\n"
     row = 1
-    for frame in scan(path, list(target.names.values()), digest):
-        others = [column for column in frame.columns if column not in target.names.values()]
-        yield frame.select(
+    for block in blocks:
+        text, ends = block.text, block.ends.tolist()
+        yield b"".join(
+            [
+                b"%b%d,%b" % (prefix, number, text[start:end])
+                for number, start, end in zip(count(row), chain((0,), ends), ends, strict=False)
+            ]
+        )
+        row += len(ends)
+
+
+def reordered(blocks: Iterator[Block], header: list[str], target: Target, name: str) -> Iterator[bytes]:
+    """The rows in the columns of the table: those that have one, and all others as JSON in `extra`."""
+    schema = dict.fromkeys(header, pl.String)
+    others = [column for column in header if column not in target.names.values()]
+    yield b"header\n"
+    row = 1
+    for block in blocks:
+        frame = parse(block, schema).select(
             pl.lit(name).alias("file"),
             pl.int_range(row, row + pl.len()).alias("row"),
             *(pl.col(column).alias(known) for known, column in target.names.items()),
             (pl.struct(others).struct.json_encode() if others else pl.lit(None, pl.String)).alias("extra"),
         )
         row += frame.height
+        buffer = io.BytesIO()
+        frame.write_csv(buffer, include_header=False, quote_style="necessary")
+        yield buffer.getvalue()
 
 
 def ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -187,11 +222,12 @@ def input_error(error: psycopg.Error, path: Path, target: Target, name: str) -> 
 
 def row_of_line(path: Path, target: Target, name: str, line: int) -> int | None:
     """The data row that line `line` of what was sent, 1 being its header, belongs to."""
-    before = 1
-    for frame in frames_to_copy(path, target, name):
-        breaks = pl.sum_horizontal(pl.col(pl.String).str.count_matches("\n", literal=True).fill_null(0))
-        last_lines = frame.select(before + (breaks + 1).cum_sum()).to_series()
+    row, before = 0, 1
+    for frame in scan(path, list(target.names.values())):
+        breaks = pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True).fill_null(0))
+        last_lines = frame.select((breaks + 1 + name.count("\n")).cum_sum()).to_series() + before
         if frame.height and last_lines[-1] >= line:
-            return int(frame["row"][int((last_lines < line).sum())])
-        before = before if not frame.height else int(last_lines[-1])
+            return row + 1 + int((last_lines < line).sum())
+        row += frame.height
+        before = int(last_lines[-1]) if frame.height else before
     return None

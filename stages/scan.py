@@ -38,42 +38,63 @@ class Block(NamedTuple):
 
     Attributes:
         size: bytes taken.
-        text: those bytes without blank lines.
-        records: how many there are.
+        text: those bytes without blank lines, every record ending in a bare line feed.
+        ends: where in `text` each record ends.
 
     """
 
     size: int
     text: bytes
-    records: int
+    ends: "NDArray[np.intp]"
 
 
-def scan(
-    path: Path, required: Sequence[str], digest: "_Hash | None" = None, block_bytes: int = BLOCK_BYTES
-) -> Iterator[pl.DataFrame]:
+def header_of(path: Path, required: Sequence[str]) -> list[str]:
+    """Names of the file's columns. Raises InputError as `Records` does."""
+    with path.open("rb") as stream:
+        return Records(stream, required).header
+
+
+def scan(path: Path, required: Sequence[str], block_bytes: int = BLOCK_BYTES) -> Iterator[pl.DataFrame]:
     """The file's rows in order, as text columns; at least one frame, empty where the file holds only a header.
 
-    A missing value is null, a quoted empty one is "". `digest` is fed every byte that was read. Raises InputError as
-    `Records` does, with the row.
+    A missing value is null, a quoted empty one is "". Raises InputError as `Records` does, with the row.
+    """
+    schema = dict.fromkeys(header_of(path, required), pl.String)
+    yield pl.DataFrame(schema=schema)
+    for block in scan_blocks(path, required, block_bytes=block_bytes):
+        try:
+            yield parse(block, schema)
+        except pl.exceptions.PolarsError as error:
+            raise explained(path, required, error) from error
+
+
+def scan_blocks(
+    path: Path, required: Sequence[str], digest: "_Hash | None" = None, block_bytes: int = BLOCK_BYTES
+) -> Iterator[Block]:
+    """The file's records in blocks of at least one; bytes that are not UTF-8 are for others to find.
+
+    So is a record that is too wide beside one that is too narrow. `digest` is fed every byte that was read. Raises
+    InputError as `Records` does, with the row.
     """
     with path.open("rb") as stream:
-        schema = dict.fromkeys(Records(stream, required).header, pl.String)
+        width = len(Records(stream, required).header)
         if digest:
             start = stream.tell()
             stream.seek(0)
             digest.update(stream.read(start))
         try:
-            empty = True
-            for block in _blocks(stream, len(schema), digest, block_bytes):
-                yield _parse(block, schema)
-                empty = False
-            if empty:
-                yield pl.DataFrame(schema=schema)
-            return
-        except (IrregularError, pl.exceptions.PolarsError) as error:
-            cause = error
-    explain(path, required)
-    raise InputError(f"polars cannot read it: {cause}", remedy="please report this file")
+            yield from _blocks(stream, width, digest, block_bytes)
+        except IrregularError as error:
+            raise explained(path, required, error) from error
+
+
+def explained(path: Path, required: Sequence[str], error: Exception) -> InputError:
+    """The InputError of the first row that breaks a rule."""
+    try:
+        explain(path, required)
+    except InputError as found:
+        return found
+    return InputError(f"it cannot be read in blocks: {error}", remedy="please report this file")
 
 
 def explain(path: Path, required: Sequence[str]) -> None:
@@ -93,49 +114,50 @@ def _blocks(stream: io.BufferedReader, width: int, digest: "_Hash | None", block
         block = whole_records(data, width)
         rest = data[block.size :]
         if len(rest) > LONGEST:
-            raise IrregularError
-        if block.records:
+            raise IrregularError("a quote that never closes")
+        if block.ends.size:
             yield block
     if rest:
         block = whole_records(rest + b"\n", width)
         if block.size <= len(rest):
-            raise IrregularError
-        if block.records:
+            raise IrregularError("a quote that never closes")
+        if block.ends.size:
             yield block
 
 
 def whole_records(data: bytes, width: int) -> Block:
     """The whole records at the start of `data`, which itself starts with a record.
 
-    That no record has more than `width` fields is for the parser to find; here their total is right.
-
-    Raises IrregularError.
+    Of the records' fields only the total is checked; which of them has too many is for the parser to find. Raises
+    IrregularError.
     """
     text = np.frombuffer(data, np.uint8)
     quotes = np.flatnonzero(text == ord('"'))
-    ends = _outside(np.flatnonzero(text == ord("\n")), quotes)
+    ends = _outside(np.flatnonzero(text == ord("\n")), quotes) + 1
     if not ends.size:
-        return Block(0, b"", 0)
-    size = int(ends[-1]) + 1
+        return Block(0, b"", ends)
+    size = int(ends[-1])
     text, quotes = text[:size], quotes[: np.searchsorted(quotes, size)]
     _check_quotes(text, quotes)
-    if b"\r" in data:
-        returns = _outside(np.flatnonzero(text == ord("\r")), quotes)
-        if np.any(text[returns + 1] != ord("\n")):
-            raise IrregularError
     if b"\0" in data:
-        raise IrregularError
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    lengths = ends - starts
-    bare = lengths == 0
-    with_return = (lengths == 1) & (text[starts] == ord("\r"))
-    records = ends.size - int(np.count_nonzero(bare | with_return))
-    if _outside(np.flatnonzero(text == ord(",")), quotes).size != records * (width - 1):
-        raise IrregularError
-    if records == ends.size:
-        return Block(size, data[:size], records)
-    blank = np.concatenate((ends[bare], ends[with_return], starts[with_return]))
-    return Block(size, np.delete(text, blank).tobytes(), records)
+        raise IrregularError("a NUL byte")
+    if (needless := _needless(text, quotes, ends)).size:
+        return whole_records(np.delete(text, needless).tobytes(), width)._replace(size=size)
+    if _outside(np.flatnonzero(text == ord(",")), quotes).size != ends.size * (width - 1):
+        raise IrregularError("records of different widths")
+    return Block(size, data[:size], ends)
+
+
+def _needless(text: "NDArray[np.uint8]", quotes: "NDArray[np.intp]", ends: "NDArray[np.intp]") -> "NDArray[np.intp]":
+    """Places of the carriage returns before line feeds, and of blank lines."""
+    returns = np.flatnonzero(text == ord("\r"))
+    if returns.size:
+        returns = _outside(returns, quotes)
+        if np.any(text[returns + 1] != ord("\n")):
+            raise IrregularError("a carriage return outside quotes")
+    lengths = np.diff(ends, prepend=0)
+    with_return = (lengths == 2) & (text[ends - 2] == ord("\r"))
+    return np.concatenate((returns, ends[(lengths == 1) | with_return] - 1))
 
 
 def _outside(places: "NDArray[np.intp]", quotes: "NDArray[np.intp]") -> "NDArray[np.intp]":
@@ -150,11 +172,12 @@ def _check_quotes(text: "NDArray[np.uint8]", quotes: "NDArray[np.intp]") -> None
     before = text[opening[opening > 0] - 1]
     after = text[closing + 1]
     if not _BEFORE_QUOTE[before].all() or not _AFTER_QUOTE[after].all():
-        raise IrregularError
+        raise IrregularError("a quote inside a field")
 
 
-def _parse(block: Block, schema: dict[str, type[pl.String]]) -> pl.DataFrame:
+def parse(block: Block, schema: dict[str, type[pl.String]]) -> pl.DataFrame:
+    """The block as text columns. Raises PolarsError where its bytes are not UTF-8 or a record is too wide."""
     frame = pl.read_csv(io.BytesIO(block.text), has_header=False, schema=schema, infer_schema=False)
-    if frame.height != block.records:
-        raise IrregularError
+    if frame.height != block.ends.size:
+        raise pl.exceptions.ComputeError(f"{frame.height} rows of {block.ends.size} records")
     return frame

@@ -56,6 +56,20 @@ def fresh(server_url: str) -> str:
     return server_url
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_text_arrives_exactly_where_all_columns_have_a_place(fresh: str, tmp_path: Path, line_end: str) -> None:
+    # Their bytes are passed on as they are; the order of the columns is the file's.
+    source = tmp_path / "a.csv"
+    header = "context,question,answer,score,start,end,error,model"
+    lines = ['"' + text.replace('"', '""') + '",,\\.,0.5,,1,NULL,"\\."' for text in TEXTS]
+    source.write_bytes((line_end.join([header, *lines[:5], "", *lines[5:]]) + line_end * 2).encode())
+    assert run_load(fresh, source, tmp_path / "out") == 0
+    rest = 'question, answer, score, start, "end", error, model, extra'
+    found = rows_of(fresh, f"select row, context, {rest} from question_answer order by row")
+    for number, (text, row) in enumerate(zip(TEXTS, found, strict=True), 1):
+        assert row == (number, text, None, "\\.", 0.5, None, 1, "NULL", "\\.", None)
+
+
 def test_text_arrives_exactly_in_columns_and_in_extra(fresh: str, tmp_path: Path) -> None:
     rows = [{**row_of(number), "context": text, "note": text, "größe \"'": text} for number, text in enumerate(TEXTS)]
     source = write_rows(tmp_path / "in/a.csv", rows)
@@ -113,6 +127,28 @@ def test_a_refused_value_is_named_by_row_and_column(fresh: str, tmp_path: Path) 
     assert (error.row, error.column) == (5_001, "score")
     assert error.reason.startswith('invalid input syntax for type double precision: "highhigh')
     assert len(str(error)) < 1000
+
+
+@pytest.mark.parametrize("extra", ["", ",note"])
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (b"q,c,a,0.5,1,2,,m\xff", "row 2: not UTF-8 at byte offset"),
+        (b"q,c,a,0.5,1,2,,m,x,x\nq,c", "row 2: "),
+        (b"q,c,a,0.5,1,2\nq,c,a,0.5,1,2,,m,x,x", "row 2: 6 fields where the header has "),
+        (b'q,c,a,0.5,1,2,,"m', "row 2: a quote that opens in this row never closes"),
+    ],
+)
+def test_a_broken_row_is_named(
+    fresh: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, extra: str, row: bytes, reason: str
+) -> None:
+    end = b",x\n" if extra else b"\n"
+    good = b"q,c,a,0.5,1,2,,m" + end
+    header = f"question,context,answer,score,start,end,error,model{extra}\n".encode()
+    (tmp_path / "a.csv").write_bytes(header + good + row + end + good)
+    assert run_load(fresh, tmp_path / "a.csv", tmp_path / "out") == 1
+    assert f"a.csv: {reason}" in caplog.text
+    assert versions_of(fresh) == {}
 
 
 def test_json_keeps_what_json_can_hold(fresh: str, tmp_path: Path) -> None:

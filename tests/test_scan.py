@@ -33,9 +33,7 @@ def test_a_block_is_read_as_its_records_are_one_by_one(tmp_path: Path, lines: li
     path.write_bytes(text)
     expected = accepted(path)
     try:
-        found = [
-            ["" if value is None else value for value in row] for f in scan(path, (), None, block) for row in f.rows()
-        ]
+        found = [["" if value is None else value for value in row] for f in scan(path, (), block) for row in f.rows()]
     except InputError as error:
         assert expected is None, error
         assert error.row is not None
@@ -68,5 +66,5 @@ def test_a_value_larger_than_a_block_is_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     long = "line,\n" * 1000
     path.write_text(f'x,y\n1,"{long}"\n2,b\n')
-    rows = [row for frame in scan(path, (), None, 64) for row in frame.rows()]
+    rows = [row for frame in scan(path, (), 64) for row in frame.rows()]
     assert rows == [("1", long), ("2", "b")]
