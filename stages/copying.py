@@ -96,7 +96,7 @@ def numbered(blocks: Iterator[Block], name: str) -> Iterator[bytes]:
     """The records' own bytes behind the file's name and their number.
 
     Where every column has its place in the table, nothing else is to be changed, and the rules of `scan` are such that
-    PostgreSQL reads the bytes as polars does. It takes half the time of `reordered`.
+    PostgreSQL reads the bytes as polars does. It takes a third less of the client's time than `reordered`.
     """
     prefix = b'"%b",' % name.replace('"', '""').encode()
     yield b"header\n"
