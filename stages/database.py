@@ -6,7 +6,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,8 @@ Result = TypeVar("Result")
 
 # A cut connection must not hang: libpq's own limits are two hours for a silent one and fifteen minutes for a full one.
 _LIMITS = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+# What libpq reads from files that must be private, and the variables that name them.
+_SECRETS = {"sslkey": "PGSSLKEY", "passfile": "PGPASSFILE"}
 # The server's side of it: what a cut connection left half done holds the file's lock until the server notices.
 _SERVER_LIMITS = "set tcp_keepalives_idle = 60; set tcp_keepalives_interval = 10; set tcp_keepalives_count = 3"
 
@@ -27,8 +29,8 @@ _SERVER_LIMITS = "set tcp_keepalives_idle = 60; set tcp_keepalives_interval = 10
 class Session:
     """A connection in autocommit mode that is made when it is needed, and again when it was lost."""
 
-    def __init__(self, conninfo: str, patience: float) -> None:
-        self._conninfo = conninfo
+    def __init__(self, settings: Mapping[str, Any], patience: float) -> None:
+        self._settings = settings
         self._patience = patience
         self._connection: psycopg.Connection | None = None
 
@@ -59,7 +61,9 @@ class Session:
     def _connected(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
             self._connection = None
-            connection = psycopg.connect(self._conninfo, autocommit=True)
+            with _private_copies(self._settings) as copies:
+                conninfo = make_conninfo(**{**self._settings, **copies})
+                connection = psycopg.connect(conninfo, autocommit=True)
             # Whatever the server's default: a later snapshot than the wait for the file's lock is what makes two
             # loaders of one file exact.
             connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
@@ -75,20 +79,13 @@ def session(application: str, patience: float) -> Iterator[Session]:
     Raises DatabaseError where DATABASE_URL makes no sense.
     """
     url = os.environ.get("DATABASE_URL", "")
-    given: dict[str, Any] = _parse(url)
-    with tempfile.TemporaryDirectory(prefix="answermill-") as folder:
-        settings = {name: value for name, value in _LIMITS.items() if name not in given}
-        if "connect_timeout" not in given and "PGCONNECT_TIMEOUT" not in os.environ:
-            settings["connect_timeout"] = 10
-        for name, variable in (("sslkey", "PGSSLKEY"), ("passfile", "PGPASSFILE")):
-            if path := given.get(name) or os.environ.get(variable):
-                given[name] = _private(Path(path), Path(folder, name))
-        given |= {"client_encoding": "UTF8", "application_name": application}
-        opened = Session(make_conninfo(**(settings | given)), patience)
-        try:
-            yield opened
-        finally:
-            opened.close()
+    given = _parse(url)
+    settings = dict(_LIMITS) if "PGCONNECT_TIMEOUT" in os.environ else {**_LIMITS, "connect_timeout": 10}
+    opened = Session(settings | given | {"client_encoding": "UTF8", "application_name": application}, patience)
+    try:
+        yield opened
+    finally:
+        opened.close()
 
 
 def _parse(url: str) -> dict[str, Any]:
@@ -109,13 +106,25 @@ def _parse(url: str) -> dict[str, Any]:
     return dict(given)
 
 
-def _private(path: Path, copy: Path) -> str:
-    """`path`, or where others can read it `copy`, which they cannot.
+@contextlib.contextmanager
+def _private_copies(settings: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Copies, which nobody else can read, of a key and a password file that others can; none where there are none.
 
-    Kubernetes mounts secrets with mode 0644; libpq refuses such a key and ignores such a password file.
+    Kubernetes mounts secrets with mode 0644; libpq refuses such a key and ignores such a password file. They last
+    while a connection is being made and no longer, so that a killed loader leaves no key behind.
     """
-    if not path.is_file() or not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        return str(path)
-    copy.touch(mode=0o600)
-    copy.write_bytes(path.read_bytes())
-    return str(copy)
+    given = {name: Path(settings.get(name) or os.environ.get(variable) or "") for name, variable in _SECRETS.items()}
+    open_to_others = {
+        name: path
+        for name, path in given.items()
+        if path.is_file() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    }
+    if not open_to_others:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="answermill-secret-") as folder:
+        for name, path in open_to_others.items():
+            copy = Path(folder, name)
+            copy.touch(mode=0o600)
+            copy.write_bytes(path.read_bytes())
+        yield {name: str(Path(folder, name)) for name in open_to_others}

@@ -209,9 +209,9 @@ def test_the_right_certificates_pass_with_a_key_that_others_can_read(
     guarded: Server, secrets: Path, source: Path, tmp_path: Path
 ) -> None:
     assert (secrets / "postgres-1.key").stat().st_mode & 0o777 == 0o644
-    before = set(Path(tempfile.gettempdir()).glob("answermill-*"))
+    before = set(Path(tempfile.gettempdir()).glob("answermill-secret-*"))
     assert run_load("", source, tmp_path / "out", retry_for=0, **_tls(guarded, secrets)) == 0
-    assert set(Path(tempfile.gettempdir()).glob("answermill-*")) == before
+    assert set(Path(tempfile.gettempdir()).glob("answermill-secret-*")) == before
     socket = f"host={guarded.folder} port={guarded.port} user=postgres"
     assert versions_of(socket) == {"a.csv": {"one": 2}}
     execute(socket, "drop table question_answer, question_answer_file")
