@@ -1,80 +1,57 @@
 """Answered CSVs -> a table in PostgreSQL, one transaction per file.
 
-Each CSV is copied into a temporary table, then its earlier rows are deleted and the new ones inserted. Whatever
-happens, and however often it is repeated, a file's rows are all old or all new. Then the file is passed on to OUTPUT
-as a link. DATABASE_URL or the libpq variables (PGHOST, PGUSER, PGPASSWORD, …) say where the database is.
+Each CSV's earlier rows are deleted and the new ones copied in. Whatever happens, and however often it is repeated, a
+file's rows are all old or all new. A file that was loaded before, byte for byte, is left alone. Then the file is passed
+on to OUTPUT as a link. DATABASE_URL or the libpq variables (PGHOST, PGUSER, PGPASSWORD, …) say where the database is.
 """
 
 import argparse
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from runtime.errors import DatabaseError, InputError
+from runtime.errors import InputError
 from stages import answer as answering
 from stages import command
 from stages.files import csv_files, partial_name
 
 if TYPE_CHECKING:
-    import polars as pl
     import psycopg
-    from psycopg import sql
 
-# What the CSV holds under these names goes to columns of the same name; every other column goes to `extra`.
-COLUMNS = {
-    "question": "text",
-    "answer": "text",
-    "context": "text",
-    "model": "text",
-    "score": "double precision",
-    "start": "int",
-    "end": "int",
-    "error": "text",
-}
-CREATE = """
-    create table {table} (
-        file text,
-        row bigint,
-        question text,
-        answer text,
-        context text,
-        model text,
-        score double precision,
-        "start" int,
-        "end" int,
-        error text,
-        extra jsonb,
-        qa_timestamp timestamptz default now(),
-        primary key (file, row)
-    )
-"""
+    from stages.copying import Counts
+    from stages.database import Session
+    from stages.schema import Target
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The table, and the CSV's names for the columns."""
+@dataclass(slots=True)
+class Tally:
+    """What a run has done so far; rows, except for files and unchanged files."""
 
-    schema: str | None
-    table: str
-    names: dict[str, str]
+    files: int = 0
+    unchanged: int = 0
+    rows: int = 0
+    inserted: int = 0
+    replaced: int = 0
+    deleted: int = 0
+    size: int = 0
 
-    @property
-    def identifier(self) -> "sql.Identifier":
-        """The table as an SQL identifier, quoted as it must be."""
-        from psycopg import sql
-
-        return sql.Identifier(*filter(None, (self.schema, self.table)))
-
-
-class Counts(NamedTuple):
-    """Rows of one file: those inserted, and the earlier ones that they replaced."""
-
-    inserted: int
-    replaced: int
+    def add(self, counts: "Counts", size: int) -> None:
+        """Counts one file of `size` bytes. Of its rows, those are replaced whose place another row had."""
+        self.files += 1
+        self.rows += counts.rows
+        self.size += size
+        if counts.unchanged:
+            self.unchanged += 1
+            return
+        replaced = min(counts.rows, counts.before)
+        self.replaced += replaced
+        self.inserted += counts.rows - replaced
+        self.deleted += counts.before - replaced
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -88,153 +65,126 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--context-column", default="context", help="column with the contexts")
     parser.add_argument("--prefix", default="", help="as given to the answer stage")
     parser.add_argument(
+        "--columns",
+        default="",
+        metavar="NAME:TYPE,…",
+        help="columns of the CSVs that are columns of the table too; all others go to `extra`",
+    )
+    parser.add_argument("--migrate", action="store_true", help="add what an existing table lacks")
+    parser.add_argument(
+        "--on-conflict",
+        choices=("replace", "keep"),
+        default="replace",
+        help="what to do with a changed file that has rows in the table",
+    )
+    parser.add_argument(
         "--prune",
         action="store_true",
         help="load nothing; delete the rows of files that are not below INPUT any more",
     )
     parser.add_argument("--dry-run", action="store_true", help="do all of it, then roll back")
+    parser.add_argument(
+        "--retry-for",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long to wait, in all, for what may pass: no server yet, a restart, a deadlock",
+    )
     return parser.parse_args(argv)
 
 
 def load(options: argparse.Namespace) -> int:
-    """Loads or prunes. A file that breaks a rule, or that the server refuses, fails alone. Returns the exit code."""
-    from stages.database import connect
+    """Loads or prunes. A file that breaks a rule or does not fit the table fails alone. Returns the exit code."""
+    from stages.database import session
 
+    target = target_of(options)
     files = csv_files(options.input)
+    with session("answermill load", options.retry_for) as opened:
+        if options.prune:
+            return prune(opened, target, list(files), options)
+        return load_files(opened, target, files, options)
+
+
+def target_of(options: argparse.Namespace) -> "Target":
+    """The table that the options name. Raises OptionError."""
+    from stages.schema import Target, parse_columns
+
+    types = parse_columns(options.columns)
     names = {"question": options.question_column, "context": options.context_column}
     names |= {name: options.prefix + name for name in answering.COLUMNS}
-    target = Target(options.schema, options.table, names)
-    with connect("answermill load") as connection:
-        ensure_table(connection, target)
-        if options.prune:
-            deleted = prune(connection, target, list(files), options.dry_run)
-            command.summarise("pruned", {"files": len(files), "deleted": deleted})
-            return command.DONE
-        return load_files(connection, target, files, options)
+    return Target(options.schema, options.table, names | {name: name for name in types}, types)
 
 
 def load_files(
-    connection: "psycopg.Connection",
-    target: Target,
+    opened: "Session",
+    target: "Target",
     files: dict[str, Path],
     options: argparse.Namespace,
 ) -> int:
     """Loads each file and passes it on. Returns the exit code."""
-    failed, began = [], time.monotonic()
-    total = Counts(0, 0)
+    from stages.copying import replace_rows
+    from stages.schema import prepare
+
+    remember = False
+
+    def ready(connection: "psycopg.Connection") -> bool:
+        with connection.transaction():
+            return prepare(connection, target, options.migrate)
+
+    def replace(connection: "psycopg.Connection", name: str, path: Path) -> "Counts":
+        with connection.transaction(force_rollback=options.dry_run):
+            # A dry run leaves no table behind either.
+            use_memory = prepare(connection, target, options.migrate) if options.dry_run else remember
+            return replace_rows(connection, target, name, path, use_memory, options.on_conflict == "keep")
+
+    if not options.dry_run:
+        remember = opened.run(ready)
+        if not remember:
+            logging.info("no table to remember files in, and no right to make one: every file is loaded again")
+    tally, failed, began = Tally(), [], time.monotonic()
     for name, path in files.items():
         try:
-            counts = load_file(connection, target, name, path, options.dry_run)
-        except (InputError, DatabaseError) as error:
+            counts = opened.run(partial(replace, name=name, path=path))
+        except InputError as error:
             logging.error("%s: %s", name, error)
             failed.append(name)
             continue
-        total = Counts(total.inserted + counts.inserted, total.replaced + counts.replaced)
+        tally.add(counts, path.stat().st_size)
         if not options.dry_run:
             pass_on(path, options.output / name)
-    figures = {
-        "files": len(files) - len(failed),
-        "inserted": total.inserted,
-        "replaced": total.replaced,
-        "seconds": round(time.monotonic() - began, 2),
-        "dry_run": options.dry_run,
-    }
-    command.summarise("done", figures)
+    summarise(tally, time.monotonic() - began, options.dry_run)
     return command.exit_code(failed, len(files))
 
 
-def ensure_table(connection: "psycopg.Connection", target: Target) -> None:
-    """Creates the table where it is absent; where it is there, the right to create one is not needed."""
-    import psycopg
-    from psycopg import sql
-
-    from stages.database import one_line
-
-    try:
-        with connection.transaction():
-            # Two loaders that both find no table must not both create one.
-            connection.execute("select pg_advisory_xact_lock(hashtextextended('answermill table', 0))")
-            name = target.identifier.as_string(connection)
-            found = connection.execute("select to_regclass(%s)", [name]).fetchone()
-            if found == (None,):
-                connection.execute(sql.SQL(CREATE).format(table=target.identifier))
-    except psycopg.Error as error:
-        raise DatabaseError(f"table {target.table}: {one_line(error)}") from error
+def summarise(tally: Tally, seconds: float, dry_run: bool) -> None:
+    """The line that ends a run. Of files, those that failed are not counted; MB/s are those of the CSVs."""
+    figures = {
+        "files": tally.files,
+        "unchanged": tally.unchanged,
+        "rows": tally.rows,
+        "inserted": tally.inserted,
+        "replaced": tally.replaced,
+        "deleted": tally.deleted,
+        "seconds": round(seconds, 2),
+        "megabytes_per_second": round(tally.size / 1e6 / seconds, 1) if seconds else 0.0,
+        "dry_run": dry_run,
+    }
+    command.summarise("done", figures)
 
 
-def load_file(connection: "psycopg.Connection", target: Target, name: str, path: Path, dry_run: bool) -> Counts:
-    """Replaces the rows of one file in one transaction.
+def prune(opened: "Session", target: "Target", files: list[str], options: argparse.Namespace) -> int:
+    """Deletes the rows of files that are gone. Returns the exit code."""
+    from stages import copying
+    from stages.schema import prepare
 
-    Raises InputError for a CSV that breaks a rule, DatabaseError for what the server refuses.
-    """
-    import psycopg
-    from psycopg import sql
+    def delete(connection: "psycopg.Connection") -> int:
+        with connection.transaction(force_rollback=options.dry_run):
+            remember = prepare(connection, target, options.migrate)
+            return copying.prune(connection, target, files, remember)
 
-    from stages.database import one_line
-
-    columns = sql.SQL(", ").join(map(sql.Identifier, ("row", *COLUMNS, "extra")))
-    types = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind))
-        for column, kind in {"row": "bigint", **COLUMNS, "extra": "jsonb"}.items()
-    )
-    try:
-        with connection.transaction(force_rollback=dry_run):
-            # Two loaders of one file take turns; the second finds the rows of the first and replaces them.
-            connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", [name])
-            connection.execute(sql.SQL("create temporary table incoming ({}) on commit drop").format(types))
-            with connection.cursor().copy("copy incoming from stdin (format csv)") as copy:
-                for block in rows_to_copy(path, target.names):
-                    copy.write(block)
-            deleted = connection.execute(sql.SQL("delete from {} where file = %s").format(target.identifier), [name])
-            inserted = connection.execute(
-                sql.SQL("insert into {} (file, {}) select %s, {} from incoming").format(
-                    target.identifier, columns, columns
-                ),
-                [name],
-            )
-    except psycopg.Error as error:
-        raise DatabaseError(one_line(error)) from error
-    return Counts(inserted.rowcount, deleted.rowcount)
-
-
-def rows_to_copy(path: Path, names: dict[str, str]) -> Iterator[bytes]:
-    """The file's rows as CSV for COPY, a block at a time: row number, the known columns, the others as JSON."""
-    from stages.tables import read_blocks
-
-    row = 1
-    for block in read_blocks(path, list(names.values())):
-        table = for_copy(block, names, row)
-        row += table.height
-        yield table.write_csv(include_header=False, quote_style="necessary").encode()
-
-
-def for_copy(block: "pl.DataFrame", names: dict[str, str], first_row: int) -> "pl.DataFrame":
-    """The block's columns in the order of the temporary table."""
-    import polars as pl
-
-    others = [column for column in block.columns if column not in names.values()]
-    extra = pl.struct(others).struct.json_encode() if others else pl.lit(None, pl.String)
-    return block.select(
-        pl.int_range(first_row, first_row + pl.len()).alias("row"),
-        *(pl.col(names[column]).alias(f"known {column}") for column in COLUMNS),
-        extra.alias("extra"),
-    )
-
-
-def prune(connection: "psycopg.Connection", target: Target, files: list[str], dry_run: bool) -> int:
-    """Deletes the rows of every file that is not among `files`; rows without a file stay. Returns how many."""
-    import psycopg
-    from psycopg import sql
-
-    from stages.database import one_line
-
-    try:
-        with connection.transaction(force_rollback=dry_run):
-            return connection.execute(
-                sql.SQL("delete from {} where not file = any(%s)").format(target.identifier), [files]
-            ).rowcount
-    except psycopg.Error as error:
-        raise DatabaseError(one_line(error)) from error
+    deleted = opened.run(delete)
+    command.summarise("pruned", {"files": len(files), "deleted": deleted, "dry_run": options.dry_run})
+    return command.DONE
 
 
 def pass_on(source: Path, target: Path) -> None:

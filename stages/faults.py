@@ -1,0 +1,103 @@
+"""What PostgreSQL's failures mean: which may pass by themselves, and what to do about the others."""
+
+from collections.abc import Iterator
+
+import psycopg
+
+# SQLSTATEs after which the same work can succeed a moment later.
+_PASSING = {
+    "40001": "serialization failure",
+    "40P01": "deadlock",
+    "53300": "too many connections",
+    "55P03": "lock timeout",
+    "57P01": "admin shutdown",
+    "57P02": "crash shutdown",
+    "57P03": "starting up or shutting down",
+    "57P05": "idle session timeout",
+}
+# libpq gives no SQLSTATE for a connection that was not made, so its words have to tell.
+_PASSING_SIGNS = (
+    "Is the server running",
+    "Connection refused",
+    "Connection reset",
+    "could not translate host name",
+    "server closed the connection unexpectedly",
+    "timed out",
+    "timeout expired",
+    "No route to host",
+    "Network is unreachable",
+    "the database system is",
+    "too many clients already",
+    "remaining connection slots",
+)
+_REMEDIES = {
+    "25006": "connect to the primary, say with PGTARGETSESSIONATTRS=read-write",
+    "3D000": "create it, or correct PGDATABASE or DATABASE_URL",
+    "3F000": "create the schema, or correct --schema",
+    "42501": "grant it: docs/load.md has the statements",
+    "53100": "free space on the server, then run it again",
+    "55P03": "end the session that holds the lock, or raise lock_timeout",
+    "57014": 'raise statement_timeout, say PGOPTIONS="-c statement_timeout=0", or cut the file into smaller ones',
+}
+_CONNECTION_REMEDIES = {
+    "root certificate file": "set PGSSLROOTCERT to the certificate of the authority that signed the server's",
+    "certificate verify failed": "check that PGSSLROOTCERT is the authority that signed the server's certificate, and "
+    "that none has expired",
+    "private key": "check PGSSLCERT and PGSSLKEY",
+    "client certificate": "set PGSSLCERT and PGSSLKEY",
+    "certificate": "check PGSSLROOTCERT, PGSSLCERT and PGSSLKEY",
+    "SSL": "check PGSSLMODE, PGSSLROOTCERT, PGSSLCERT and PGSSLKEY",
+    "password": "check PGUSER and PGPASSWORD, or DATABASE_URL",
+    "role": "check PGUSER, or DATABASE_URL",
+    "database": "create it, or correct PGDATABASE or DATABASE_URL",
+}
+
+
+def pauses(total: float) -> Iterator[float]:
+    """Seconds to wait before each next try: 0.1, doubling up to 5, as many as fit into `total`."""
+    pause, spent = 0.1, 0.0
+    while spent + pause <= total:
+        yield pause
+        spent += pause
+        pause = min(2 * pause, 5.0)
+
+
+def may_pass(error: psycopg.Error, connecting: bool) -> bool:
+    """Whether the same work can succeed later. A connection that breaks under work always may be made again."""
+    if error.sqlstate:
+        return error.sqlstate in _PASSING or error.sqlstate.startswith("08")
+    if not connecting:
+        return isinstance(error, psycopg.OperationalError)
+    return any(sign in str(error) for sign in _PASSING_SIGNS)
+
+
+def is_about_rows(error: psycopg.Error) -> bool:
+    """Whether other files can still be loaded: a value, a constraint, a limit or the time for one statement."""
+    state = error.sqlstate or ""
+    return state[:2] in ("22", "23", "54") or state in ("57014", "P0001")
+
+
+def one_line(error: psycopg.Error) -> str:
+    """The server's message, detail and hint, or libpq's own words, on one line."""
+    told = (
+        error.diag.message_primary,
+        error.diag.message_detail,
+        error.diag.context,
+        error.diag.message_hint,
+    )
+    return shortened(": ".join(part for part in told if part) or str(error))
+
+
+def shortened(text: str) -> str:
+    """The text on one line of at most 600 characters; the server repeats a value of any length."""
+    line = " ".join(text.split())
+    return line if len(line) <= 600 else f"{line[:300]} … {line[-300:]}"
+
+
+def remedy(error: psycopg.Error) -> str:
+    """What the user can do about it."""
+    if error.sqlstate:
+        return _REMEDIES.get(error.sqlstate, "run it again when that is put right: no row of the file was changed")
+    text = str(error)
+    found = (advice for sign, advice in _CONNECTION_REMEDIES.items() if sign in text)
+    return next(found, "check DATABASE_URL or PGHOST, PGPORT, PGUSER, …")
