@@ -28,6 +28,8 @@ _FIELDS: list[tuple[str, int, int, list[str]]] = [
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|ns)")
 
+SECOND = timedelta(seconds=1)
+
 Next = Callable[[datetime], datetime | None]
 
 
@@ -39,11 +41,15 @@ def schedule(spec: str) -> Next:
     if words[:1] == ["@every"] and len(words) == 2:
         step = _every(words[1])
         return lambda now: now.replace(microsecond=0) + step
-    fields = _WORDS.get(spec, spec).split()
     if spec.startswith("@") and spec not in _WORDS:
         raise PachydermError(f"{spec}: no such schedule; there are {', '.join(_WORDS)}, @every 10m and @never")
-    if len(fields) != 5:
+    fields = _WORDS.get(spec, spec).split()
+    if len(fields) != len(_FIELDS):
         raise PachydermError(f'"{spec}": {len(fields)} fields where a schedule has 5: {_names()}')
+    return _by_fields(fields)
+
+
+def _by_fields(fields: list[str]) -> Next:
     minutes, hours, days, months, weekdays = (
         _values(text, *field) for text, field in zip(fields, _FIELDS, strict=True)
     )
@@ -55,15 +61,16 @@ def schedule(spec: str) -> Next:
         return day.month in months and ((by_date or by_week) if either else (by_date and by_week))
 
     def following(now: datetime) -> datetime | None:
-        day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        for _ in range(5 * 366):
-            if is_day(day):
-                for hour in sorted(hours):
-                    for minute in sorted(minutes):
-                        if (tick := day.replace(hour=hour, minute=minute)) > now:
-                            return tick
-            day += timedelta(days=1)
-        return None
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        every_day = (midnight + timedelta(days=days) for days in range(5 * 366))
+        ticks = (
+            day.replace(hour=hour, minute=minute)
+            for day in every_day
+            if is_day(day)
+            for hour in sorted(hours)
+            for minute in sorted(minutes)
+        )
+        return next((tick for tick in ticks if tick > now), None)
 
     return following
 

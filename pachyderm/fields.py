@@ -152,20 +152,8 @@ def field_problems(value: Any, kind: str = "Spec", path: str = "") -> Iterator[P
         return
     if kind in MESSAGES:
         yield from _message(value, kind, path)
-    elif kind.startswith("["):
-        if not isinstance(value, list):
-            yield path, "must be a list"
-            return
-        for index, item in enumerate(value):
-            if item is None:
-                yield f"{path}[{index}]", "must not be null"
-            yield from field_problems(item, kind[1:-1], f"{path}[{index}]")
-    elif kind.startswith("{"):
-        if not isinstance(value, dict):
-            yield path, "must be an object"
-            return
-        for key, item in value.items():
-            yield from field_problems(item, kind[1:-1], f"{path}.{key}")
+    elif kind.startswith(("[", "{")):
+        yield from _many(value, kind[1:-1], path, list if kind.startswith("[") else dict)
     elif not _is(value, kind):
         yield path, f"must be {_SPOKEN[kind]}, not {_shown(value)}"
 
@@ -173,6 +161,18 @@ def field_problems(value: Any, kind: str = "Spec", path: str = "") -> Iterator[P
 def seconds(text: str) -> float:
     """The number of seconds in `"90s"`."""
     return float(text[:-1])
+
+
+def _many(value: Any, kind: str, path: str, container: type) -> Iterator[Problem]:
+    if not isinstance(value, container):
+        yield path, f"must be {'a list' if container is list else 'an object'}, not {_shown(value)}"
+        return
+    places = ((f"[{i}]", item) for i, item in enumerate(value)) if container is list else value.items()
+    for place, item in places:
+        inner = path + (place if container is list else f".{place}")
+        if item is None and container is list:
+            yield inner, "must not be null"
+        yield from field_problems(item, kind, inner)
 
 
 def _message(value: Any, kind: str, path: str) -> Iterator[Problem]:

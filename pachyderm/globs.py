@@ -64,8 +64,6 @@ def _sequence(glob: str, at: int, closing: str) -> tuple[str, int]:
         elif char == "{":
             inner, at = _bracket(glob, at + 1, "}")
             out.append(f"(?:{inner})")
-        elif closing and char == closing:
-            return "".join(out), at
         elif char in ")}":
             return "".join(out), at
         elif (closing == "}" and char == ",") or (closing == ")" and char == "|"):

@@ -174,19 +174,22 @@ def _pfs(pfs: Mapping[str, Any], path: str, parent: str) -> Iterator[Problem]:
         yield f"{path}.commit", "an input is a branch, not a commit"
     if pfs.get("glob"):
         yield from _reason(f"{path}.glob", lambda: compile_glob(pfs["glob"]))
-    if pfs.get("s3"):
-        if pfs.get("glob") != "/":
-            yield f"{path}.glob", 'must be "/" with s3'
-        if parent in ("join", "group", "union"):
-            yield f"{path}.s3", f"not in a {parent}"
-    for first, second in (("s3", "lazy"), ("s3", "emptyFiles"), ("lazy", "emptyFiles")):
-        if pfs.get(first) and pfs.get(second):
-            yield f"{path}.{second}", f"not together with {first}"
+    yield from _pfs_mode(pfs, path, parent)
     for kind, field in (("join", "joinOn"), ("group", "groupBy")):
         if parent == kind and not pfs.get(field):
             yield f"{path}.{field}", f"missing in a {kind}"
         if pfs.get(field) and parent != kind:
             yield f"{path}.{field}", f"only within a {kind}"
+
+
+def _pfs_mode(pfs: Mapping[str, Any], path: str, parent: str) -> Iterator[Problem]:
+    if pfs.get("s3") and pfs.get("glob") != "/":
+        yield f"{path}.glob", 'must be "/" with s3'
+    if pfs.get("s3") and parent in ("join", "group", "union"):
+        yield f"{path}.s3", f"not in a {parent}"
+    for first, second in (("s3", "lazy"), ("s3", "emptyFiles"), ("lazy", "emptyFiles")):
+        if pfs.get(first) and pfs.get(second):
+            yield f"{path}.{second}", f"not together with {first}"
 
 
 def _cron(node: Mapping[str, Any], path: str) -> Iterator[Problem]:
