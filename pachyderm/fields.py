@@ -166,13 +166,14 @@ def seconds(text: str) -> float:
 def _many(value: Any, kind: str, path: str, container: type) -> Iterator[Problem]:
     if not isinstance(value, container):
         yield path, f"must be {'a list' if container is list else 'an object'}, not {_shown(value)}"
-        return
-    places = ((f"[{i}]", item) for i, item in enumerate(value)) if container is list else value.items()
-    for place, item in places:
-        inner = path + (place if container is list else f".{place}")
-        if item is None and container is list:
-            yield inner, "must not be null"
-        yield from field_problems(item, kind, inner)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if item is None:
+                yield f"{path}[{index}]", "must not be null"
+            yield from field_problems(item, kind, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from field_problems(item, kind, f"{path}.{name}")
 
 
 def _message(value: Any, kind: str, path: str) -> Iterator[Problem]:
