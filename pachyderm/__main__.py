@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from pachyderm import status
@@ -33,7 +32,6 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         epilog="Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted; run again to go on.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=version("answermill"))
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _check_arguments(verbs.add_parser("check", help="what a cluster would refuse, and what would fail on it"))
     _run_arguments(verbs.add_parser("run", help="do what there is to do"))

@@ -191,8 +191,9 @@ def _message(value: Any, kind: str, path: str) -> Iterator[Problem]:
 
 def _hint(name: str, fields: dict[str, str]) -> str:
     camel = re.sub(r"_(\w)", lambda match: match[1].upper(), name)
-    near = difflib.get_close_matches(camel, fields, 1)
-    wanted = camel if camel in fields else _MOVED.get(camel) or (near[0] if near else "")
+    by_lower = {field.lower(): field for field in fields}
+    near = difflib.get_close_matches(camel.lower(), by_lower, 1)
+    wanted = _MOVED.get(camel) or (by_lower[near[0]] if near else "")
     return f"; write {wanted}" if wanted else f"; there are {', '.join(fields)}"
 
 
