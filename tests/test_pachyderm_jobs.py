@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,7 +158,7 @@ def test_workers_that_do_not_fit_the_machine_wait(bench: Bench) -> None:
 
 
 def test_cron_ticks_replace_each_other_or_gather(bench: Bench) -> None:
-    def ticking(*, overwrite: bool) -> dict[str, object]:
+    def ticking(*, overwrite: bool) -> dict[str, Any]:
         name = "mirror" if overwrite else "diary"
         cron = {"cron": {"name": "tick", "spec": "@never", "overwrite": overwrite}}
         script = 'test -f "$tick"; test ! -s "$tick"; basename "$tick" > "/pfs/out/$(basename "$tick")"'
