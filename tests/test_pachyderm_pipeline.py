@@ -93,10 +93,10 @@ def counts(jobs: dict[str, Job], *names: str) -> list[dict[str, int]]:
 
 def test_from_the_bucket_to_the_database_and_only_what_changed(mill: Mill) -> None:
     mill.put("a.csv", "one x", "two x")
-    mill.put("deep/b.CSV", "three x")
+    mill.put("deep/b.csv", "three x")
     jobs = mill.run()
     assert {name: job.state for name, job in jobs.items()} == ALL_DONE
-    assert mill.answers() == {"a.csv": ["one", "two"], "deep/b.CSV": ["three"]}
+    assert mill.answers() == {"a.csv": ["one", "two"], "deep/b.csv": ["three"]}
 
     jobs = mill.run()
     assert {name: job.state for name, job in jobs.items()} == ALL_DONE
@@ -104,15 +104,15 @@ def test_from_the_bucket_to_the_database_and_only_what_changed(mill: Mill) -> No
 
     mill.put("c.csv", "four x")
     assert counts(mill.run()) == [{"skipped": 2, "processed": 1}] * 2
-    assert mill.answers() == {"a.csv": ["one", "two"], "c.csv": ["four"], "deep/b.CSV": ["three"]}
+    assert mill.answers() == {"a.csv": ["one", "two"], "c.csv": ["four"], "deep/b.csv": ["three"]}
 
     mill.put("a.csv", "five x")
     assert counts(mill.run()) == [{"skipped": 2, "processed": 1}] * 2
-    assert mill.answers() == {"a.csv": ["five"], "c.csv": ["four"], "deep/b.CSV": ["three"]}
+    assert mill.answers() == {"a.csv": ["five"], "c.csv": ["four"], "deep/b.csv": ["three"]}
 
     (mill.bucket / "c.csv").unlink()
     assert counts(mill.run()) == [{"skipped": 2}] * 2
-    assert mill.answers() == {"a.csv": ["five"], "deep/b.CSV": ["three"]}
+    assert mill.answers() == {"a.csv": ["five"], "deep/b.csv": ["three"]}
 
 
 def test_a_file_that_was_renamed_leaves_no_rows_under_its_old_name(mill: Mill) -> None:

@@ -265,7 +265,9 @@ def test_the_real_pfs_where_mounts_are_allowed(bench: Bench) -> None:
     probe = ["unshare", "--user", "--map-root-user", "--mount", "true"]
     allowed = subprocess.run(probe, capture_output=True).returncode == 0
     bench.place["real_pfs"] = True
-    real = spec("real", "src", "cat /p[f]s/in/a > /p[f]s/out/b; echo $in >> /p[f]s/out/b; ln -s /pfs/in/a /pfs/out/l")
+    real = spec(
+        "real", "src", "p=/p; cat ${p}fs/in/a > ${p}fs/out/b; echo $in >> ${p}fs/out/b; ln -s ${p}fs/in/a ${p}fs/out/l"
+    )
     if not allowed or not Path("/pfs").is_dir():
         with pytest.raises(PachydermError, match=r"/pfs: no such folder|run without --pfs"):
             bench.run(real)
