@@ -4,6 +4,7 @@ As on a cluster, `/pfs/NAME` and `/pfs/out` are links into a scratch folder, so 
 topmost link fails here too.
 """
 
+import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -62,6 +63,17 @@ def lay_out(datum: Datum, pfs: Path, seen_as: Path) -> Scratch:
 def write_environment(pfs: Path, environment: Mapping[str, str]) -> None:
     """Writes `/pfs/.env`: the whole environment, unescaped."""
     (pfs / ".env").write_text("".join(f"{name}={value}\n" for name, value in environment.items()), "utf-8")
+
+
+def repoint(out: Path, seen_as: Path, pfs: Path) -> None:
+    """Turns links that a process made into its own view of /pfs into links that lead to the same from outside."""
+    for folder, folders, names in os.walk(out.resolve()):
+        for name in folders + names:
+            link = Path(folder, name)
+            if link.is_symlink() and link.readlink().is_relative_to(seen_as):
+                target = pfs / link.readlink().relative_to(seen_as)
+                link.unlink()
+                link.symlink_to(target)
 
 
 def clear(pfs: Path) -> None:

@@ -13,7 +13,7 @@ from pachyderm.outputs import OutputError, collect
 from pachyderm.place import Place, command, path_map, translated, worker_environment
 from pachyderm.process import OverdueError, Start, kill, start, wait
 from pachyderm.repos import File
-from pachyderm.scratch import Scratch, lay_out, write_environment
+from pachyderm.scratch import Scratch, lay_out, repoint, write_environment
 from pachyderm.spec import HERE, Pipeline
 
 PROCESSED, SKIPPED, FAILED, RECOVERED = "processed", "skipped", "failed", "recovered"
@@ -108,6 +108,8 @@ class Worker:
                     scratch = self._batched_try(datum)
                 else:
                     scratch = self._single_try(datum)
+                if self._task.place.real_pfs:
+                    repoint(scratch.out, self._seen_as, self._pfs.absolute())
                 outputs = collect(scratch, self._task.folder / "outputs" / datum.id)
             except OutputError as refused:
                 # No retry: what a repo does not take today it will not take tomorrow.
