@@ -216,7 +216,7 @@ def test_old_jobs_and_commits_are_forgotten_but_for_the_base(bench: Bench, monke
 
 
 def test_what_one_machine_does_not_do_is_refused_by_name(bench: Bench) -> None:
-    cases = [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"egress": {"URL": "s3://b"}}, "egress"),
         ({"service": {"internalPort": 80}}, "services"),
         ({"spout": {}, "s3Out": True}, "S3 output"),
