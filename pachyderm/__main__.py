@@ -59,7 +59,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tick", action="store_true", help="cron inputs tick now; otherwise when they are due")
     parser.add_argument("--reprocess", action="append", default=[], metavar="PIPELINE", help="skip none of its datums")
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="most at a time; default: what the CPUs leave room for"
+        "--workers", type=_count, metavar="N", help="most at a time; default: what the CPUs leave room for"
     )
     parser.add_argument(
         "--repo",
@@ -97,6 +97,13 @@ def _pair(text: str) -> tuple[str, Path]:
     if not (name and equals and folder):
         raise argparse.ArgumentTypeError(f"{text!r}: write NAME=FOLDER")
     return name, Path(folder)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 def environment(given: Sequence[str]) -> dict[str, str | None]:

@@ -66,7 +66,7 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
     A job that fails holds up what is downstream of it and nothing else; see the jobs' states. Raises SpecError for
     specs that break rules, PachydermError for what else is wrong, StoppedError when `stop` is set.
     """
-    if problems := check(options.specs, options.repos):
+    if problems := check(options.specs, _repos(options)):
         raise SpecError(problems)
     if problems := list(_not_here(options)):
         raise SpecError(problems)
@@ -85,6 +85,13 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
             watch=watch or (lambda _name, _total, _counts: None),
         )
         return list(_jobs(options, pipelines, where))
+
+
+def _repos(options: Options) -> set[str]:
+    """Repos that no pipeline of this run writes: the user's folders, and what other runs have left in the root."""
+    written = {(spec.get("pipeline") or {}).get("name") for spec in options.specs.values()}
+    left = {folder.name for folder in (options.root / "repos").glob("*")} - written
+    return left | set(options.repos)
 
 
 def _jobs(options: Options, pipelines: Mapping[str, Pipeline], where: Workplace) -> Iterator[Job]:

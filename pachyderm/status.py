@@ -1,14 +1,15 @@
 """What a root holds, for people and for machines: repos, jobs, datums, logs."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from pachyderm import journal
 from pachyderm.errors import PachydermError
-from pachyderm.journal import Job, job_folder
+from pachyderm.journal import RUNNING, Job, job_folder
 from pachyderm.repos import head, numbers
 from pachyderm.worker import FAILED, RECOVERED
 
@@ -111,8 +112,13 @@ def _pipeline(root: Path, name: str) -> dict[str, Any]:
     found = journal.jobs(root, name)
     last = found[-1]
     known = journal.results(job_folder(root, name, last.number))
-    datums = [asdict(result) for result in known.values()]
-    return {"name": name, "jobs": [as_data(job) for job in found], "datums": datums}
+    if last.state == RUNNING:
+        found[-1] = replace(last, counts=dict(Counter(result.state for result in known.values())))
+    return {
+        "name": name,
+        "jobs": [as_data(job) for job in found],
+        "datums": [asdict(result) for result in known.values()],
+    }
 
 
 def as_data(job: Job) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,15 @@ class Shell:
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.do(self.run_words(*arguments), **environment)
+
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+        """A runner in the background, which does not outlive the test."""
+        with subprocess.Popen(self.run_words(*arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def show(self, verb: str, *arguments: str) -> str:
         done = self.do(self.words(verb, *arguments))
@@ -153,7 +163,7 @@ def test_a_second_runner_on_one_root_is_refused(shell: Shell) -> None:
     began = shell.folder / "began"
     shell.write(spec("slow", "src", f"touch {began}; sleep 600"))
     (shell.source / "a").write_text("1")
-    with subprocess.Popen(shell.run_words(), cwd=ROOT, stderr=subprocess.PIPE, text=True) as first:
+    with shell.started() as first:
         until(began.exists)
         second = shell.run()
         first.send_signal(signal.SIGTERM)
@@ -165,14 +175,17 @@ def test_a_second_runner_on_one_root_is_refused(shell: Shell) -> None:
 
 def test_status_can_be_read_while_it_runs(shell: Shell) -> None:
     began, go = shell.folder / "began", shell.folder / "go"
-    shell.write(spec("slow", "src", f"touch {began}; while ! test -e {go}; do sleep 0.05; done"))
-    (shell.source / "a").write_text("1")
-    with subprocess.Popen(shell.run_words(), cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+    waiting = f'test "$(basename $in)" = a || {{ touch {began}; while ! test -e {go}; do sleep 0.05; done; }}'
+    shell.write(spec("slow", "src", waiting))
+    for name in "ab":
+        (shell.source / name).write_text("1")
+    with shell.started("--workers", "1") as process:
         until(began.exists)
         view = json.loads(shell.show("status", "--json"))
         go.touch()
         assert process.wait(60) == 0
-    assert view["pipelines"][0]["jobs"][0]["state"] == "running"
+    job = view["pipelines"][0]["jobs"][0]
+    assert (job["state"], job["counts"]) == ("running", {"processed": 1})
 
 
 def test_a_terminal_gets_a_live_view(shell: Shell) -> None:

@@ -47,7 +47,7 @@ def test_what_was_finished_stays_finished_and_what_was_not_is_done(tmp_path: Pat
     shell.write(spec("copy", "src", script), spec("next", "copy", "cp $in /pfs/out/"))
     for name in "abcd":
         (shell.source / name).write_text(name)
-    with subprocess.Popen(shell.run_words("--workers", "1"), cwd=ROOT, stderr=subprocess.DEVNULL) as first:
+    with shell.started("--workers", "1") as first:
         until(lambda: ran(tmp_path)["c"] == 1)
         first.kill()
     job = last(tmp_path / "root", "copy")
@@ -73,7 +73,7 @@ def test_an_interrupted_run_goes_on_with_changed_inputs(tmp_path: Path) -> None:
     shell.write(spec("copy", "src", script))
     for name in "abc":
         (shell.source / name).write_text(name)
-    with subprocess.Popen(shell.run_words("--workers", "1"), cwd=ROOT, stderr=subprocess.DEVNULL) as first:
+    with shell.started("--workers", "1") as first:
         until(lambda: ran(tmp_path)["c"] == 1)
         first.kill()
     (tmp_path / "go").touch()

@@ -190,6 +190,13 @@ def test_jobs_of_one_change_share_an_id(bench: Bench) -> None:
     assert f"in_COMMIT={jobs['first'].id}" in bench.files("second")["/env"].splitlines()
 
 
+def test_a_pipeline_can_be_run_alone_on_what_others_left(bench: Bench) -> None:
+    bench.put("a", "1")
+    bench.run(spec("first", "src", COPY))
+    assert bench.run(spec("second", "first", COPY))["second"].counts == {"processed": 1}
+    assert bench.files("second") == {"/a": "1"}
+
+
 def test_job_timeout_kills_the_job(bench: Bench) -> None:
     bench.put("a", "1")
     began = time.monotonic()
