@@ -51,7 +51,7 @@ def start(what: Start) -> "subprocess.Popen[bytes]":
     words = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *what.words]
     if what.pfs:
         # Outside the launcher: entering a user namespace takes back what it asks of the kernel.
-        words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _MOUNT, "sh", str(what.pfs), *words]
+        words = [*own_mounts(), "sh", "-c", _MOUNT, "sh", str(what.pfs), *words]
     # A file takes a text of any length, and nobody has to feed it as a pipe must be fed.
     with what.log.open("ab") as log, tempfile.TemporaryFile() as text:
         text.write((what.stdin or "").encode())
@@ -65,6 +65,14 @@ def start(what: Start) -> "subprocess.Popen[bytes]":
             stderr=log,
             start_new_session=True,
         )
+
+
+def own_mounts() -> list[str]:
+    """What to put before a command that is to have mounts of its own.
+
+    Root needs no user namespace for it, and in one could not read what belongs to anybody else.
+    """
+    return ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
 
 
 def wait(process: "subprocess.Popen[bytes]", deadline: float | None, stop: threading.Event) -> int:

@@ -21,6 +21,7 @@ from pachyderm.errors import PachydermError, SpecError
 from pachyderm.jobs import Watch, Workplace, log_line, run_job
 from pachyderm.journal import RUNNING, SUCCESS, UNRUNNABLE, Job
 from pachyderm.place import Place, secret_folder
+from pachyderm.process import own_mounts
 from pachyderm.repos import forget, head, snapshot, tick
 from pachyderm.rules import check
 from pachyderm.spec import Pipeline, Spec, effective, in_order, leaves, pipeline, repos_read
@@ -208,7 +209,7 @@ def _check_place(options: Options, pipelines: Mapping[str, Pipeline]) -> None:
         return
     if not Path("/pfs").is_dir():
         raise PachydermError("/pfs: no such folder to mount on; make an empty one once (sudo mkdir /pfs)")
-    probe = ["unshare", "--user", "--map-root-user", "--mount", "mount", "--bind", "/pfs", "/pfs"]
+    probe = [*own_mounts(), "mount", "--bind", "/pfs", "/pfs"]
     if subprocess.run(probe, capture_output=True, check=False).returncode:
         raise PachydermError("mount namespaces are not allowed here; run without --pfs")
 
