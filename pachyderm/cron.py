@@ -1,0 +1,135 @@
+"""When a cron input ticks: the five fields, the @words and @every that Pachyderm's parser takes."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from pachyderm.errors import PachydermError
+
+_WORDS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
+# Name, lowest, highest value, and names for the values from the lowest on.
+_FIELDS: list[tuple[str, int, int, list[str]]] = [
+    ("minute", 0, 59, []),
+    ("hour", 0, 23, []),
+    ("day of month", 1, 31, []),
+    ("month", 1, 12, _MONTHS),
+    ("day of week", 0, 6, _DAYS),
+]
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|ns)")
+
+SECOND = timedelta(seconds=1)
+
+Next = Callable[[datetime], datetime | None]
+
+
+def schedule(spec: str) -> Next:
+    """A function from a time to the next tick after it, None if there is none. Raises PachydermError."""
+    words = spec.split()
+    if spec == "@never":
+        return lambda _: None
+    if words[:1] == ["@every"] and len(words) == 2:
+        step = _every(words[1])
+        return lambda now: now.replace(microsecond=0) + step
+    if spec.startswith("@") and spec not in _WORDS:
+        raise PachydermError(f"{spec}: no such schedule; there are {', '.join(_WORDS)}, @every 10m and @never")
+    fields = _WORDS.get(spec, spec).split()
+    if len(fields) != len(_FIELDS):
+        raise PachydermError(f'"{spec}": {len(fields)} fields where a schedule has 5: {_names()}')
+    return _by_fields(fields)
+
+
+def _by_fields(fields: list[str]) -> Next:
+    minutes, hours, days, months, weekdays = (
+        _values(text, *field) for text, field in zip(fields, _FIELDS, strict=True)
+    )
+    # With both days restricted, either will do: the rule of every cron.
+    either = not fields[2].startswith(("*", "?")) and not fields[4].startswith(("*", "?"))
+
+    def is_day(day: datetime) -> bool:
+        by_date, by_week = day.day in days, day.isoweekday() % 7 in weekdays
+        return day.month in months and ((by_date or by_week) if either else (by_date and by_week))
+
+    def following(now: datetime) -> datetime | None:
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        every_day = (midnight + timedelta(days=days) for days in range(5 * 366))
+        ticks = (
+            day.replace(hour=hour, minute=minute)
+            for day in every_day
+            if is_day(day)
+            for hour in sorted(hours)
+            for minute in sorted(minutes)
+        )
+        return next((tick for tick in ticks if tick > now), None)
+
+    return following
+
+
+def stamp(time: datetime) -> str:
+    """A tick's file name: `2026-01-31T06:00:00Z`."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def due(spec: str, last: datetime, now: datetime) -> datetime | None:
+    """The latest tick in (last, now], None if there is none.
+
+    Pachyderm replays every tick it missed, one by one; with `overwrite` only the last of them leaves anything.
+    """
+    following = schedule(spec)
+    if spec.startswith("@every"):
+        first = following(last)
+        if first is None or first > now:
+            return None
+        step = first - last
+        return last + step * ((now - last) // step)
+    found, tick = None, following(max(last, now - timedelta(days=5 * 365)))
+    while tick is not None and tick <= now:
+        found, tick = tick, following(tick)
+    return found
+
+
+def _names() -> str:
+    return ", ".join(name for name, *_ in _FIELDS)
+
+
+def _every(text: str) -> timedelta:
+    parts = _DURATION.findall(text)
+    length = timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    if "".join(number + unit for number, unit in parts) != text or length < timedelta(seconds=1):
+        raise PachydermError(f"@every {text}: write a duration of a second or more, such as 90s, 10m or 1h30m")
+    return length
+
+
+def _values(text: str, name: str, low: int, high: int, names: list[str]) -> frozenset[int]:
+    """The values that one field allows."""
+    found: set[int] = set()
+    for part in text.split(","):
+        span, _, step = part.partition("/")
+        first, dash, last = span.partition("-")
+        try:
+            start, end = (low, high) if span in ("*", "?") else (_value(first, low, names),) * 2
+            if dash:
+                end = _value(last, low, names)
+            elif step and span not in ("*", "?"):
+                end = high
+            stride = int(step) if step else 1
+        except ValueError:
+            start, end, stride = 1, 0, 1
+        if not low <= start <= end <= high or stride < 1:
+            raise PachydermError(f"{name} {part}: write *, numbers from {low} to {high}, a-b, or */step")
+        found.update(range(start, end + 1, stride))
+    return frozenset(found)
+
+
+def _value(text: str, low: int, names: list[str]) -> int:
+    return names.index(text.lower()) + low if text.lower() in names else int(text)

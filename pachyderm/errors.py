@@ -1,0 +1,23 @@
+"""What the specs, the environment or the user can get wrong here.
+
+A tree of its own: `deploy` and `check` run with nothing but Python, and importing `runtime` needs its libraries.
+"""
+
+from collections.abc import Sequence
+
+
+class PachydermError(Exception):
+    """A spec, a folder or a command is at fault; the message says what, where and what to do, in one line."""
+
+
+class SpecError(PachydermError):
+    """Specs break rules.
+
+    Attributes:
+        problems: one line each: file, path in it, what is wrong, what to write.
+
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
