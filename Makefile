@@ -23,13 +23,18 @@ demo: $(VENV)/demo $(DEMO_MODEL) ## the whole way over samples/ into an embedded
 
 .PHONY: test
 test: $(VENV)/test ## the tests, offline
-	$(PY) -m pytest
+	$(PY) -m pytest -m "not faults"
+
+.PHONY: test-faults
+test-faults: $(VENV)/test ## the slow ones: processes and servers that are killed, cut off and filled up
+	$(PY) -m pytest -m faults
 
 .PHONY: check
 check: $(VENV)/test ## lint, format and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -m pachyderm check
 
 .PHONY: export-model
 export-model: $(VENV)/demo ## a bundle in OUTPUT (build/model) from MODEL: a hub id or a folder
@@ -46,6 +51,20 @@ IMAGE ?= answermill:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 image: ## the slim image IMAGE, with the bundle of MODEL in it
 	@test -n "$(BUILDER)" || { echo "make image: docker, podman or buildah is needed, and none is here" >&2; exit 1; }
 	$(BUILDER) build -t $(IMAGE) --build-arg MODEL=$(MODEL) --build-arg TORCH_INDEX=$(TORCH_INDEX) .
+
+# These need pachctl and plain Python, no packages. IMAGE=… and BUCKET=gs://… (or REPO=…) say what and where.
+WHERE = $(if $(BUCKET),--bucket "$(BUCKET)") $(if $(REPO),--repo "$(REPO)")
+KEY = $(if $(BUCKET_KEY),--bucket-key "$(BUCKET_KEY)")
+DEPLOY = $(PYTHON) -m pachyderm.deploy
+.PHONY: deploy deploy-plan undeploy secrets
+deploy: ## the pipelines on a Pachyderm cluster, by pachctl: IMAGE=… BUCKET=gs://…
+	@$(DEPLOY) deploy --image "$(IMAGE)" $(WHERE) $(KEY) $(if $(REPROCESS),--reprocess)
+deploy-plan: ## what deploy would call
+	@$(DEPLOY) plan --image "$(IMAGE)" $(WHERE) $(KEY) $(if $(REPROCESS),--reprocess)
+secrets: ## the cluster's secrets, from BUCKET_KEY=FILE and libpq's variables
+	@$(DEPLOY) secrets $(KEY)
+undeploy: ## takes the pipelines off the cluster
+	@$(DEPLOY) undeploy $(if $(WITH_SECRETS),--with-secrets)
 
 .PHONY: clean
 clean: ## removes what make has made

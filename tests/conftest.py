@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,12 +38,13 @@ def _export(folder: Path, precision: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """Connection URI of a server that lives as long as the session: TEST_DATABASE_URL, or an embedded one."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
         return
-    with embedded_postgres(tmp_path_factory.mktemp("postgres") / "data") as url:
+    # Not below pytest's own folder: another run of root's pytest would close that to the server's user.
+    with tempfile.TemporaryDirectory(prefix="answermill-") as folder, embedded_postgres(Path(folder) / "data") as url:
         yield url
 
 
