@@ -33,6 +33,9 @@ class Bucket:
     def __init__(self, url: str, timeout: float) -> None:
         self._url = url
         self._bucket, _, self._key = url.partition("://")[2].partition("/")
+        # Read when gcsfs is imported: it asks for a bucket's type over gRPC, 60 s a call where nothing answers
+        # (gcsfs#843).
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         with self._explained(url):
             self._system = connect(timeout)
 
@@ -160,8 +163,6 @@ def connect(timeout: float) -> "GCSFileSystem":
     GOOGLE_APPLICATION_CREDENTIALS if it is set, nothing for STORAGE_EMULATOR_HOST, else application default
     credentials, and the public's rights where there are none.
     """
-    # Read on import: gcsfs asks for a bucket's type over gRPC, 60 s a call where nothing answers (gcsfs#843).
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     from aiohttp import ClientTimeout
     from gcsfs.core import GCSFileSystem
 
@@ -179,7 +180,8 @@ def connect(timeout: float) -> "GCSFileSystem":
         access="read_only",
         use_listings_cache=False,
         skip_instance_cache=True,
-        session_kwargs={"timeout": limits, "auto_decompress": False},
+        requests_timeout=limits,
+        session_kwargs={"auto_decompress": False},
     )
 
 

@@ -64,6 +64,7 @@ class Records:
         csv.field_size_limit(LONGEST)
         self._stream = stream
         self._lines: list[bytes] = []
+        self._size = 0
         self._reader = csv.reader(self._text(), strict=True)
         self._line_end = b"\n"
         self.row = 0
@@ -94,6 +95,7 @@ class Records:
         """The next record that is not a blank line, as fields and as bytes; None at the end."""
         while True:
             self._lines.clear()
+            self._size = 0
             try:
                 fields = next(self._reader, None)
             except csv.Error as error:
@@ -123,7 +125,8 @@ class Records:
                 self.offset, line = self.offset + 3, line[3:]
             first = False
             self._lines.append(line)
-            if sum(map(len, self._lines)) >= LONGEST:
+            self._size += len(line)
+            if self._size >= LONGEST:
                 raise InputError(
                     f"more than {LONGEST >> 20} MiB in one row; perhaps a quote never closes",
                     row=self.row,
