@@ -73,10 +73,9 @@ def test_one_object_is_a_url_too(store: Proxy, stage: Stage, tmp_path: Path) -> 
 
 
 def test_no_two_objects_share_a_path(store: Proxy, stage: Stage, tmp_path: Path) -> None:
-    names = (
-        "a.csv a.CSV A.csv a.csv/b.csv a.csv.gz.csv a.CSV.csv a.csv.csv a/part-00000.csv a.csv.parts/part-00000.csv "
-        "a/b.csv #1.csv *.csv [x].csv {x}.csv %2A.csv é.csv rejected/a.csv .csv ..csv .a.csv"
-    ).split()
+    names = ["a.csv", "a.CSV", "A.csv", "a.csv/b.csv", "a.csv.gz.csv", "a.CSV.csv", "a.csv.csv", "a/part-00000.csv"]
+    names += ["a.csv.parts/part-00000.csv", "a/b.csv", "#1.csv", "*.csv", "[x].csv", "{x}.csv", "%2A.csv", "é.csv"]
+    names += ["rejected/a.csv", ".csv", "..csv", ".a.csv"]
     names += ["two words.csv", "e\u0301.csv", "d/" * 20 + "x" * 250 + ".csv", "d/" * 20 + "x" * 249 + "y.csv"]
     for number, name in enumerate(names):
         store.put(f"in/{name}", text(number + 1, number))
