@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from runtime.errors import InputError
 from stages import command
 from stages.answering import COLUMNS, Columns, Job, Tally, answer_file
-from stages.files import csv_files
+from stages.files import check_apart, csv_files
 from stages.progress import Progress
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def answer(options: argparse.Namespace) -> int:
     """Answers all files; a file that breaks a rule fails alone. Returns the exit code."""
     from runtime import Answerer
 
+    check_apart(options.input, options.output)
     if not options.batch_datums:
         # Before a second is spent on the model.
         csv_files(options.input)

@@ -20,10 +20,10 @@ from pathlib import Path
 from runtime.errors import AnswermillError, InputError
 from stages import command
 from stages.fetch import Fetched, fetched
-from stages.files import whole_file
+from stages.files import check_apart, whole_file
 from stages.gate import Rules, admit, reject
 from stages.progress import Progress
-from stages.source import open_source
+from stages.source import Tree, open_source
 
 # What the last run wrote, so that the next can remove what is no longer at URL.
 LISTING = ".ingested.json"
@@ -70,6 +70,8 @@ def ingest(options: argparse.Namespace) -> int:
     rules = Rules((options.question_column, options.context_column), options.shard_rows, options.encoding)
     tally = Tally()
     source = open_source(options.input, options.timeout)
+    if isinstance(source, Tree) and source.folder:
+        check_apart(source.folder, options.output)
     objects = source.find()
     if not objects:
         logging.warning("%s: there is no CSV", options.input)

@@ -3,9 +3,11 @@
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from runtime.errors import AnswermillError
+from stages.files import files_below
 from stages.names import is_csv
 
 # How often an object is read that changes meanwhile, or arrives damaged, before it is given up.
@@ -74,6 +76,11 @@ class Tree:
             raise AnswermillError(f"{url}: {error}") from error
         self._root: str = root
 
+    @property
+    def folder(self) -> Path | None:
+        """The URL as a path of this machine; None for any other place."""
+        return Path(self._root) if "file" in self._system.protocol else None
+
     def find(self) -> dict[str, Found]:
         """As `Source.find`."""
         if self._system.isfile(self._root):
@@ -81,7 +88,12 @@ class Tree:
         if not self._system.isdir(self._root):
             raise AnswermillError(f"{self._url}: no such file or folder")
         prefix = self._root.rstrip("/") + "/"
-        details = self._system.find(self._root, detail=True)
+        if self.folder is not None:
+            # fsspec's own does not follow links to folders.
+            places = [str(path) for path in files_below(self.folder) if is_csv(path.name)]
+            details = {place: self._system.info(place) for place in places}
+        else:
+            details = self._system.find(self._root, detail=True)
         return {place.removeprefix(prefix): self._state(details[place]) for place in sorted(details) if is_csv(place)}
 
     def fetch(self, found: Found, file: BinaryIO, advance: Advance) -> Found | None:

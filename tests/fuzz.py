@@ -17,9 +17,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from stages.names import part_path, rejection_path, target_path
 
+QUOTING: list[Literal[0, 1, 2]] = [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]
 ADDED = ("answer", "score", "start", "end", "error", "model")
 SHARD_ROWS = 7
 # Files of one round: what two processes of one round cost vanishes, and a failure is found early.
@@ -49,8 +51,7 @@ def written(chance: random.Random) -> bytes:
     """A CSV as one of the world's programs writes it."""
     out = io.StringIO(newline="")
     line_end = chance.choice(("\n", "\r\n"))
-    quoting = chance.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC))
-    csv.writer(out, quoting=quoting, lineterminator=line_end).writerows(table(chance))
+    csv.writer(out, quoting=chance.choice(QUOTING), lineterminator=line_end).writerows(table(chance))
     content = out.getvalue().encode()
     if chance.random() < 0.3:
         content = content.removesuffix(line_end.encode())

@@ -4,9 +4,11 @@ import csv
 import gzip
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from stages import ingest
@@ -222,8 +224,6 @@ def test_the_same_input_gives_the_same_bytes_and_what_is_gone_goes(tmp_path: Pat
 
 
 def test_any_fsspec_url_will_do(tmp_path: Path) -> None:
-    import fsspec
-
     memory = fsspec.filesystem("memory")
     memory.pipe("/any/d/a.csv", HEADER + b"a,b\n")
     memory.pipe("/any/readme.txt", b"no")
@@ -236,9 +236,33 @@ def test_any_fsspec_url_will_do(tmp_path: Path) -> None:
 def test_local_names_that_are_not_utf8_come_through(tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
-    import os
-
     Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9.csv")).write_bytes(HEADER + b"a,b\n")
     Path(os.fsdecode(os.fsencode(source) + b"/bad\xe9.csv")).write_bytes(b"no\n")
     assert run(source, tmp_path / "out") == 0
     assert set(tree(tmp_path / "out")) == {"caf%E9.csv", "rejected/bad%E9.csv.json", ".ingested.json"}
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    (source / "sub").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/b.csv").write_bytes(HEADER)
+    (source / "sub/a.csv").write_bytes(HEADER)
+    (source / "linked").symlink_to("../other")
+    (source / "c.csv").symlink_to("../other/b.csv")
+    (source / "sub/back").symlink_to("..")
+    (tmp_path / "top").symlink_to("in")
+    assert run(tmp_path / "top", tmp_path / "out") == 0
+    assert set(tree(tmp_path / "out")) == {"sub/a.csv", "linked/b.csv", "c.csv", ".ingested.json"}
+
+
+@pytest.mark.parametrize("output", [".", "deeper/out", "../in"])
+def test_a_stage_does_not_write_into_its_own_input(stage: Stage, tmp_path: Path, output: str) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a.csv").write_bytes(HEADER + b"a,b\n")
+    for name in ("ingest", "answer"):
+        done = stage(name, source, source / output)
+        assert done.returncode == 1
+        assert done.stderr.endswith(f"lies in INPUT ({source}); choose a folder outside of it\n")
+    assert tree(source) == {"a.csv": HEADER + b"a,b\n"}

@@ -21,10 +21,10 @@ def _messages() -> tuple[Any, Any]:
     file.message_type.add(name="NextDatumRequest").field.add(name="error", number=1, type=text, label=once)
     file.message_type.add(name="NextDatumResponse").field.add(name="env", number=1, type=text, label=many)
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)  # type: ignore[no-untyped-call]
+    pool.Add(file)
     found = (
         pool.FindMessageTypeByName(f"pachyderm.worker.{name}") for name in ("NextDatumRequest", "NextDatumResponse")
-    )  # type: ignore[no-untyped-call]
+    )
     request, response = map(message_factory.GetMessageClass, found)
     return request, response
 
