@@ -6,10 +6,11 @@ so objects are read here in ranges of one generation, and their CRC-32C is taken
 
 import base64
 import contextlib
+import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from runtime.errors import AnswermillError
 from stages.names import is_csv
@@ -23,8 +24,11 @@ RANGE = 8 << 20
 # A bucket in which objects come and go is listed at most so often.
 LISTINGS = 5
 # What a reply raises that was damaged on the way: listings have no checksum.
-_GARBLED = (ValueError, LookupError, TypeError)
+_GARBLED = (ValueError, LookupError, TypeError, AttributeError)
 FIELDS = "name,size,generation,crc32c,contentEncoding"
+
+
+T = TypeVar("T")
 
 
 class Bucket:
@@ -78,19 +82,19 @@ class Bucket:
             if one := self._look_up(key):
                 return {key.rsplit("/", 1)[-1]: one}
             key += "/"
-        places, token = {}, None
+        places: dict[str, Found] = {}
+        token = None
         with self._explained(self._url):
             while True:
-                page = self._json(
+                page, token = self._ask(
+                    lambda reply: ([_found(item) for item in reply.get("items", ())], reply.get("nextPageToken")),
                     "b/{}/o",
                     self._bucket,
                     prefix=key or None,
                     pageToken=token,
                     fields=f"nextPageToken,items({FIELDS})",
                 )
-                for item in page.get("items", ()):
-                    places[item["name"]] = _found(item)
-                token = page.get("nextPageToken")
+                places |= {found.place: found for found in page}
                 if not token:
                     break
         if key and not places:
@@ -100,7 +104,7 @@ class Bucket:
     def _look_up(self, place: str) -> Found | None:
         try:
             with self._explained(f"gs://{self._bucket}/{place}", missing=None):
-                return _found(self._json("b/{}/o/{}", self._bucket, place, fields=FIELDS))
+                return self._ask(_found, "b/{}/o/{}", self._bucket, place, fields=FIELDS)
         except FileNotFoundError:
             return None
 
@@ -134,10 +138,17 @@ class Bucket:
             advance(len(block))
         return base64.b64encode(checksum.digest()).decode() == found.checksum
 
-    def _json(self, path: str, *names: str, **query: str | None) -> dict[str, Any]:
+    def _ask(self, read: Callable[[Any], T], path: str, *names: str, **query: str | None) -> T:
+        """What `read` makes of a JSON reply. Replies have no checksum; one that is garbled is asked for again."""
         headers = {"Accept-Encoding": "identity"}
-        answer: dict[str, Any] = self._system.call("GET", path, *names, headers=headers, json_out=True, **query)
-        return answer
+        for tries_left in reversed(range(TRIES)):
+            _, text = self._system.call("GET", path, *names, headers=headers, **query)
+            try:
+                return read(json.loads(text))
+            except _GARBLED:
+                if not tries_left:
+                    raise
+        raise AssertionError("TRIES is at least 1")
 
     @contextlib.contextmanager
     def _explained(self, place: str, missing: str | None = "no such bucket") -> Iterator[None]:

@@ -54,7 +54,7 @@ def read(content: bytes) -> list[list[str]]:
 
 
 @given(tables(), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]), st.booleans())
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_table_that_python_wrote_comes_back_equal(
     job: Job, tmp_path: Path, table: list[list[str]], quoting: int, newline_at_end: bool
 ) -> None:

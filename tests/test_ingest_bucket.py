@@ -20,6 +20,7 @@ import pytest
 from stages.bucket import RANGE
 from tests.bucket import BUCKET, Fault, Proxy, Request, bucket
 from tests.conftest import ROOT, Stage
+from tests.processes import peak
 
 HEADER = b"question,context\n"
 
@@ -229,6 +230,7 @@ def test_an_object_that_never_arrives_sound_is_named_and_the_others_come(
     assert files(tmp_path) == {"good.csv": text(20)}
 
 
+@pytest.mark.faults
 def test_a_listing_that_is_damaged_on_the_way_loses_nothing(store: Proxy, stage: Stage, tmp_path: Path) -> None:
     for index in range(4):
         store.put(f"in/{index}.csv", text(5, index))
@@ -237,7 +239,7 @@ def test_a_listing_that_is_damaged_on_the_way_loses_nothing(store: Proxy, stage:
     def first_listing(request: Request) -> str | int | None:
         if request.object == "":
             listings.append(request)
-            return "half" if len(listings) == 1 else None
+            return "flip" if len(listings) == 1 else None
         return None
 
     store.fault = first_listing
@@ -366,3 +368,15 @@ def test_a_bucket_that_stays_broken_fails_with_one_line(store: Proxy, stage: Sta
     assert done.stderr.startswith(f"ingest: {URL}")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+def test_a_large_object_takes_the_memory_of_a_small_one(store: Proxy, tmp_path: Path) -> None:
+    peaks = []
+    # The least has several ranges, so that both hold one in memory while the next comes.
+    for size in (40 << 20, 400 << 20):
+        store.put("in/a.csv", HEADER + (b"Who wrote it?," + b"Anna did. " * 1000 + b"\n") * (size // 10_000))
+        command: list[object] = ["stages.ingest", URL, tmp_path / str(size)]
+        peaks.append(peak(command, **store.environment))
+    assert peaks[1] < 1.1 * peaks[0], peaks
