@@ -67,7 +67,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         except BlockingIOError as error:
             raise AnswermillError(f"{path}: another run is writing it") from error
         try:
+            # What a killed run left; the position is at its end until it is set.
             file.truncate(0)
+            file.seek(0)
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -13,7 +13,7 @@ from stages.records import Records
 
 # A block: large enough that polars' start-up per block vanishes. The bytes bound it where contexts are long.
 BLOCK_ROWS = 512
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
 
 
 def read_blocks(path: Path, required: Sequence[str], rows: int = BLOCK_ROWS) -> Iterator[pl.DataFrame]:

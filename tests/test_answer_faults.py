@@ -97,6 +97,6 @@ def test_a_gigabyte_takes_the_memory_of_ten_megabytes(tmp_path: Path, int8_bundl
         with (tmp_path / f"{label}.csv").open("wb") as file:
             file.writelines(lines(size))
         options: list[object] = ["--model", int8_bundle] if name == "answer" else ["--shard-rows", 10_000]
-        peaks.append(peak([f"stages.{name}", tmp_path / f"{label}.csv", tmp_path / label, *options]))
+        peaks.append(peak(f"stages.{name}", tmp_path / f"{label}.csv", tmp_path / label, *options))
         (tmp_path / f"{label}.csv").unlink()
     assert peaks[1] < 1.1 * peaks[0], peaks

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from runtime import Answerer
 from stages.answering import Columns, Job, Tally, answer_file
+from stages.files import partial_name
 from stages.progress import Progress
 from stages.tables import BLOCK_ROWS
 from tests.conftest import Stage
@@ -117,3 +118,9 @@ def test_a_clash_of_columns_names_the_option_that_helps(stage: Stage, tmp_path: 
     header, row = read((tmp_path / "out/a.csv").read_bytes())
     assert header == ["question", "context", "score", *(f"qa_{name}" for name in ADDED)]
     assert row[2] == "3"
+
+
+def test_what_a_killed_run_left_is_written_over(job: Job, tmp_path: Path) -> None:
+    (tmp_path / partial_name("out.csv")).write_bytes(b"half a li")
+    assert answered(b"question,context\nWho?,Anna\n", job, tmp_path)[0] == ["question", "context", *ADDED]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]

@@ -377,6 +377,5 @@ def test_a_large_object_takes_the_memory_of_a_small_one(store: Proxy, tmp_path: 
     # The least has several ranges, so that both hold one in memory while the next comes.
     for size in (40 << 20, 400 << 20):
         store.put("in/a.csv", HEADER + (b"Who wrote it?," + b"Anna did. " * 1000 + b"\n") * (size // 10_000))
-        command: list[object] = ["stages.ingest", URL, tmp_path / str(size)]
-        peaks.append(peak(command, **store.environment))
+        peaks.append(peak("stages.ingest", URL, tmp_path / str(size), **store.environment))
     assert peaks[1] < 1.1 * peaks[0], peaks
