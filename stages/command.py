@@ -3,15 +3,18 @@
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
 from runtime.errors import AnswermillError
 
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED, USAGE, TERMINATED = 0, 1, 2, 143
+GRACE = 0.7
 
 
 def parser(name: str, summary: str) -> argparse.ArgumentParser:
@@ -79,8 +82,14 @@ class _JsonFormatter(logging.Formatter):
 
 
 def _terminate(_signal: int, _frame: object) -> NoReturn:
-    """SIGTERM unwinds the stack, so that temporary files go; the shell's code for it is 128 + 15."""
-    raise SystemExit(143)
+    """SIGTERM unwinds the stack, so that temporary files go; the shell's code for it is 128 + 15.
+
+    What does not end by itself, a request that hangs or a window of the model, ends after GRACE seconds.
+    """
+    last_resort = threading.Timer(GRACE, os._exit, [TERMINATED])
+    last_resort.daemon = True
+    last_resort.start()
+    raise SystemExit(TERMINATED)
 
 
 def exit_code(failed: Sequence[str], total: int) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from runtime.errors import AnswermillError
+from runtime.errors import AnswermillError, OptionError
 
 
 def csv_files(root: Path) -> dict[str, Path]:
@@ -22,13 +22,34 @@ def csv_files(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         raise AnswermillError(f"{root}: no such file or folder")
     found = {}
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if name.lower().endswith(".csv") and not name.startswith("."):
-                path = Path(folder, name)
-                found[path.relative_to(root).as_posix()] = path
+    for path in files_below(root):
+        name = path.relative_to(root)
+        if path.suffix.lower() == ".csv" and not any(part.startswith(".") for part in name.parts):
+            found[name.as_posix()] = path
     return dict(sorted(found.items()))
+
+
+def files_below(root: Path) -> Iterator[Path]:
+    """Every file below a folder. Links are followed, but not back to a folder on the way to them."""
+    for folder, folders, names in os.walk(root, followlinks=True):
+        above = [Path(folder), *Path(folder).parents]
+        folders[:] = [
+            name
+            for name in folders
+            if not (link := Path(folder, name)).is_symlink() or not any(link.samefile(other) for other in above)
+        ]
+        for name in names:
+            yield Path(folder, name)
+
+
+def check_apart(source: Path, target: Path) -> None:
+    """Raises OptionError if what is written to the folder `target` would be read from, or replace, what is in `source`.
+
+    A stage that reads its own output, or overwrites its input, does another thing each time it runs.
+    """
+    read, written = source.resolve(), target.resolve()
+    if written == (read.parent if read.is_file() else read) or (read.is_dir() and written.is_relative_to(read)):
+        raise OptionError(f"OUTPUT ({target}) lies in INPUT ({source}); choose a folder outside of it")
 
 
 @contextlib.contextmanager
@@ -46,7 +67,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         except BlockingIOError as error:
             raise AnswermillError(f"{path}: another run is writing it") from error
         try:
+            # What a killed run left; the position is at its end until it is set.
             file.truncate(0)
+            file.seek(0)
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -1,40 +1,46 @@
 """A bucket's CSVs -> a folder of CSVs that keep the rules the later stages rely on.
 
-Every `*.csv` below URL is mirrored below OUTPUT: one file, or a folder of parts where it has more rows than
-`--shard-rows`. A CSV that breaks a rule is named in `OUTPUT/rejected/`, with the reason, the row and a remedy; the
+Every `*.csv` and `*.csv.gz` below URL is mirrored below OUTPUT: one file, or a folder of parts where it has more rows
+than `--shard-rows`. A CSV that breaks a rule is named in `OUTPUT/rejected/`, with the reason, the row and a remedy; the
 others go on. Nothing is changed or deleted at URL.
 """
 
 import argparse
+import contextlib
+import fcntl
 import json
 import logging
+import os
 import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
 
 from runtime.errors import AnswermillError, InputError
 from stages import command
-from stages.files import partial_name, whole_file
-from stages.names import part_path, rejection_path, target_path
-from stages.records import Records
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
+from stages.fetch import Fetched, fetched
+from stages.files import check_apart, whole_file
+from stages.gate import Rules, admit, reject
+from stages.progress import Progress
+from stages.source import Tree, open_source
 
 # What the last run wrote, so that the next can remove what is no longer at URL.
 LISTING = ".ingested.json"
+# Where objects and parts wait to be whole.
+WAITING = ".ingest.partial"
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a CSV must hold, and where it is cut."""
+@dataclass(slots=True)
+class Tally:
+    """What a run has done so far; `written` are paths below OUTPUT."""
 
-    required: tuple[str, str]
-    shard_rows: int
+    written: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    files: int = 0
+    rows: int = 0
+    rejected: int = 0
+    gone: int = 0
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -45,130 +51,120 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--shard-rows", type=int, default=5000, help="most rows of a part")
     parser.add_argument("--question-column", default="question", help="column with the questions")
     parser.add_argument("--context-column", default="context", help="column with the contexts")
+    parser.add_argument("--encoding", help="of the CSVs that are not UTF-8, say latin-1; default: refuse them")
+    parser.add_argument("--concurrency", type=int, default=8, help="objects to fetch at a time")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds without a byte, for gs://")
     options = parser.parse_args(argv)
-    if options.shard_rows < 1:
-        parser.error("--shard-rows must be at least 1")
+    for name in ("shard_rows", "concurrency", "timeout"):
+        if getattr(options, name) <= 0:
+            parser.error(f"--{name.replace('_', '-')} must be more than 0")
+    if options.question_column == options.context_column:
+        parser.error("--question-column and --context-column must differ")
+    if options.encoding is not None and not _is_encoding(options.encoding):
+        parser.error(f"--encoding: Python knows no text encoding {options.encoding!r}; say latin-1, cp1252 or utf-16")
     return options
 
 
 def ingest(options: argparse.Namespace) -> int:
     """Mirrors all objects. Returns the exit code; a rejected CSV is a result, not a failure."""
-    system, objects = find_objects(options.input)
-    rules = Rules((options.question_column, options.context_column), options.shard_rows)
-    written: list[str] = []
-    rows = rejected = 0
-    for name, place in objects.items():
-        with system.open(place, "rb") as stream:
-            try:
-                parts, count = admit(stream, options.output, name, rules)
-            except InputError as error:
-                parts, count = [reject(options.output, name, error)], 0
-                rejected += 1
-                logging.warning("rejected %s: %s", name, error)
-        written += parts
-        rows += count
-    forget_others(options.output, written)
+    rules = Rules((options.question_column, options.context_column), options.shard_rows, options.encoding)
+    tally = Tally()
+    source = open_source(options.input, options.timeout)
+    if isinstance(source, Tree) and source.folder:
+        check_apart(source.folder, options.output)
+    objects = source.find()
+    if not objects:
+        logging.warning("%s: there is no CSV", options.input)
+    with working_folder(options.output) as waiting:
+        with Progress(sum(found.size for found in objects.values()), "files") as progress:
+            for one in fetched(source, objects, waiting, options.concurrency, progress.advance):
+                take(one, waiting / "parts", options.output, rules, tally)
+                progress.advance(0, 1)
+        forget_others(options.output, tally)
     figures = {
-        "files": len(objects) - rejected,
-        "parts": len(written) - rejected,
-        "rows": rows,
-        "rejected": rejected,
+        "files": tally.files,
+        "parts": len(tally.written) - tally.rejected,
+        "rows": tally.rows,
+        "rejected": tally.rejected,
+        "gone": tally.gone,
+        "seconds": round(progress.seconds, 2),
     }
     command.summarise("done", figures)
-    return command.DONE
+    return command.exit_code(tally.failed, len(objects))
 
 
-def find_objects(url: str) -> tuple["AbstractFileSystem", dict[str, str]]:
-    """The file system of a URL, and where every CSV below it is, by name relative to it, in bytewise order.
+def take(one: Fetched, waiting: Path, output: Path, rules: Rules, tally: Tally) -> None:
+    """Puts one object through the gate, and into the tally."""
+    if one.error is not None:
+        logging.error("%s: %s", one.name, one.error)
+        tally.failed.append(one.name)
+    elif one.found is None:
+        logging.warning("%s: deleted after it was listed; passed over", one.name)
+        tally.gone += 1
+    else:
+        gzipped = one.found.gzipped or one.name.lower().endswith(".gz")
+        try:
+            admitted = admit(one.path, gzipped, one.name, waiting, output, rules)
+        except InputError as error:
+            tally.written.append(reject(output, one.name, error))
+            tally.rejected += 1
+            logging.warning("rejected %s: %s", one.name, error)
+        else:
+            tally.written += admitted.parts
+            tally.rows += admitted.rows
+            tally.files += 1
 
-    Raises AnswermillError where the URL's protocol is unknown or there is nothing at it.
+
+@contextlib.contextmanager
+def working_folder(output: Path) -> Iterator[Path]:
+    """A hidden folder below `output` that goes with the run, whether it ends or is killed and run again.
+
+    Raises AnswermillError while another run writes to `output`.
     """
-    from fsspec.core import url_to_fs
-
+    output.mkdir(parents=True, exist_ok=True)
+    lock = os.open(output, os.O_RDONLY)
     try:
-        system, root = url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise AnswermillError(f"{url}: {error}") from error
-    if system.isfile(root):
-        return system, {root.rsplit("/", 1)[-1]: root}
-    if not system.isdir(root):
-        raise AnswermillError(f"{url}: no such file or folder")
-    prefix = root.rstrip("/") + "/"
-    places = sorted(place for place in system.find(root) if place.lower().endswith(".csv"))
-    return system, {place.removeprefix(prefix): place for place in places}
-
-
-def admit(stream: BinaryIO, output: Path, name: str, rules: Rules) -> tuple[list[str], int]:
-    """Copies a CSV that keeps the rules, in parts if it is long. Returns the parts' paths and the rows.
-
-    The parts wait in a hidden folder until the last row has been checked, so none of a broken file is ever seen.
-    """
-    waiting = output / partial_name(name)
-    shutil.rmtree(waiting, ignore_errors=True)
-    waiting.mkdir(parents=True)
-    try:
-        rows = cut(stream, waiting, rules)
-        found = sorted(waiting.iterdir())
-        parts = [part_path(name, index) for index in range(len(found))]
-        if len(parts) == 1:
-            parts = [target_path(name)]
-        for part, path in zip(found, parts, strict=True):
-            (output / path).parent.mkdir(parents=True, exist_ok=True)
-            part.replace(output / path)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        waiting = output / WAITING
+        shutil.rmtree(waiting, ignore_errors=True)
+        waiting.mkdir()
+        try:
+            yield waiting
+        finally:
+            shutil.rmtree(waiting, ignore_errors=True)
+    except BlockingIOError as error:
+        raise AnswermillError(f"{output}: another run is writing it; wait for it, or choose another folder") from error
     finally:
-        shutil.rmtree(waiting)
-    return parts, rows
+        os.close(lock)
 
 
-def cut(stream: BinaryIO, folder: Path, rules: Rules) -> int:
-    """Writes parts of at most `shard_rows` rows, each with the header, rows byte for byte. Returns the rows.
-
-    At least one part, so that a header without rows stays a file.
-    """
-    records = Records(stream, rules.required)
-    rows = iter(records)
-    index, more = 0, True
-    while more:
-        block = list(islice(rows, rules.shard_rows))
-        more = len(block) == rules.shard_rows
-        if block or index == 0:
-            with whole_file(folder / f"{index:08d}") as part:
-                part.write(records.header_bytes)
-                part.writelines(block)
-            index += 1
-    return records.row - 1
+def _is_encoding(name: str) -> bool:
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        return False
+    return True
 
 
-def reject(output: Path, name: str, error: InputError) -> str:
-    """Writes down why a CSV was refused. Returns the note's path."""
-    note = {
-        "object": name,
-        "row": error.row,
-        "column": error.column,
-        "reason": error.reason,
-        "remedy": error.remedy,
-    }
-    path = rejection_path(name)
-    with whole_file(output / path) as file:
-        file.write(json.dumps(note, ensure_ascii=False, indent=2).encode() + b"\n")
-    return path
-
-
-def forget_others(output: Path, written: Sequence[str]) -> None:
+def forget_others(output: Path, tally: Tally) -> None:
     """Removes what an earlier run wrote below `output` and this one did not: objects that are gone, parts too many.
 
-    Only files in that run's own listing are touched, so whatever else lives there stays.
+    Only files in that run's own listing are touched, so whatever else lives there stays; and nothing is removed after
+    a run in which an object failed.
     """
     listing = output / LISTING
     try:
-        earlier = json.loads(listing.read_text("utf-8"))
+        earlier = set(json.loads(listing.read_text("utf-8")))
     except FileNotFoundError:
-        earlier = []
-    for path in sorted(set(earlier) - set(written), reverse=True):
+        earlier = set()
+    written = set(tally.written)
+    if tally.failed:
+        written |= earlier
+    for path in sorted(earlier - written, reverse=True):
         stale = output / path
         stale.unlink(missing_ok=True)
         for folder in stale.parents:
-            if folder == output or any(folder.iterdir()):
+            if folder == output or not folder.is_dir() or any(folder.iterdir()):
                 break
             folder.rmdir()
     with whole_file(listing) as file:

@@ -94,7 +94,7 @@ def explained(path: Path, required: Sequence[str], error: Exception) -> InputErr
         explain(path, required)
     except InputError as found:
         return found
-    return InputError(f"it cannot be read in blocks: {error}", remedy="please report this file")
+    return InputError(f"it cannot be read in blocks: {error}", remedy="pass it through the ingest stage")
 
 
 def explain(path: Path, required: Sequence[str]) -> None:
@@ -177,7 +177,11 @@ def _check_quotes(text: "NDArray[np.uint8]", quotes: "NDArray[np.intp]") -> None
 
 def parse(block: Block, schema: dict[str, type[pl.String]]) -> pl.DataFrame:
     """The block as text columns. Raises PolarsError where its bytes are not UTF-8 or a record is too wide."""
-    frame = pl.read_csv(io.BytesIO(block.text), has_header=False, schema=schema, infer_schema=False)
+    # Behind a header of our own: polars takes U+FEFF at the start of what it reads for a BOM and drops it.
+    numbers = [str(index) for index in range(len(schema))]
+    text = b"".join([",".join(numbers).encode(), b"\n", block.text])
+    frame = pl.read_csv(io.BytesIO(text), schema=dict.fromkeys(numbers, pl.String), infer_schema=False)
+    frame.columns = list(schema)
     if frame.height != block.ends.size:
         raise pl.exceptions.ComputeError(f"{frame.height} rows of {block.ends.size} records")
     return frame

@@ -11,8 +11,9 @@ import polars as pl
 from runtime.errors import InputError
 from stages.records import Records
 
-# Rows a block: large enough that polars' start-up per block vanishes, small enough for contexts of 100,000 characters.
+# A block: large enough that polars' start-up per block vanishes. The bytes bound it where contexts are long.
 BLOCK_ROWS = 512
+BLOCK_BYTES = 1 << 20
 
 
 def read_blocks(path: Path, required: Sequence[str], rows: int = BLOCK_ROWS) -> Iterator[pl.DataFrame]:
@@ -20,19 +21,42 @@ def read_blocks(path: Path, required: Sequence[str], rows: int = BLOCK_ROWS) -> 
 
     A missing value is null, a quoted empty one is "". Raises InputError as `Records` does, with the row.
     """
+    return (block for block, _ in read_sized_blocks(path, required, rows))
+
+
+def read_sized_blocks(
+    path: Path, required: Sequence[str], rows: int = BLOCK_ROWS
+) -> Iterator[tuple[pl.DataFrame, int]]:
+    """As `read_blocks`, each with the bytes of the file that it takes."""
     with path.open("rb") as stream:
         records = Records(stream, required)
-        schema = dict.fromkeys(records.header, pl.String)
-        block = list(islice(records, rows))
+        source, began = iter(records), 0
+        block = _take(source, rows)
         if not block:
-            yield pl.DataFrame(schema=schema)
+            yield pl.DataFrame(schema=dict.fromkeys(records.header, pl.String)), records.offset
         while block:
-            yield _parse(block, schema, records.row)
-            block = list(islice(records, rows))
+            yield _parse(block, records.header, records.row), records.offset - began
+            began = records.offset
+            block = _take(source, rows)
 
 
-def _parse(block: list[bytes], schema: dict[str, type[pl.String]], row: int) -> pl.DataFrame:
-    frame = pl.read_csv(io.BytesIO(b"".join(block)), has_header=False, schema=schema, infer_schema=False)
+def _take(records: Iterator[bytes], rows: int) -> list[bytes]:
+    """The next records: at most `rows`, and no more once they pass BLOCK_BYTES."""
+    block, size = [], 0
+    for record in islice(records, rows):
+        block.append(record)
+        size += len(record)
+        if size >= BLOCK_BYTES:
+            break
+    return block
+
+
+def _parse(block: list[bytes], columns: list[str], row: int) -> pl.DataFrame:
+    # Behind a header of our own: polars takes U+FEFF at the start of what it reads for a BOM and drops it.
+    numbers = [str(index) for index in range(len(columns))]
+    text = b"".join([",".join(numbers).encode(), b"\n", *block])
+    frame = pl.read_csv(io.BytesIO(text), schema=dict.fromkeys(numbers, pl.String), infer_schema=False)
+    frame.columns = columns
     if frame.height != len(block):
         raise InputError(
             f"polars reads {frame.height} rows where the file has {len(block)}",
