@@ -29,6 +29,10 @@ test: $(VENV)/test ## the tests, offline
 test-faults: $(VENV)/test ## the slow ones: processes and servers that are killed, cut off and filled up
 	$(PY) -m pytest -m faults
 
+.PHONY: fuzz
+fuzz: $(VENV)/test $(DEMO_MODEL) ## 10,000 random files through ingest and answer
+	$(PY) -m tests.fuzz --files 10000 --model $(dir $(DEMO_MODEL))
+
 .PHONY: check
 check: $(VENV)/test ## lint, format and types
 	$(PY) -m ruff check .

@@ -1,12 +1,11 @@
-"""What the specs, the environment or the user can get wrong here.
-
-A tree of its own: `deploy` and `check` run with nothing but Python, and importing `runtime` needs its libraries.
-"""
+"""What the specs, the environment or the user can get wrong here: a branch of the tree in `runtime.errors`."""
 
 from collections.abc import Sequence
 
+from runtime.errors import AnswermillError
 
-class PachydermError(Exception):
+
+class PachydermError(AnswermillError):
     """A spec, a folder or a command is at fault; the message says what, where and what to do, in one line."""
 
 

@@ -19,6 +19,7 @@ class Answer:
         start: first code point of the answer in the context.
         end: one past its last code point: `context[start:end] == text`.
         error: why this row cannot be answered, or None.
+        tokens: tokens that the model saw for this row, overlaps counted twice.
 
     """
 
@@ -27,6 +28,7 @@ class Answer:
     start: int | None
     end: int | None
     error: str | None = None
+    tokens: int = 0
 
     @classmethod
     def failed(cls, error: str) -> "Answer":
@@ -48,9 +50,12 @@ def ranked_answers(context: str, windows: Sequence[tuple[Spans, Encoding]], deco
             key = context[start:end].lower()
             places.setdefault(key, (start, end))
             scores[key] = scores.get(key, 0.0) + float(score)
-    answers = [Answer(context[start:end], scores[key], start, end) for key, (start, end) in places.items()]
+    tokens = sum(len(encoding) for _, encoding in windows)
+    answers = [
+        Answer(context[start:end], scores[key], start, end, tokens=tokens) for key, (start, end) in places.items()
+    ]
     if decoding.handle_impossible_answer:
-        answers.append(Answer("", min(spans.null_score for spans, _ in windows), 0, 0))
+        answers.append(Answer("", min(spans.null_score for spans, _ in windows), 0, 0, tokens=tokens))
     answers.sort(key=lambda answer: answer.score or 0.0, reverse=True)
     return tuple(answers[: decoding.top_k]) or (Answer.failed("no answer"),)
 

@@ -5,7 +5,8 @@
     ├── BundleError          a bundle is missing, damaged, or of another format
     ├── ExportError          a checkpoint cannot become a bundle
     ├── InputError           a file breaks a rule; knows object, row, column and remedy
-    └── DatabaseError        the database refused
+    ├── DatabaseError        the database refused
+    └── PachydermError       a spec, a cluster or the local runner; see pachyderm/errors.py
 
 Every message says what is wrong, where, and what to do about it, in one line.
 """

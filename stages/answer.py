@@ -87,6 +87,7 @@ def answer_files(job: Job, source: Path, target: Path) -> dict[str, str]:
         "errors": dict(tally.errors),
         "seconds": round(seconds, 2),
         "rows_per_second": round(tally.rows / seconds, 1) if seconds else 0.0,
+        "tokens_per_second": round(tally.tokens / seconds) if seconds else 0,
         "model": job.model,
     }
     command.summarise("done", figures)

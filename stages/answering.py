@@ -55,11 +55,15 @@ class Job:
 
 @dataclass(slots=True)
 class Tally:
-    """What a run has answered so far; `weak` are rows whose best answer is below the least score."""
+    """What a run has answered so far; `weak` are rows whose best answer is below the least score.
+
+    `tokens` are those that the model saw for these rows; it saw fewer where equal rows stood close together.
+    """
 
     files: int = 0
     rows: int = 0
     weak: int = 0
+    tokens: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
 
@@ -75,6 +79,7 @@ def answer_file(source: Path, target: Path, job: Job, tally: Tally, progress: Pr
             best = [ranked[0] for ranked in answers]
             tally.rows += block.height
             tally.errors.update(answer.error for answer in best if answer.error)
+            tally.tokens += sum(answer.tokens for answer in best)
             tally.weak += sum(is_weak(answer, job.min_score) for answer in best)
     tally.files += 1
 

@@ -109,6 +109,7 @@ def test_the_summary_counts_errors_by_kind(stage: Stage, tmp_path: Path, int8_bu
     assert (line["event"], line["files"], line["rows"], line["answered"]) == ("done", 1, 4, 1)
     assert line["errors"] == {"empty question": 1, "empty context": 2}
     assert line["rows_per_second"] > 0
+    assert line["tokens_per_second"] > line["rows_per_second"]
     assert line["model"] == Answerer.load(int8_bundle).bundle.manifest.bundle_id
 
 
