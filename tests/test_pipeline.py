@@ -161,12 +161,22 @@ def test_wrong_usage_is_exit_code_two(stage: Stage) -> None:
         assert stage(name).returncode == 2
 
 
+def test_demo_without_a_bundle_says_how_to_make_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pachyderm.demo", "--model", str(tmp_path / "none"), "--root", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"demo: no bundle at {tmp_path}/none: make one with `python -m export MODEL --output {tmp_path}/none`\n"
+    )
+
+
 def test_demo_prints_what_the_database_holds_and_repeats_itself(tmp_path: Path, int8_bundle: Path) -> None:
     command = [sys.executable, "-m", "pachyderm.demo", "--model", str(int8_bundle), "--root", str(tmp_path / "demo")]
-    reports = []
-    for _ in range(2):
+    reports: list[list[str]] = []
+    for jobs in ("processed=8", "skipped=8"):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
+        assert f"question-answer job {len(reports) + 1} success {jobs}" in done.stderr
         reports.append([line for line in done.stdout.splitlines() if not line.startswith("rows/s")])
     assert reports[0] == reports[1]
     text = "\n".join(reports[0])
