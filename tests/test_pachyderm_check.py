@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pachyderm_sdk.api import pps
 
 from pachyderm.fields import MESSAGES
 from pachyderm.rules import check
@@ -246,7 +247,6 @@ _NOT_IN_FILES = {"update", "reprocess", "specCommit", "dryRun"}
 
 def sdk_messages() -> dict[str, Any]:
     """Pachyderm's message class for each of ours, found by walking both trees."""
-    pps = pytest.importorskip("pachyderm_sdk.api.pps", reason="pachyderm_sdk, of the test extra, is not installed")
     found: dict[str, Any] = {}
     waiting = [("Spec", pps.CreatePipelineRequest)]
     while waiting:
@@ -304,7 +304,6 @@ def sdk_problems(value: Any, message: Any, path: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("file", SHIPPED)
 def test_pachyderms_own_classes_know_every_field_of_the_shipped_specs(file: str) -> None:
-    pps = pytest.importorskip("pachyderm_sdk.api.pps", reason="pachyderm_sdk, of the test extra, is not installed")
     assert list(sdk_problems(SHIPPED[file], pps.CreatePipelineRequest, "")) == []
     request = pps.CreatePipelineRequest().from_dict(SHIPPED[file])
     assert request.transform.cmd == SHIPPED[file]["transform"]["cmd"]

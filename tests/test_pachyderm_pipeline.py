@@ -213,7 +213,6 @@ def test_a_repo_filled_by_hand_instead_of_a_bucket(tmp_path: Path, database: str
 
 def test_the_command_line_with_the_real_model(tmp_path: Path, database: str, int8_bundle: Path) -> None:
     """Untouched specs: batching, the bundle, everything."""
-    pytest.importorskip("stages.datums", reason="--batch-datums is not there yet")
     words = [sys.executable, "-m", "pachyderm", "run", "--tick", "--root", str(tmp_path / "root")]
     words += ["--bucket", str(SAMPLES / "field-guides"), "--map", f"/model={int8_bundle}", "--json"]
     words += ["--env", "DATABASE_URL", "--env", "GOOGLE_APPLICATION_CREDENTIALS="]
