@@ -137,9 +137,9 @@ def test_accepted_codes_are_success(bench: Bench) -> None:
 
 
 def test_a_command_that_is_not_there(bench: Bench) -> None:
-    missing = spec("bad", "src", "", transform={"cmd": ["no-such-command"], "stdin": []}, datumTries=1)
+    missing = spec("bad", "src", "", transform={"cmd": ["/no/such/command"], "stdin": []}, datumTries=1)
     bench.run(missing)
-    assert bench.results("bad")["/a"].error == "exit code 1: no-such-command: No such file or directory"
+    assert bench.results("bad")["/a"].error == "exit code 1: /no/such/command: No such file or directory"
 
 
 def test_standard_input_is_the_lines_joined_and_else_empty(bench: Bench) -> None:

@@ -150,7 +150,7 @@ def test_clash_of_columns_names_the_prefix(stage: Stage, tmp_path: Path, int8_bu
 
 def test_unreachable_database_is_one_line(answered: Path, stage: Stage, tmp_path: Path) -> None:
     url = "postgresql://somebody:s3cret@127.0.0.1:9/nothing?connect_timeout=2"
-    line = one_line(stage("load", answered / "answer", tmp_path / "out", DATABASE_URL=url))
+    line = one_line(stage("load", answered / "answer", tmp_path / "out", "--retry-for", 0, DATABASE_URL=url))
     assert "refused" in line
     assert "s3cret" not in line
     assert not (tmp_path / "out").exists()
