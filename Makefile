@@ -23,11 +23,11 @@ demo: $(VENV)/demo $(DEMO_MODEL) ## the whole way over samples/ into an embedded
 
 .PHONY: test
 test: $(VENV)/test ## the tests, offline
-	$(PY) -m pytest -m "not faults"
+	$(PY) -m pytest -m "not faults and not slow"
 
 .PHONY: test-faults
 test-faults: $(VENV)/test ## the slow ones: processes and servers that are killed, cut off and filled up
-	$(PY) -m pytest -m faults
+	$(PY) -m pytest -m "faults or slow"
 
 .PHONY: fuzz
 fuzz: $(VENV)/test $(DEMO_MODEL) ## 10,000 random files through ingest and answer

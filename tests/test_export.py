@@ -157,7 +157,9 @@ def test_folder_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("seconds", [1, 6, 12])
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(1, marks=pytest.mark.slow), 6, pytest.param(12, marks=pytest.mark.slow)]
+)
 def test_killed_export_leaves_no_bundle(tmp_path: Path, seconds: int) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "export", CHECKPOINT, "--output", tmp_path / "model"],
