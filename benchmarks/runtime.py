@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from benchmarks import machine
 from benchmarks.peers import PEERS, Pair, prepare, run_peer
-from export.evaluation import read_rows
+from export.evaluation import Row, read_rows
 from runtime.threads import available_cpus
 
 # Multiply-adds per token of DistilBERT-base in products with weights: 6 layers of 4 d*d and 2 d*4d, with d = 768.
@@ -25,7 +25,7 @@ OURS = "answermill int8"
 
 
 class Run(NamedTuple):
-    """One peer's turn: rows and tokens per second once warm, seconds to the first answer, peak memory in MiB."""
+    """One peer's turn: rows per second once warm, seconds to the first answer, peak memory in MiB."""
 
     rows: float
     first: float
@@ -66,10 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def spread(rows: Sequence[object], limit: int) -> list[Pair]:
+def spread(rows: Sequence[Row], limit: int) -> list[Pair]:
     """`limit` rows from all over the file."""
     step = max(1, len(rows) // limit)
-    return [(row.question, row.context) for row in rows[::step][:limit]]  # type: ignore[attr-defined]
+    return [(row.question, row.context) for row in rows[::step][:limit]]
 
 
 def count_tokens(folder: Path, rows: Sequence[Pair]) -> int:

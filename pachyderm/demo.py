@@ -31,11 +31,10 @@ from pachyderm.repos import head
 from pachyderm.runner import Options, run
 from pachyderm.spec import placed, read_specs, spec_files
 from pachyderm.status import log_lines
-from runtime.errors import AnswermillError
+from runtime.errors import AnswermillError, InputError
 from runtime.manifest import Manifest
 from runtime.squad import exact_match, f1
 
-Note = Mapping[str, object]
 _ANSWERED = re.compile(r"answer: done .*?\brows=(\d+) .*?\bseconds=([\d.]+)")
 
 
@@ -152,15 +151,9 @@ def report(connection: psycopg.Connection, root: Path, rows_per_second: str) -> 
     notes = [json.loads(ingested.place(path).read_text("utf-8")) for path in rejected]
     lines += ["", f"files refused  {len(notes):6}"]
     for note in notes:
-        lines.append(f"  {note['object']}: {place(note)}{note['reason']}")
+        error = InputError(note["reason"], remedy=note["remedy"], row=note["row"], column=note["column"])
+        lines.append(f"  {note['object']}: {error.place}{error.reason}")
     return [*lines, "", *ten_answers(connection)]
-
-
-def place(note: Note) -> str:
-    """Where in its file a rejected CSV breaks a rule: `row 3: `, `header, column "context": `, or nothing."""
-    parts = [] if note["row"] is None else [f"row {note['row']}" if note["row"] else "header"]
-    parts += [f'column "{note["column"]}"'] if note["column"] else []
-    return f"{', '.join(parts)}: " if parts else ""
 
 
 def ten_answers(connection: psycopg.Connection) -> list[str]:
