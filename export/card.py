@@ -33,7 +33,7 @@ Extractive question answering as one ONNX graph, for CPUs. `manifest.json` says 
 
 ## Verified
 
-{_figures(figures) if figures else "Not verified."}
+{_warning(figures)}{_figures(figures) if figures else "Not verified."}
 
 ## Use
 
@@ -49,6 +49,12 @@ for answer in Answerer.load("path/to/this/folder").answer([("Who called?", "Ada 
 A checkpoint trained on SQuAD 1.1 always answers, also where the context holds no answer. Scores are probabilities
 within one window of text, summed over mentions of the same answer; they do not compare across very long contexts.
 """
+
+
+def _warning(figures: Verification | None) -> str:
+    if figures is None or not figures.missed:
+        return ""
+    return f"**Exported by force. This bundle misses its thresholds: {'; '.join(figures.missed)}.**\n\n"
 
 
 def _figures(figures: Verification) -> str:

@@ -17,6 +17,8 @@ from runtime.decoding import Decoding, default_doc_stride
 from runtime.errors import ExportError
 from runtime.manifest import Inputs
 
+CONFIG = "config.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Converted:

@@ -1,31 +1,67 @@
-"""Fuses attention, layer norm, GELU and embeddings into onnxruntime's own operators; saves the optimised graph."""
+"""Fuses attention, layer norm and GELU into onnxruntime's own operators; saves the optimised graph.
+
+Not all that onnxruntime can fuse is faster fused. On one thread of a CPU with AVX-512, 209 tokens of 384 channels:
+SkipLayerNormalization takes 0.51 ms and Add + LayerNormalization 0.10, since the former runs scalar by scalar; BiasGelu
+0.61 and Gelu 0.31, where the product adds the bias for nothing; Attention keeps its matrices whole and
+MultiHeadAttention goes through them in blocks that fit the cache. Together 1.6 times the windows per second in int8.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import onnxruntime as ort
 
 from export.convert import quiet
 
+# What onnxruntime would fuse again, and slow down.
+SLOWER_FUSED = ("SkipLayerNormFusion", "BiasSkipLayerNormFusion", "BiasGeluFusion", "EmbedLayerNormFusion")
+MASK = "attention_mask"
+
 
 def fuse(source: Path, target: Path) -> None:
-    """Fuses an fp32 graph; what the tool does not know stays as it is.
-
-    Before quantization, since fused operators quantize as a whole: +27% rows/s for DistilBERT-base in int8.
-    """
+    """Fuses an fp32 graph; what the tool does not know stays as it is."""
     with quiet():
         from onnxruntime.transformers.fusion_options import FusionOptions
         from onnxruntime.transformers.optimizer import optimize_model
 
+        options = FusionOptions("bert")
+        options.use_multi_head_attention = True
+        options.enable_skip_layer_norm = False
+        options.enable_bias_skip_layer_norm = False
+        options.enable_bias_gelu = False
+        # The fused form quantizes the layer norm's weights with the embeddings.
+        options.enable_embed_layer_norm = False
         # 0 heads and 0 hidden: both are read off the graph.
-        model = optimize_model(
-            str(source),
-            model_type="bert",
-            num_heads=0,
-            hidden_size=0,
-            optimization_options=FusionOptions("bert"),
-            opt_level=0,
+        fused = optimize_model(
+            str(source), model_type="bert", num_heads=0, hidden_size=0, optimization_options=options, opt_level=0
         )
-        model.save_model_to_file(str(target))
+        bare_attention(fused.model)
+        fused.prune_graph()
+        fused.save_model_to_file(str(target))
+
+
+def bare_attention(model: Any) -> None:
+    """Takes biases and mask out of every fused attention, in place.
+
+    The products add the biases for nothing. The mask is all ones, since a run is one window without padding, and
+    onnxruntime takes the faster kernel only where there is none.
+    """
+    from onnx import helper, numpy_helper
+
+    weights = {each.name: each for each in model.graph.initializer}
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type == "MultiHeadAttention" and len(node.input) > 3 and node.input[3] in weights:
+            projections = list(node.input[:3])
+            biases = numpy_helper.to_array(weights[node.input[3]]).reshape(3, -1)
+            for letter, projection, bias in zip("qkv", projections, biases, strict=True):
+                name = f"{node.name}/{letter}"
+                model.graph.initializer.append(numpy_helper.from_array(bias, f"{name}_bias"))
+                nodes.append(helper.make_node("Add", [projection, f"{name}_bias"], [name], name))
+            node.input[:] = [f"{node.name}/{letter}" for letter in "qkv"]
+        nodes.append(type(node).FromString(node.SerializeToString()))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def optimise(source: Path, target: Path) -> None:
@@ -37,4 +73,6 @@ def optimise(source: Path, target: Path) -> None:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target)
     options.log_severity_level = 3
-    ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    ort.InferenceSession(
+        str(source), options, providers=["CPUExecutionProvider"], disabled_optimizers=list(SLOWER_FUSED)
+    )

@@ -8,13 +8,16 @@ import numpy as np
 
 from export.evaluation import Row
 from runtime import Answer, Answerer
-from runtime.errors import ExportError
 from runtime.manifest import Verification
 from runtime.squad import exact_match, f1
 from runtime.windows import Window, Windower
 
 # Windows on which logits are compared, of as many lengths as the rows offer.
 COMPARED_WINDOWS = 32
+# Windows on which activations are measured for quantization.
+CALIBRATION_WINDOWS = 128
+# Rows that it takes to tell half a point of F1: with answers differing on 3% of them, its standard error is 0.4.
+TELLING = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +28,14 @@ class Thresholds:
         torch_difference: most that a logit may differ between fp32 ONNX and torch. Rounding alone gives 1e-5.
         fusion_difference: the same between the fused and the unfused graph; GELU and softmax are reordered.
         agreement: least share of rows on which the bundle answers as the fp32 model does.
+        f1_drop: most points of F1 that the bundle may lose against the fp32 model, where `TELLING` rows judge it.
 
     """
 
     torch_difference: float = 1e-3
     fusion_difference: float = 1e-2
     agreement: float = 0.90
+    f1_drop: float = 0.5
 
 
 class Accuracy(NamedTuple):
@@ -40,11 +45,11 @@ class Accuracy(NamedTuple):
     f1: float
 
 
-def spread_of_windows(windower: Windower, rows: Sequence[Row]) -> list[Window]:
-    """Windows of the rows from the shortest to the longest, evenly spread."""
+def spread_of_windows(windower: Windower, rows: Sequence[Row], count: int) -> list[Window]:
+    """At most `count` windows of the rows from the shortest to the longest, evenly spread."""
     windows = [window for row in rows for window in windower.windows(row.question, row.context)]
     windows.sort(key=lambda window: window.ids.size)
-    picked = np.linspace(0, len(windows) - 1, min(COMPARED_WINDOWS, len(windows)))
+    picked = np.linspace(0, len(windows) - 1, min(count, len(windows)))
     return [windows[int(index)] for index in picked]
 
 
@@ -93,8 +98,8 @@ def accuracy(found: Sequence[Answer], rows: Sequence[Row]) -> Accuracy | None:
     return Accuracy(100 * float(np.mean(matches)), 100 * float(np.mean(overlaps)))
 
 
-def check(figures: Verification, thresholds: Thresholds) -> None:
-    """Raises ExportError if a figure misses its threshold."""
+def missed(figures: Verification, thresholds: Thresholds, judged: int) -> list[str]:
+    """The thresholds that figures miss, in words; `judged` is the number of rows that say what they expect."""
     faults = []
     for name, least in (("torch_difference", "torch"), ("fusion_difference", "the unfused graph")):
         found, allowed = getattr(figures, name), getattr(thresholds, name)
@@ -103,10 +108,13 @@ def check(figures: Verification, thresholds: Thresholds) -> None:
     if figures.agreement < thresholds.agreement:
         faults.append(
             f"answers agree with fp32 on {figures.agreement:.1%} of {figures.rows} rows "
-            f"(at least {thresholds.agreement:.1%}); --precision fp32 avoids quantization"
+            f"(at least {thresholds.agreement:.1%})"
         )
-    if faults:
-        raise ExportError(f"the bundle is not written: {'; '.join(faults)}")
+    if judged >= TELLING and figures.f1 is not None and figures.float_f1 is not None:
+        drop = figures.float_f1 - figures.f1
+        if drop > thresholds.f1_drop:
+            faults.append(f"F1 is {drop:.1f} points below that of fp32 (at most {thresholds.f1_drop:.1f})")
+    return faults
 
 
 def _difference(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:

@@ -76,6 +76,7 @@ class Verification:
         f1: SQuAD F1 in percent.
         float_exact_match: exact match of the fp32 model on the same rows.
         float_f1: F1 of the fp32 model on the same rows.
+        missed: thresholds that the bundle misses, in words; not empty only where the export was forced.
 
     """
 
@@ -87,6 +88,7 @@ class Verification:
     f1: float | None
     float_exact_match: float | None
     float_f1: float | None
+    missed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

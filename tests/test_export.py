@@ -1,5 +1,6 @@
 """The export on the shipped checkpoint, and what it refuses."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,14 +10,18 @@ import sys
 import time
 from pathlib import Path
 
+import jsonschema
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
 
 from export.checkpoint import DEFAULT_MODEL, DEFAULT_REVISION
 from runtime import Answerer, Bundle
+from runtime.bundle import cpu_flags
+from runtime.decoding import Decoding
 from runtime.errors import BundleError
-from runtime.manifest import Manifest
+from runtime.manifest import Inputs, Manifest, Quantization, Source, Verification
 from tests.conftest import CHECKPOINT, ROOT, SAMPLES
 
 
@@ -61,12 +66,77 @@ def test_card_shows_the_figures_of_the_manifest(int8_bundle: Path) -> None:
 
 
 def test_weights_are_int8_within_seven_bits(int8_bundle: Path) -> None:
-    model = onnx.load(int8_bundle / "model.onnx")
-    weights = [onnx.numpy_helper.to_array(i) for i in model.graph.initializer if i.data_type == TensorProto.INT8]
-    matrices = [weight for weight in weights if weight.ndim == 2]
-    assert len(matrices) >= 25
-    assert max(abs(int(matrix.min())) for matrix in matrices) <= 64
-    assert max(int(matrix.max()) for matrix in matrices) <= 64
+    graph = onnx.load(int8_bundle / "model.onnx").graph
+    constants = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+    products = [node for node in graph.node if "MatMul" in node.op_type and node.input[1] in constants]
+    matrices = [constants[node.input[1]] for node in products if node.op_type != "MatMul"]
+    assert len(matrices) == 36
+    assert all(matrix.dtype == np.int8 and np.abs(matrix.astype(int)).max() <= 64 for matrix in matrices)
+    # The head has two columns, and costs nothing in fp32.
+    assert [node.name for node in products if node.op_type == "MatMul"] == ["/qa_outputs/MatMul"]
+
+
+def test_large_fp32_tensors_are_not_left(int8_bundle: Path) -> None:
+    graph = onnx.load(int8_bundle / "model.onnx").graph
+    assert max(np.prod(each.dims) for each in graph.initializer if each.data_type == TensorProto.FLOAT) < 50_000
+    assert (int8_bundle / "model.onnx").stat().st_size < 25e6
+
+
+def test_no_constant_is_there_twice(int8_bundle: Path) -> None:
+    graph = onnx.load(int8_bundle / "model.onnx").graph
+    large = [onnx.numpy_helper.to_array(each).tobytes() for each in graph.initializer if np.prod(each.dims) > 1000]
+    assert len(set(large)) == len(large)
+
+
+def test_manifest_fits_its_schema(int8_bundle: Path) -> None:
+    schema = json.loads((ROOT / "export/manifest.schema.json").read_text("utf-8"))
+    manifest = json.loads((int8_bundle / "manifest.json").read_text("utf-8"))
+    jsonschema.validate(manifest, schema)
+    with pytest.raises(jsonschema.ValidationError, match="precision"):
+        jsonschema.validate({**manifest, "precision": "int4"}, schema)
+
+
+def test_schema_names_every_field_of_the_manifest() -> None:
+    schema = json.loads((ROOT / "export/manifest.schema.json").read_text("utf-8"))
+    parts = {"source": Source, "inputs": Inputs, "quantization": Quantization, "decoding": Decoding}
+    parts |= {"verification": Verification}
+    described = {name: schema["$defs"][name] for name in parts} | {"": schema}
+    for name, kind in {**parts, "": Manifest}.items():
+        fields = {field.name for field in dataclasses.fields(kind)}
+        assert set(described[name]["properties"]) == set(described[name]["required"]) == fields
+
+
+def test_exports_of_one_checkpoint_are_the_same_bytes(tmp_path: Path) -> None:
+    rows = SAMPLES / "encyclopedia.csv"
+    for name in ("one", "two"):
+        done = export(CHECKPOINT, "--output", tmp_path / name, "--evaluate", rows)
+        assert done.returncode == 0, done.stderr
+    for name in ("model.onnx", "tokenizer.json", "config.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_forced_bundle_says_what_it_misses(tmp_path: Path) -> None:
+    rows = SAMPLES / "encyclopedia.csv"
+    done = export(
+        CHECKPOINT, "--output", tmp_path / "model", "--evaluate", rows, "--min-agreement", 1.01, "--force", "--quiet"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    figures = Bundle.open(tmp_path / "model").manifest.verification
+    assert figures is not None
+    (missed,) = figures.missed
+    assert missed.startswith("answers agree with fp32 on")
+    assert f"misses its thresholds: {missed}" in (tmp_path / "model/README.md").read_text("utf-8")
+
+
+def test_bundle_for_other_cpus_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = SAMPLES / "encyclopedia.csv"
+    done = export(CHECKPOINT, "--output", tmp_path / "model", "--evaluate", rows, "--target", "arm64")
+    assert done.returncode == 0, done.stderr
+    manifest = Bundle.open(tmp_path / "model").manifest
+    assert manifest.quantization is not None
+    assert manifest.quantization.cpu_flags == ("asimddp",)
+    warned = any("was verified on a CPU with asimddp, which this one lacks" in line for line in caplog.messages)
+    assert warned is not ("asimddp" in cpu_flags())
 
 
 def test_changed_file_is_noticed(int8_bundle: Path, tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""The arithmetic of quantization: rounding, narrowing, choosing."""
+
+import numpy as np
+import pytest
+
+from export.activations import Activation
+from export.outliers import APART, Treatment, error, treatment
+from export.quantize import Recipe
+from export.rounding import Grid, compensated, nearest
+from export.sweep import Trial, best
+from export.verify import Accuracy, Thresholds
+from runtime.errors import ExportError
+
+CHANNELS, OUTPUTS, TOKENS = 64, 24, 500
+Floats = np.ndarray
+
+
+@pytest.fixture
+def weights() -> Floats:
+    return np.random.default_rng(1).standard_normal((CHANNELS, OUTPUTS)).astype(np.float32)
+
+
+@pytest.fixture
+def inputs() -> Floats:
+    """Tokens whose channels go together, as those of a model do."""
+    random = np.random.default_rng(2)
+    causes = random.standard_normal((TOKENS, 8))
+    return (causes @ random.standard_normal((8, CHANNELS)) + 0.3 * random.standard_normal((TOKENS, CHANNELS))).astype(
+        np.float32
+    )
+
+
+def activation(rows: Floats) -> Activation:
+    """One window's measurements."""
+    return Activation(rows.min(0)[None], rows.max(0)[None], np.sum(rows**2, 0), len(rows))
+
+
+def squared_error(grid: Grid, weights: Floats, inputs: Floats) -> float:
+    return float(np.sum((inputs @ (grid.codes * grid.steps) - inputs @ weights) ** 2))
+
+
+@pytest.mark.parametrize("levels", [64, 127])
+def test_compensated_rounding_halves_the_error_of_the_product(weights: Floats, inputs: Floats, levels: int) -> None:
+    grid = compensated(weights, inputs.T @ inputs, levels)
+    assert squared_error(grid, weights, inputs) < 0.5 * squared_error(nearest(weights, levels), weights, inputs)
+    assert np.abs(grid.codes.astype(int)).max() <= levels
+
+
+def test_rounding_to_nearest_is_off_by_half_a_step_at_most(weights: Floats) -> None:
+    for per_channel in (True, False):
+        grid = nearest(weights, 64, per_channel=per_channel)
+        assert np.all(np.abs(grid.codes * grid.steps - weights) <= grid.steps * 0.5001)
+        assert np.unique(grid.steps).size == (OUTPUTS if per_channel else 1)
+
+
+def test_inputs_that_are_always_zero_are_rounded_all_the_same(weights: Floats) -> None:
+    grid = compensated(weights, np.zeros((CHANNELS, CHANNELS), np.float32), 64)
+    assert np.all(np.isfinite(grid.steps))
+    assert np.abs(grid.codes * grid.steps - weights).max() < 0.1 * np.abs(weights).max()
+
+
+def test_a_zero_column_stays_zero(weights: Floats, inputs: Floats) -> None:
+    weights[:, 3] = 0
+    assert not compensated(weights, inputs.T @ inputs, 64).codes[:, 3].any()
+
+
+def treated_product(treated: Treatment, inputs: Floats, weights: Floats) -> Floats:
+    """What the graph computes, in fp32 throughout."""
+    thin = inputs[:, treated.apart] @ weights[treated.apart]
+    return np.asarray((inputs / treated.scales) @ treated.weights(weights) + thin)
+
+
+def test_treatment_leaves_the_product_as_it_is(weights: Floats, inputs: Floats) -> None:
+    inputs[0, 5] = 400.0
+    treated = treatment(activation(inputs), weights, 64)
+    assert treated is not None
+    np.testing.assert_allclose(treated_product(treated, inputs, weights), inputs @ weights, rtol=1e-3, atol=1e-2)
+
+
+def test_a_channel_that_is_wide_at_one_token_goes_apart(weights: Floats, inputs: Floats) -> None:
+    inputs[0, 5] = 400.0
+    measured = activation(inputs)
+    treated = treatment(measured, weights, 64)
+    assert treated is not None
+    assert 5 in treated.apart
+    assert treated.apart.size == APART
+    nothing = Treatment(np.ones(CHANNELS, np.float32), np.empty(0, np.int64))
+    assert error(measured, weights, treated, 64) < 0.05 * error(measured, weights, nothing, 64)
+
+
+def test_channels_of_equal_width_are_left_alone(weights: Floats) -> None:
+    inputs = np.random.default_rng(3).uniform(-1, 1, (TOKENS, CHANNELS)).astype(np.float32)
+    assert treatment(activation(inputs), weights, 64) is None
+
+
+def test_predicted_error_is_the_measured_one(weights: Floats, inputs: Floats) -> None:
+    """Of activation and weights rounded to nearest; the model halves the weights' share, for the compensation."""
+    step = (inputs.max() - inputs.min()) / 255
+    rounded = np.round(inputs / step) * step
+    grid = nearest(weights, 127)
+    measured = np.sum((rounded @ (grid.codes * grid.steps) - inputs @ weights) ** 2)
+    nothing = Treatment(np.ones(CHANNELS, np.float32), np.empty(0, np.int64))
+    assert 0.4 * measured < error(activation(inputs), weights, nothing, 127) < 1.2 * measured
+
+
+def trial(name: str, size: float, agreement: float, f1: float, **changes: object) -> Trial:
+    return Trial(name, Recipe(**changes), int(size * 1e6), agreement, Accuracy(50.0, f1), 10.0)  # type: ignore[arg-type]
+
+
+FLOOR = Accuracy(55.0, 70.0)
+
+
+def test_sweep_takes_the_smallest_that_keeps_its_f1() -> None:
+    trials = [trial("large", 40, 0.99, 70.0), trial("small", 23, 0.95, 69.6), trial("poor", 20, 0.94, 69.0)]
+    assert best(trials, FLOOR, Thresholds()).name == "small"
+    assert best(trials, FLOOR, Thresholds(f1_drop=1.0)).name == "poor"
+
+
+def test_sweep_takes_the_truest_of_equal_sizes() -> None:
+    trials = [trial("small", 22.8, 0.91, 70.0), trial("true", 23.4, 0.97, 69.7)]
+    assert best(trials, FLOOR, Thresholds()).name == "true"
+
+
+def test_sweep_never_takes_more_bits_than_the_target_has() -> None:
+    trials = [trial("portable", 23, 0.95, 70.0), trial("wide", 23, 0.99, 70.0, target="avx512_vnni")]
+    assert best(trials, FLOOR, Thresholds()).name == "portable"
+
+
+def test_sweep_without_a_good_recipe_says_so() -> None:
+    with pytest.raises(ExportError, match=r"no recipe of the sweep stays within 0\.5 points of F1"):
+        best([trial("poor", 20, 0.95, 60.0)], FLOOR, Thresholds())
