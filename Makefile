@@ -8,8 +8,9 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet -c constraints.txt
 # Builds of torch without CUDA. Where this index does not answer, torch comes from pip's own.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-# Hub id or folder; empty is the default model of the export.
+# Hub id or folder; empty is the default model of the export. OPTIONS are those of `python -m export --help`.
 MODEL ?=
+OPTIONS ?=
 OUTPUT ?= build/model
 DEMO_MODEL := build/demo/model/manifest.json
 
@@ -42,7 +43,7 @@ check: $(VENV)/test ## lint, format and types
 
 .PHONY: export-model
 export-model: $(VENV)/demo ## a bundle in OUTPUT (build/model) from MODEL: a hub id or a folder
-	@$(PY) -m export $(MODEL) --output $(OUTPUT)
+	@$(PY) -m export $(MODEL) --output $(OUTPUT) $(OPTIONS)
 
 .PHONY: bench
 bench: $(VENV)/bench $(DEMO_MODEL) ## rows/s against the peers that are installed, side by side

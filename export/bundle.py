@@ -35,13 +35,21 @@ def cpu() -> dict[str, str]:
     return {"model": cpu_model(), "flags": " ".join(f for f in KERNEL_FLAGS if f in cpu_flags())}
 
 
+def check_place(target: Path) -> None:
+    """Raises ExportError if something that is no bundle stands where a bundle is to be."""
+    if target.is_dir():
+        if not (target / MANIFEST).is_file() and any(target.iterdir()):
+            raise ExportError(f"{target} is not empty and holds no bundle: choose another --output")
+    elif target.exists():
+        raise ExportError(f"{target} is a file: choose another --output")
+
+
 def put_in_place(folder: Path, target: Path) -> None:
     """Gives a complete folder its final name; an older bundle there is replaced.
 
     Raises ExportError if something that is no bundle stands in the way.
     """
-    if target.exists() and not (target / MANIFEST).is_file() and any(target.iterdir()):
-        raise ExportError(f"{target} is not empty and holds no bundle: choose another --output")
+    check_place(target)
     outgoing = folder.with_name(f"{folder.name}.outgoing")
     if target.exists():
         target.rename(outgoing)

@@ -65,6 +65,8 @@ def export(source: Checkpoint, output: Path, wish: Wish) -> Manifest:
     Raises ExportError for what cannot be exported, and for what misses its thresholds.
     """
     output = output.absolute()
+    # Before minutes are spent on the model.
+    bundle.check_place(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as work:
         manifest, folder = _make(source, wish, Path(work))

@@ -16,6 +16,15 @@ def available_cpus(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgr
     return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))
 
 
+def limit_pools(threads: int) -> None:
+    """Gives the pools of tokenizers and polars, if they are not running yet, as many threads as the runtime has.
+
+    Both read the environment when they start, and a value that is there already is the user's.
+    """
+    for name in ("RAYON_NUM_THREADS", "POLARS_MAX_THREADS"):
+        os.environ.setdefault(name, str(threads))
+
+
 def cgroup_quota(proc: Path, cgroups: Path) -> float | None:
     """The tightest CPU quota on the path from this process's cgroup to the root, in CPUs; None if unlimited.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.errors import InputError
+from runtime.threads import available_cpus, limit_pools
 from stages import command
 from stages.answering import COLUMNS, Columns, Job, Tally, answer_file
 from stages.files import check_apart, csv_files
@@ -54,7 +55,9 @@ def answer(options: argparse.Namespace) -> int:
     if not options.batch_datums:
         # Before a second is spent on the model.
         csv_files(options.input)
-    answerer = Answerer.load(options.model, options.threads)
+    threads = options.threads or available_cpus()
+    limit_pools(threads)
+    answerer = Answerer.load(options.model, threads)
     columns = Columns(options.question_column, options.context_column, options.prefix, options.top_k is not None)
     job = Job(answerer, decoding_of(options, answerer.bundle.manifest.decoding), columns, options.min_score)
     # Limits that the model cannot keep are a mistake of the command line, not of the first file.

@@ -106,15 +106,14 @@ def test_schema_names_every_field_of_the_manifest() -> None:
         assert set(described[name]["properties"]) == set(described[name]["required"]) == fields
 
 
-def test_exports_of_one_checkpoint_are_the_same_bytes(tmp_path: Path) -> None:
-    rows = SAMPLES / "encyclopedia.csv"
-    for name in ("one", "two"):
-        done = export(CHECKPOINT, "--output", tmp_path / name, "--evaluate", rows)
-        assert done.returncode == 0, done.stderr
+def test_exports_of_one_checkpoint_are_the_same_bytes(int8_bundle: Path, tmp_path: Path) -> None:
+    done = export(CHECKPOINT, "--output", tmp_path / "model", "--evaluate", SAMPLES / "medical-leaflets.csv")
+    assert done.returncode == 0, done.stderr
     for name in ("model.onnx", "tokenizer.json", "config.json"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+        assert (tmp_path / "model" / name).read_bytes() == (int8_bundle / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_forced_bundle_says_what_it_misses(tmp_path: Path) -> None:
     rows = SAMPLES / "encyclopedia.csv"
     done = export(
@@ -128,6 +127,7 @@ def test_forced_bundle_says_what_it_misses(tmp_path: Path) -> None:
     assert f"misses its thresholds: {missed}" in (tmp_path / "model/README.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_bundle_for_other_cpus_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = SAMPLES / "encyclopedia.csv"
     done = export(CHECKPOINT, "--output", tmp_path / "model", "--evaluate", rows, "--target", "arm64")
@@ -180,7 +180,8 @@ def test_default_model_without_a_hub_names_both_ways_on(tmp_path: Path) -> None:
 def test_default_model_is_taken_from_a_filled_cache(tmp_path: Path) -> None:
     repository = tmp_path / "hub" / f"models--{DEFAULT_MODEL.replace('/', '--')}"
     shutil.copytree(CHECKPOINT, repository / "snapshots" / DEFAULT_REVISION)
-    done = export("--output", tmp_path / "model", "--evaluate", SAMPLES / "medical-leaflets.csv", HF_HOME=str(tmp_path))
+    arguments = ["--output", tmp_path / "model", "--precision", "fp32", "--evaluate", SAMPLES / "encyclopedia.csv"]
+    done = export(*arguments, HF_HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     source = Bundle.open(tmp_path / "model").manifest.source
     assert (source.checkpoint, source.revision) == (DEFAULT_MODEL, DEFAULT_REVISION)
@@ -225,6 +226,7 @@ def test_folder_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
     line = refusal(export(CHECKPOINT, "--output", tmp_path, "--evaluate", SAMPLES / "encyclopedia.csv"))
     assert "is not empty and holds no bundle" in line
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert "is a file: choose another --output" in refusal(export(CHECKPOINT, "--output", tmp_path / "thesis.txt"))
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,13 @@ OPTIONS = [
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_context_of_twenty_thousand_words_is_answered_as_by_the_reference(reference: Any, fp32_bundle: Path) -> None:
+    words = " ".join(text for _, text in answerable_pairs()).split()
+    pair = "What is the deposit for the flat?", " ".join((words * 3)[:20_000])
+    assert_same_answers(reference, Answerer.load(fp32_bundle), [pair], Decoding(top_k=3))
+
+
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("decoding", OPTIONS, ids=repr)
 def test_fp32_answers_are_those_of_the_reference(reference: Any, fp32_bundle: Path, decoding: Decoding) -> None:
     answerer = Answerer.load(fp32_bundle)
