@@ -164,7 +164,7 @@ def _swept(found: Floats, wish: Wish, work: Path) -> Recipe:
     floor = verify.accuracy(found.answers, wish.rows)
     for line in table(trials, floor):
         logging.info("%s", line)
-    chosen = best(trials, floor, wish.thresholds)
+    chosen = best(trials, floor, wish.thresholds, len(wish.rows))
     logging.info("chosen: %s", chosen.name)
     return chosen.recipe
 

@@ -9,7 +9,7 @@ from export.quantize import Recipe
 from export.verify import Accuracy, Thresholds
 from runtime.errors import ExportError
 
-# Sizes this close count as equal, and agreement decides: what a megabyte in twenty buys in answers is worth it.
+# Sizes this close count as equal, and agreement decides: a megabyte in twenty is worth answers.
 SAME_SIZE = 0.05
 
 
@@ -46,10 +46,10 @@ def candidates(default: Recipe) -> dict[str, Recipe]:
     }
 
 
-def best(trials: Sequence[Trial], floor: Accuracy | None, thresholds: Thresholds) -> Trial:
+def best(trials: Sequence[Trial], floor: Accuracy | None, thresholds: Thresholds, count: int) -> Trial:
     """The smallest that keeps its F1 and its agreement; of sizes within `SAME_SIZE`, the one that agrees most.
 
-    Raises ExportError if none does.
+    Of those that `count` rows cannot tell from it, within a standard error, the first. Raises ExportError if none does.
     """
     bits = trials[0].recipe.bits
     good = [
@@ -65,7 +65,10 @@ def best(trials: Sequence[Trial], floor: Accuracy | None, thresholds: Thresholds
             f"{thresholds.agreement:.0%} of rows; --max-f1-drop and --min-agreement say what may be lost"
         )
     smallest = min(trial.size for trial in good)
-    return max((t for t in good if t.size <= smallest * (1 + SAME_SIZE)), key=lambda trial: trial.agreement)
+    close = [trial for trial in good if trial.size <= smallest * (1 + SAME_SIZE)]
+    most = max(trial.agreement for trial in close)
+    chance = math.sqrt(most * (1 - most) / count)
+    return next(trial for trial in close if trial.agreement >= most - chance)
 
 
 def table(trials: Sequence[Trial], floor: Accuracy | None) -> list[str]:

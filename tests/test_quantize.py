@@ -112,20 +112,26 @@ FLOOR = Accuracy(55.0, 70.0)
 
 def test_sweep_takes_the_smallest_that_keeps_its_f1() -> None:
     trials = [trial("large", 40, 0.99, 70.0), trial("small", 23, 0.95, 69.6), trial("poor", 20, 0.94, 69.0)]
-    assert best(trials, FLOOR, Thresholds()).name == "small"
-    assert best(trials, FLOOR, Thresholds(f1_drop=1.0)).name == "poor"
+    assert best(trials, FLOOR, Thresholds(), 200).name == "small"
+    assert best(trials, FLOOR, Thresholds(f1_drop=1.0), 200).name == "poor"
 
 
 def test_sweep_takes_the_truest_of_equal_sizes() -> None:
     trials = [trial("small", 22.8, 0.91, 70.0), trial("true", 23.4, 0.97, 69.7)]
-    assert best(trials, FLOOR, Thresholds()).name == "true"
+    assert best(trials, FLOOR, Thresholds(), 200).name == "true"
+
+
+def test_sweep_takes_the_first_of_what_its_rows_cannot_tell_apart() -> None:
+    trials = [trial("default", 23, 0.976, 70.0), trial("other", 23, 0.981, 70.0)]
+    assert best(trials, FLOOR, Thresholds(), 200).name == "default"
+    assert best(trials, FLOOR, Thresholds(), 2_000).name == "other"
 
 
 def test_sweep_never_takes_more_bits_than_the_target_has() -> None:
     trials = [trial("portable", 23, 0.95, 70.0), trial("wide", 23, 0.99, 70.0, target="avx512_vnni")]
-    assert best(trials, FLOOR, Thresholds()).name == "portable"
+    assert best(trials, FLOOR, Thresholds(), 200).name == "portable"
 
 
 def test_sweep_without_a_good_recipe_says_so() -> None:
     with pytest.raises(ExportError, match=r"no recipe of the sweep stays within 0\.5 points of F1"):
-        best([trial("poor", 20, 0.95, 60.0)], FLOOR, Thresholds())
+        best([trial("poor", 20, 0.95, 60.0)], FLOOR, Thresholds(), 200)
