@@ -48,7 +48,7 @@ for answer in Answerer.load("path/to/this/folder").answer([("Who called?", "Ada 
 
 A checkpoint trained on SQuAD 1.1 always answers, also where the context holds no answer. Scores are probabilities
 within one window of text, summed over mentions of the same answer; they do not compare across very long contexts.
-The graph has no attention mask where attention was fused: feed it one window a run, without padding, as the runtime does.
+Fused attention has no mask: feed the graph one window a run, without padding, as the runtime does.
 """
 
 
