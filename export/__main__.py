@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = f"{options.output}: no space left for the work of an export, some five times the checkpoint"
+            where = f"{options.output}: no space left on the device; what was begun is removed"
         logging.error("%s", where)
     except KeyboardInterrupt:
         return 130

@@ -36,6 +36,11 @@ class Checkpoint:
     revision: str
     licence: str | None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the weights."""
+        return sum(path.stat().st_size for path in _weights(self.folder))
+
 
 def find(model: str, revision: str | None) -> Checkpoint:
     """The checkpoint in a local folder, or else the hub's, downloaded unless it is in the cache.
@@ -53,7 +58,7 @@ def find(model: str, revision: str | None) -> Checkpoint:
 
 
 def _local(folder: Path) -> Checkpoint:
-    weights = sorted(path for pattern in ("*.safetensors", "pytorch_model*.bin") for path in folder.glob(pattern))
+    weights = _weights(folder)
     if not weights:
         raise ExportError(f"{folder}: no weights; a checkpoint has model.safetensors or pytorch_model.bin")
     digest = hashlib.sha256()
@@ -61,6 +66,10 @@ def _local(folder: Path) -> Checkpoint:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return Checkpoint(folder, folder.name, f"sha256:{digest.hexdigest()}", _licence(folder))
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(path for pattern in ("*.safetensors", "pytorch_model*.bin") for path in folder.glob(pattern))
 
 
 def _from_hub(model: str, revision: str | None) -> Checkpoint:

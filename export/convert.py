@@ -126,6 +126,8 @@ def _export(model: Any, folder: Path) -> None:
 
     try:
         onnx_export_from_model(model, folder, task="question-answering", do_validation=False)
+    except OSError:
+        raise
     except Exception as error:  # optimum and torch's tracer raise what they like
         raise ExportError(f"a {model.config.model_type} model cannot be converted to ONNX: {error}") from error
     if not (folder / MODEL).is_file():

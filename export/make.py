@@ -26,6 +26,9 @@ from runtime.manifest import Manifest, Quantization, Source, Verification
 from runtime.threads import available_cpus
 from runtime.windows import Window, Windower
 
+# Sizes of the checkpoint that the work takes: converted, fused, optimised, quantized, and one to spare.
+ROOM = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -68,6 +71,12 @@ def export(source: Checkpoint, output: Path, wish: Wish) -> Manifest:
     # Before minutes are spent on the model.
     bundle.check_place(output)
     output.parent.mkdir(parents=True, exist_ok=True)
+    free, needed = shutil.disk_usage(output.parent).free, ROOM * source.size
+    if free < needed:
+        raise ExportError(
+            f"{output.parent}: no room, {free / 1e6:.0f} MB are free and the export of {source.name} works with "
+            f"{needed / 1e6:.0f}: make room, or choose another --output"
+        )
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as work:
         manifest, folder = _make(source, wish, Path(work))
         bundle.put_in_place(folder, output)
