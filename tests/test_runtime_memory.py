@@ -31,7 +31,7 @@ def peak(bundle: Path, rows: int) -> int:
     return int(done.stdout)
 
 
-# Seven minutes on a quiet core: some 0.5 ms a row, most of it Python.
+# A quarter of an hour: some 0.8 ms a row, most of it Python.
 @pytest.mark.timeout(3600)
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
