@@ -1,7 +1,6 @@
 """What the inputs of a graph's products look like on real text: the measurements that quantization goes by."""
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,29 +30,10 @@ class Activation:
     energy: Floats
     tokens: int
 
-
-def products(model: Any, left: Collection[str]) -> dict[str, list[Any]]:
-    """The matrix products with a constant of their own, by the name of their input, but for those named `left`.
-
-    Constants that several products share, as ALBERT's layers do, cannot be fitted to one input.
-    """
-    constants = {each.name for each in model.graph.initializer}
-    uses = Counter(name for node in model.graph.node for name in node.input)
-    found: dict[str, list[Any]] = {}
-    for node in model.graph.node:
-        own = node.op_type == "MatMul" and node.input[1] in constants and uses[node.input[1]] == 1
-        if own and node.name not in left:
-            found.setdefault(node.input[0], []).append(node)
-    return found
-
-
-def biases(graph: Any) -> dict[str, tuple[Any, str]]:
-    """By the name of what is added to: the additions of a constant vector to nothing else, and the vector's name."""
-    vectors = {each.name for each in graph.initializer if len(each.dims) == 1}
-    uses = Counter(name for node in graph.node for name in node.input)
-    additions = [node for node in graph.node if node.op_type == "Add"]
-    sides = [(node, *pair) for node in additions for pair in (node.input, reversed(node.input))]
-    return {to: (node, bias) for node, to, bias in sides if bias in vectors and uses[to] == 1}
+    @property
+    def widths(self) -> Floats:
+        """Largest magnitude of each channel, (channels,)."""
+        return np.asarray(np.maximum(-self.low, self.high).max(0))
 
 
 def observe(model: Any, names: Sequence[str], windows: Sequence[Window]) -> dict[str, Activation]:

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from export.graph import copied, replace_nodes
+
 # Rows below which a table is not worth two more operators: segment ids have 2.
 LEAST_ROWS = 256
 
@@ -21,7 +23,7 @@ def quantize_embeddings(model: Any) -> None:
     for node in model.graph.node:
         table = tables.get(node.input[0]) if node.op_type == "Gather" else None
         if table is None or table.data_type != TensorProto.FLOAT or len(table.dims) != 2 or table.dims[0] < LEAST_ROWS:
-            nodes.append(type(node).FromString(node.SerializeToString()))
+            nodes.append(copied(node))
             continue
         name, rows = node.input[0], node.input[1]
         if name not in done:
@@ -41,5 +43,4 @@ def quantize_embeddings(model: Any) -> None:
         ]
     for name in done:
         model.graph.initializer.remove(tables[name])
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    replace_nodes(model.graph, nodes)

@@ -51,7 +51,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Floats:
+class Reference:
     """The fp32 model on its way: as converted, fused, and what it answers."""
 
     converted: Converted
@@ -110,8 +110,8 @@ def _make(source: Checkpoint, wish: Wish, work: Path) -> tuple[Manifest, Path]:
     with _step("answer"):
         answers = verify.answers(_answerer(floats, manifest, plain), wish.rows)
     calibration = verify.spread_of_windows(windower, wish.rows, verify.CALIBRATION_WINDOWS)
-    found = Floats(converted, manifest, floats, calibration, answers)
-    recipe = _swept(found, wish, work) if wish.sweep and wish.recipe else wish.recipe
+    found = Reference(converted, manifest, floats, calibration, answers)
+    recipe = _swept(found, wish.recipe, wish, work) if wish.sweep and wish.recipe else wish.recipe
     quantization = None
     if recipe:
         with _step("quantize"):
@@ -130,7 +130,7 @@ def _make(source: Checkpoint, wish: Wish, work: Path) -> tuple[Manifest, Path]:
             raise ExportError(f"the bundle is not written: {'; '.join(missed)}; {way}--force writes it all the same")
         logging.warning("forced: %s", "; ".join(missed))
         figures = dataclasses.replace(figures, missed=tuple(missed))
-    manifest = dataclasses.replace(manifest, verification=figures, files=bundle.digests(final))
+    manifest = dataclasses.replace(manifest, verification=figures)
     (final / bundle.CARD).write_text(card(manifest), "utf-8")
     manifest = dataclasses.replace(manifest, files=bundle.digests(final))
     (final / MANIFEST).write_text(manifest.to_json(), "utf-8")
@@ -145,12 +145,10 @@ def _quantized(recipe: Recipe, calibration: Sequence[Window], fused: Path, folde
     return quantization
 
 
-def _swept(found: Floats, wish: Wish, work: Path) -> Recipe:
+def _swept(found: Reference, default: Recipe, wish: Wish, work: Path) -> Recipe:
     """The best of the candidates; logs what all of them gave."""
-    if wish.recipe is None:
-        raise ValueError("fp32 leaves nothing to sweep")
     trials = []
-    for name, recipe in candidates(wish.recipe).items():
+    for name, recipe in candidates(default).items():
         folder = work / "trial"
         folder.mkdir()
         with _step(name):
@@ -178,7 +176,7 @@ def _swept(found: Floats, wish: Wish, work: Path) -> Recipe:
     return chosen.recipe
 
 
-def _verify(found: Floats, rows: Sequence[Row], windows: Sequence[Window], final: Path) -> Verification:
+def _verify(found: Reference, rows: Sequence[Row], windows: Sequence[Window], final: Path) -> Verification:
     plain, floats, made = (
         _answerer(folder, found.manifest, found.converted.folder)
         for folder in (found.converted.folder, found.folder, final)

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export.activations import Activation, Floats, biases, observe, products
+from export.activations import Activation, Floats, observe
+from export.graph import biases, copied, products, replace_nodes
 from runtime.windows import Window
 
 # Channels that go apart.
@@ -73,9 +74,8 @@ def treatment(activation: Activation, weights: Floats, levels: int) -> Treatment
     """The cheapest treatment that pays for the input of products with `weights` (channels, outputs)."""
     nothing = Treatment(np.ones(activation.energy.size, np.float32), np.empty(0, np.int64))
     best, left = nothing, error(activation, weights, nothing, levels)
-    widths = np.maximum(-activation.low, activation.high).max(0)
-    widest = np.sort(np.argsort(-widths, kind="stable")[:APART])
-    for apart in (nothing.apart, widest) if widths.size > 4 * APART else ():
+    widest = np.sort(np.argsort(-activation.widths, kind="stable")[:APART])
+    for apart in (nothing.apart, widest) if activation.energy.size > 4 * APART else ():
         tried = balanced(activation, weights, apart, levels)
         if (found := error(activation, weights, tried, levels)) <= WORTH * left:
             best, left = tried, found
@@ -84,9 +84,8 @@ def treatment(activation: Activation, weights: Floats, levels: int) -> Treatment
 
 def balanced(activation: Activation, weights: Floats, apart: NDArray[np.int64], levels: int) -> Treatment:
     """The treatment of least error, of a family of powers of the channels' widths."""
-    widths = np.maximum(-activation.low, activation.high).max(0)
     # A channel that is always zero has no width, and any scale will do for it.
-    widths = np.maximum(widths, 1e-6 * widths.max() or 1.0)
+    widths = np.maximum(activation.widths, 1e-6 * activation.widths.max() or 1.0)
     ordered = -np.sort(-np.delete(widths, apart))
     tried = []
     for pivot in sorted({float(ordered[rank]) for rank in PIVOTS if rank < ordered.size}):
@@ -129,8 +128,8 @@ def _insert(graph: Any, treatments: Mapping[str, Treatment], names: set[str], th
     begun: set[str] = set()
     # Where a thin product is added: behind the bias, which the int8 product adds if it follows at once.
     ends: dict[str, tuple[str, str]] = {}
-    for original in list(graph.node):
-        node = type(original).FromString(original.SerializeToString())
+    for original in graph.node:
+        node = copied(original)
         name = node.input[0] if node.name in names else ""
         if treated := treatments.get(name):
             if name not in begun:
@@ -157,5 +156,4 @@ def _insert(graph: Any, treatments: Mapping[str, Treatment], names: set[str], th
             add("Gemm", inputs, f"{product}/thin")
             shape = constant(f"{out}/shape", np.array([1, -1, rows.shape[1]]))
             nodes.append(helper.make_node("Reshape", [f"{product}/thin", shape], [out], f"{out}/restored"))
-    del graph.node[:]
-    graph.node.extend(nodes)
+    replace_nodes(graph, nodes)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.activations import Activation, biases, grams, observe, products
+from export.activations import Activation, grams, observe
 from export.convert import quiet
 from export.embeddings import quantize_embeddings
+from export.graph import biases, copied, products, replace_nodes
 from export.outliers import treat
 from export.rounding import Grid, compensated, nearest
 from runtime.manifest import Quantization
@@ -122,11 +123,11 @@ def to_integers(model: Any, windows: Sequence[Window], recipe: Recipe, left: Col
             model.graph.initializer.append(weights[name])
         return name
 
-    for node in list(model.graph.node):
+    for node in model.graph.node:
         if node.name in absorbed and node.op_type == "Add":
             continue
         if node.name not in names:
-            result.append(type(node).FromString(node.SerializeToString()))
+            result.append(copied(node))
             continue
         name, key = node.input
         if name not in begun:
@@ -140,8 +141,7 @@ def to_integers(model: Any, windows: Sequence[Window], recipe: Recipe, left: Col
         inputs = [f"{name}/codes", constant(f"{key}/codes", grid.codes), f"{name}/scale"]
         inputs += [constant(f"{key}/steps", grid.steps), f"{name}/zero", "", bias]
         result.append(helper.make_node("MatMulIntegerToFloat", inputs, [output], node.name, domain=MICROSOFT))
-    del model.graph.node[:]
-    model.graph.node.extend(result)
+    replace_nodes(model.graph, result)
     for key in grids:
         model.graph.initializer.remove(weights[key])
 
