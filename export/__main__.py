@@ -38,7 +38,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--target",
         choices=tuple(TARGETS),
         default="portable",
-        help="CPUs that int8 is made for; all but portable have weights of 8 bits, and a warning elsewhere",
+        help="CPUs that int8 is made for; all but portable saturate elsewhere, with a warning",
     )
     parser.add_argument(
         "--sweep", action="store_true", help="try other ways of quantizing too, and write the smallest good one"

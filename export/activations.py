@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from export.graph import copied
 from runtime.windows import Window
 
 Floats = NDArray[np.float32]
+# One token of so many is kept as a sample.
+SAMPLED = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,51 +24,69 @@ class Activation:
     Attributes:
         low: least value of each channel in each window, (windows, channels).
         high: greatest value, (windows, channels).
-        energy: sum of squares of each channel over all tokens, (channels,).
+        gram: sum of xᵀx over all tokens x, (channels, channels).
+        sample: some of the tokens, evenly spread, (tokens, channels).
         tokens: tokens seen.
 
     """
 
     low: Floats
     high: Floats
-    energy: Floats
+    gram: Floats
+    sample: Floats
     tokens: int
+
+    @property
+    def energy(self) -> Floats:
+        """Sum of squares of each channel over all tokens, (channels,)."""
+        return np.diag(self.gram)
 
     @property
     def widths(self) -> Floats:
         """Largest magnitude of each channel, (channels,)."""
         return np.asarray(np.maximum(-self.low, self.high).max(0))
 
+    def divided(self, scales: Floats) -> "Activation":
+        """The same input with every channel divided by a number, (channels,); infinity leaves zeros."""
+        return Activation(
+            self.low / scales,
+            self.high / scales,
+            self.gram / scales[:, None] / scales[None, :],
+            self.sample / scales,
+            self.tokens,
+        )
 
-def observe(model: Any, names: Sequence[str], windows: Sequence[Window]) -> dict[str, Activation]:
-    """Measures the named tensors."""
+
+def observe(source: Path, windows: Sequence[Window]) -> dict[str, Activation]:
+    """Measures the inputs of all products with constants in a graph, by their names."""
+    import onnx
+
+    model = onnx.load(source)
+    constants = {each.name for each in model.graph.initializer}
+    names = sorted({n.input[0] for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in constants})
     low: dict[str, list[Floats]] = {name: [] for name in names}
     high: dict[str, list[Floats]] = {name: [] for name in names}
-    energy = dict.fromkeys(names, np.zeros(1, np.float32))
+    some: dict[str, list[Floats]] = {name: [] for name in names}
+    grams: dict[str, Floats] = {}
     for name, rows in _run(model, names, windows):
         low[name].append(rows.min(0))
         high[name].append(rows.max(0))
-        energy[name] = energy[name] + np.sum(rows**2, 0)
+        some[name].append(rows[::SAMPLED].copy())
+        grams.setdefault(name, np.zeros((rows.shape[1], rows.shape[1]), np.float32))
+        grams[name] += rows.T @ rows
     tokens = sum(window.ids.size for window in windows)
-    return {name: Activation(np.array(low[name]), np.array(high[name]), energy[name], tokens) for name in names}
-
-
-def grams(model: Any, names: Sequence[str], windows: Sequence[Window]) -> dict[str, Floats]:
-    """Sum of xᵀx over all tokens x, (channels, channels), of the named tensors."""
-    found: dict[str, Floats] = {}
-    for name, rows in _run(model, names, windows):
-        gram = found.setdefault(name, np.zeros((rows.shape[1], rows.shape[1]), np.float32))
-        gram += rows.T @ rows
-    return found
+    return {
+        name: Activation(np.array(low[name]), np.array(high[name]), grams[name], np.concatenate(some[name]), tokens)
+        for name in names
+    }
 
 
 def _run(model: Any, names: Sequence[str], windows: Sequence[Window]) -> Iterator[tuple[str, Floats]]:
     """Each named tensor for each window, (tokens, channels)."""
-    import onnx
+    from onnx import helper
 
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    watched = copied(model)
+    watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -29,9 +29,11 @@ def biases(graph: Any) -> dict[str, tuple[Any, str]]:
     return {to: (node, bias) for node, to, bias in sides if bias in vectors and uses[to] == 1}
 
 
-def copied(node: Any) -> Any:
-    """A node of its own, to change and to put into a list for `replace_nodes`."""
-    return type(node).FromString(node.SerializeToString())
+def copied(message: Any) -> Any:
+    """A node or model of its own: to change, and to put into a list for `replace_nodes`."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
 
 
 def replace_nodes(graph: Any, nodes: Iterable[Any]) -> None:

@@ -5,12 +5,13 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from export import bundle, verify
+from export.activations import Activation, observe
 from export.card import card
 from export.checkpoint import Checkpoint
 from export.convert import CONFIG, Converted, convert
@@ -52,12 +53,12 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The fp32 model on its way: as converted, fused, and what it answers."""
+    """The fp32 model on its way: as converted, fused, what was seen inside it, and what it answers."""
 
     converted: Converted
     manifest: Manifest
     folder: Path
-    calibration: Sequence[Window]
+    seen: Mapping[str, Activation]
     answers: Sequence[Answer]
 
 
@@ -109,13 +110,18 @@ def _make(source: Checkpoint, wish: Wish, work: Path) -> tuple[Manifest, Path]:
     )
     with _step("answer"):
         answers = verify.answers(_answerer(floats, manifest, plain), wish.rows)
-    calibration = verify.spread_of_windows(windower, wish.rows, verify.CALIBRATION_WINDOWS)
-    found = Reference(converted, manifest, floats, calibration, answers)
+    seen: Mapping[str, Activation] = {}
+    if wish.recipe:
+        with _step("observe"):
+            seen = observe(
+                work / "fused.onnx", verify.spread_of_windows(windower, wish.rows, verify.CALIBRATION_WINDOWS)
+            )
+    found = Reference(converted, manifest, floats, seen, answers)
     recipe = _swept(found, wish.recipe, wish, work) if wish.sweep and wish.recipe else wish.recipe
     quantization = None
     if recipe:
         with _step("quantize"):
-            quantization = _quantized(recipe, calibration, work / "fused.onnx", final)
+            quantization = _quantized(recipe, seen, work / "fused.onnx", final)
     else:
         shutil.copy(floats / MODEL, final / MODEL)
     for name in (TOKENIZER, CONFIG):
@@ -137,9 +143,9 @@ def _make(source: Checkpoint, wish: Wish, work: Path) -> tuple[Manifest, Path]:
     return manifest, final
 
 
-def _quantized(recipe: Recipe, calibration: Sequence[Window], fused: Path, folder: Path) -> Quantization:
+def _quantized(recipe: Recipe, seen: Mapping[str, Activation], fused: Path, folder: Path) -> Quantization:
     """Writes the optimised int8 model to `folder`."""
-    quantization = quantize(fused, folder / "quantized.onnx", calibration, recipe)
+    quantization = quantize(fused, folder / "quantized.onnx", seen, recipe)
     optimise(folder / "quantized.onnx", folder / MODEL)
     (folder / "quantized.onnx").unlink()
     return quantization
@@ -152,7 +158,7 @@ def _swept(found: Reference, default: Recipe, wish: Wish, work: Path) -> Recipe:
         folder = work / "trial"
         folder.mkdir()
         with _step(name):
-            _quantized(recipe, found.calibration, work / "fused.onnx", folder)
+            _quantized(recipe, found.seen, work / "fused.onnx", folder)
             answerer = _answerer(folder, found.manifest, found.converted.folder)
             began = time.perf_counter()
             answers = verify.answers(answerer, wish.rows)

@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export.activations import Activation, Floats, observe
+from export.activations import Activation, Floats
 from export.graph import biases, copied, products, replace_nodes
-from runtime.windows import Window
+from export.rounding import step
 
 # Channels that go apart.
 APART = 8
 # A cure must leave at most this share of the error that it finds, to be worth its operators.
-WORTH = 0.7
+WORTH = 0.8
 # Of the error of weights rounded to their nearest, this is left after `rounding.compensated`, as measured.
 COMPENSATED = 0.5
 # Powers of a channel's width tried for its scale: 0 leaves the narrow ones, 1 makes all equally wide.
@@ -44,10 +44,13 @@ class Treatment(NamedTuple):
         return stretched.astype(np.float32)
 
 
-def treat(model: Any, windows: Sequence[Window], levels: int, left: Collection[str]) -> tuple[str, ...]:
-    """Treats, in place, the inputs of products with constants, where that pays; names the thin products.
+def treat(
+    model: Any, seen: Mapping[str, Activation], pair: int, left: Collection[str]
+) -> tuple[tuple[str, ...], dict[str, Activation]]:
+    """Treats, in place, the inputs of products with constants, where that pays.
 
-    Weights will have `levels` steps on either side of zero. The products named `left` will stay in fp32.
+    Two neighbouring weights will have at most `pair` steps in sum. The products named `left` will stay in fp32. Gives
+    the names of the thin products, and what is seen at the inputs after that.
     """
     from onnx import numpy_helper
 
@@ -55,34 +58,36 @@ def treat(model: Any, windows: Sequence[Window], levels: int, left: Collection[s
     found = products(model, left)
     treatments = {}
     thin = {}
-    for name, activation in observe(model, list(found), windows).items():
-        constants = [weights[node.input[1]] for node in found[name]]
+    after = dict(seen)
+    for name, nodes in found.items():
+        constants = [weights[node.input[1]] for node in nodes]
         matrices = [numpy_helper.to_array(constant) for constant in constants]
-        treated = treatment(activation, np.hstack(matrices), levels)
+        treated = treatment(seen[name], np.hstack(matrices), pair)
         if treated is None:
             continue
         treatments[name] = treated
-        for node, constant, matrix in zip(found[name], constants, matrices, strict=True):
+        after[_narrow(name)] = seen[name].divided(treated.scales)
+        for node, constant, matrix in zip(nodes, constants, matrices, strict=True):
             constant.CopyFrom(numpy_helper.from_array(treated.weights(matrix), constant.name))
             if treated.apart.size:
                 thin[node.name] = matrix[treated.apart]
     _insert(model.graph, treatments, {node.name for nodes in found.values() for node in nodes}, thin)
-    return tuple(f"{name}/thin" for name in thin)
+    return tuple(f"{name}/thin" for name in thin), after
 
 
-def treatment(activation: Activation, weights: Floats, levels: int) -> Treatment | None:
+def treatment(activation: Activation, weights: Floats, pair: int) -> Treatment | None:
     """The cheapest treatment that pays for the input of products with `weights` (channels, outputs)."""
     nothing = Treatment(np.ones(activation.energy.size, np.float32), np.empty(0, np.int64))
-    best, left = nothing, error(activation, weights, nothing, levels)
+    best, left = nothing, error(activation, weights, nothing, pair)
     widest = np.sort(np.argsort(-activation.widths, kind="stable")[:APART])
     for apart in (nothing.apart, widest) if activation.energy.size > 4 * APART else ():
-        tried = balanced(activation, weights, apart, levels)
-        if (found := error(activation, weights, tried, levels)) <= WORTH * left:
+        tried = balanced(activation, weights, apart, pair)
+        if (found := error(activation, weights, tried, pair)) <= WORTH * left:
             best, left = tried, found
     return None if best is nothing else best
 
 
-def balanced(activation: Activation, weights: Floats, apart: NDArray[np.int64], levels: int) -> Treatment:
+def balanced(activation: Activation, weights: Floats, apart: NDArray[np.int64], pair: int) -> Treatment:
     """The treatment of least error, of a family of powers of the channels' widths."""
     # A channel that is always zero has no width, and any scale will do for it.
     widths = np.maximum(activation.widths, 1e-6 * activation.widths.max() or 1.0)
@@ -94,10 +99,10 @@ def balanced(activation: Activation, weights: Floats, apart: NDArray[np.int64], 
             scales = np.where(share > 1, share, share**power).astype(np.float32)
             scales[apart] = np.inf
             tried.append(Treatment(scales, apart))
-    return min(tried, key=lambda each: error(activation, weights, each, levels))
+    return min(tried, key=lambda each: error(activation, weights, each, pair))
 
 
-def error(activation: Activation, weights: Floats, treated: Treatment, levels: int) -> float:
+def error(activation: Activation, weights: Floats, treated: Treatment, pair: int) -> float:
     """Expected squared error of the int8 product, over all tokens and outputs.
 
     A value rounded to steps of size d is off by d²/12 in the mean. The steps of an activation are found per window.
@@ -106,9 +111,13 @@ def error(activation: Activation, weights: Floats, treated: Treatment, levels: i
     low, high = (activation.low / treated.scales).min(1), (activation.high / treated.scales).max(1)
     steps = (np.maximum(high, 0) - np.minimum(low, 0)) / 255
     of_activation = np.mean(steps**2) * activation.tokens * np.sum(stretched**2)
-    grid = np.abs(stretched).max(0) / levels
+    grid = step(stretched, pair)
     of_weights = COMPENSATED * np.sum(grid**2) * np.sum(activation.energy / treated.scales**2)
     return float(of_activation + of_weights) / 12
+
+
+def _narrow(name: str) -> str:
+    return f"{name}/narrow"
 
 
 def _insert(graph: Any, treatments: Mapping[str, Treatment], names: set[str], thin: Mapping[str, Floats]) -> None:
@@ -135,13 +144,13 @@ def _insert(graph: Any, treatments: Mapping[str, Treatment], names: set[str], th
             if name not in begun:
                 begun.add(name)
                 factors = constant(f"{name}/factors", (1 / treated.scales).astype(np.float32))
-                add("Mul", [name, factors], f"{name}/narrow")
+                add("Mul", [name, factors], _narrow(name))
                 if treated.apart.size:
                     inputs = [name, constant(f"{name}/apart", treated.apart)]
                     nodes.append(helper.make_node("Gather", inputs, [f"{name}/few"], f"{name}/few", axis=-1))
                     shape = constant(f"{name}/few/shape", np.array([-1, treated.apart.size]))
                     add("Reshape", [f"{name}/few", shape], f"{name}/few/flat")
-            node.input[0] = f"{name}/narrow"
+            node.input[0] = _narrow(name)
             if treated.apart.size:
                 ends[biased.get(node.output[0], node.output[0])] = node.name, f"{name}/few/flat"
         nodes.append(node)

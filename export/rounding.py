@@ -1,4 +1,10 @@
-"""Weights in whole steps, rounded so that the errors of one row make up for those of another."""
+"""Weights in whole steps, rounded so that the errors of one row make up for those of another.
+
+CPUs without VNNI multiply two neighbouring inputs (rows 2i and 2i + 1 of the weights) with an 8-bit instruction whose
+sum has 16 bits, and cut off what is more: answers would then change from machine to machine (onnxruntime#6004). An
+activation is at most 255, so nothing is cut off while two neighbours are 128 steps in sum: 255 x 128 < 2^15. That is
+room for 7 bits each; shared by two, the widest weights can have twice that, and a step is 1.4 times as fine.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +17,10 @@ from export.activations import Floats
 # Of the mean of the gram matrix's diagonal, added to it: the value of the paper.
 DAMPING = 0.01
 BLOCK = 128
-# Of a column's largest magnitude, what the outermost step may stand for: the largest weights are clipped to it.
-SHARES = (1.0, 0.9, 0.8)
+# Most steps that a weight may be; that two neighbours may be in sum, on any CPU; and where the CPU sums in 32 bits.
+LARGEST, PORTABLE, FREE = 127, 128, 2 * 127
+# Of the finest step that holds all weights of a column, those that are tried: the largest weights are clipped then.
+SHARES = (1.0, 0.85, 0.7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +31,31 @@ class Grid:
     steps: Floats
 
 
-def nearest(weights: Floats, levels: int, *, per_channel: bool = True) -> Grid:
-    """Each weight (inputs, outputs) at its nearest step, `levels` of them on either side of zero."""
-    steps = _largest(weights, per_channel) / levels
-    return Grid(_codes(weights, steps, levels).astype(np.int8), steps.astype(np.float32))
+def step(weights: Floats, pair: int) -> NDArray[np.float64]:
+    """The finest step for each output of weights (inputs, outputs), (outputs,); 0 where all are zero.
+
+    `pair` is the most steps that two neighbouring inputs may have in sum.
+    """
+    sizes = np.abs(weights)
+    sums = sizes[::2].copy()
+    sums[: len(sizes) // 2] += sizes[1::2]
+    return np.asarray(np.maximum(sizes.max(0) / LARGEST, sums.max(0) / pair), np.float64)
 
 
-def compensated(weights: Floats, gram: Floats, levels: int, *, per_channel: bool = True) -> Grid:
+def nearest(weights: Floats, pair: int, *, per_channel: bool = True) -> Grid:
+    """Each weight (inputs, outputs) at its nearest step, two neighbours at most `pair` steps in sum."""
+    steps = _steps(weights, pair, per_channel)
+    codes = np.zeros(weights.shape)
+    for row, exact in enumerate(weights):
+        codes[row] = _codes(exact, steps, _limit(codes, row ^ 1, pair))
+    return Grid(codes.astype(np.int8), steps.astype(np.float32))
+
+
+def compensated(weights: Floats, gram: Floats, pair: int, *, per_channel: bool = True) -> Grid:
     """The weights (inputs, outputs) in whole steps, the errors of some made up for by others.
 
-    `gram` (inputs, inputs) is the sum of xᵀx over the inputs x seen. Of the steps tried for a column, the one of least
-    error in the product is kept. On 595 XQuAD rows, weights in 7 bits alone answer 98.8% as fp32 does, and 96.5% when
-    each is rounded to its nearest.
+    Two neighbours are at most `pair` steps in sum. `gram` (inputs, inputs) is the sum of xᵀx over the
+    inputs x seen. Of the steps tried for a column, the one of least error in the product is kept.
     """
     order = np.argsort(-np.diag(gram), kind="stable")
     ordered = gram.astype(np.float64)[np.ix_(order, order)]
@@ -43,8 +64,8 @@ def compensated(weights: Floats, gram: Floats, levels: int, *, per_channel: bool
     codes, steps = np.zeros(exact.shape), np.ones(exact.shape[1])
     least = np.full(exact.shape[1], np.inf)
     for share in SHARES if per_channel else SHARES[:1]:
-        tried = (_largest(weights, per_channel) * share / levels).astype(np.float32).astype(np.float64)
-        found = _gptq(exact, factor, tried, levels)
+        tried = (_steps(weights, pair, per_channel) * share).astype(np.float32).astype(np.float64)
+        found = _gptq(exact, factor, tried, pair, order)
         difference = found * tried - exact
         error = np.einsum("ij,ij->j", difference, ordered @ difference)
         better = error < least
@@ -56,37 +77,50 @@ def compensated(weights: Floats, gram: Floats, levels: int, *, per_channel: bool
 
 
 def _gptq(
-    exact: NDArray[np.float64], factor: NDArray[np.float64], steps: NDArray[np.float64], levels: int
+    exact: NDArray[np.float64],
+    factor: NDArray[np.float64],
+    steps: NDArray[np.float64],
+    pair: int,
+    order: NDArray[np.intp],
 ) -> NDArray[np.float64]:
     """The codes that GPTQ finds (Frantar et al., 2022), row by row, the widest input first.
+
+    Row i of `exact` is input `order[i]`. The first of two neighbours takes what room it needs, the other what is left.
 
     What rounding a row adds to the product's error is taken back in the rows to come, as far as inputs that go together
     allow.
     """
     left = exact.copy()
-    codes = np.empty_like(left)
+    codes = np.zeros_like(left)
+    neighbours = np.argsort(np.append(order, len(order)))[np.minimum(order ^ 1, len(order))]
     for start in range(0, len(left), BLOCK):
         stop = min(start + BLOCK, len(left))
         errors = np.empty_like(left[start:stop])
         for row in range(start, stop):
-            codes[row] = _codes(left[row], steps, levels)
+            codes[row] = _codes(left[row], steps, _limit(codes, neighbours[row], pair))
             errors[row - start] = (left[row] - codes[row] * steps) / factor[row, row]
             left[row + 1 : stop] -= np.outer(factor[row, row + 1 : stop], errors[row - start])
         left[stop:] -= factor[start:stop, stop:].T @ errors
     return codes
 
 
-def _codes(weights: NDArray[Any], steps: NDArray[Any], levels: int) -> NDArray[Any]:
-    return np.asarray(np.clip(np.round(weights / steps), -levels, levels))
+def _codes(weights: NDArray[Any], steps: NDArray[Any], limit: NDArray[np.float64]) -> NDArray[Any]:
+    return np.asarray(np.clip(np.round(weights / steps), -limit, limit))
 
 
-def _largest(weights: Floats, per_channel: bool) -> NDArray[np.float64]:
-    """Largest magnitude of each column, or of all; 1 where that is 0."""
-    largest = np.asarray(np.abs(weights).max(0), np.float64)
+def _limit(codes: NDArray[np.float64], neighbour: int, pair: int) -> NDArray[np.float64]:
+    """The most steps beside a neighbour's; a row that is not rounded yet, or not there, takes none."""
+    taken = np.abs(codes[neighbour]) if neighbour < len(codes) else np.zeros(codes.shape[1])
+    return np.minimum(LARGEST, pair - taken)
+
+
+def _steps(weights: Floats, pair: int, per_channel: bool) -> NDArray[np.float64]:
+    """Of each output, or the largest for all; 1 where the weights are zero."""
+    steps = step(weights, pair)
     if not per_channel:
-        largest[:] = largest.max()
-    largest[largest == 0] = 1.0
-    return largest
+        steps[:] = steps.max()
+    steps[steps == 0] = 1.0
+    return steps
 
 
 def _inverse_factor(gram: NDArray[np.float64]) -> NDArray[np.float64]:

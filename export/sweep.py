@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from export.quantize import Recipe
+from export.rounding import PORTABLE
 from export.verify import Accuracy, Thresholds
 from runtime.errors import ExportError
 
@@ -25,19 +26,20 @@ class Trial(NamedTuple):
 
 
 def candidates(default: Recipe) -> dict[str, Recipe]:
-    """The recipes to try: the default, and the default with one thing changed; weights keep the bits of the target.
+    """The recipes to try: the default, and the default with one thing changed; weights keep the room of the target.
 
-    Eight bits are tried on a portable target too, to be seen, and never chosen for it.
+    What is not portable is tried for a portable target too, to be seen, and never chosen for it.
     """
     change = dataclasses.replace
     other = "avx512_vnni" if default.target == "portable" else "portable"
     return {
         "default": default,
         "one scale per product": change(default, per_channel=False),
-        "8 bits" if default.bits == 7 else "7 bits": change(default, target=other),
+        "weights of any size" if default.pair == PORTABLE else "portable": change(default, target=other),
         "rounded to nearest": change(default, compensated=False),
         "inputs untreated": change(default, treated=False),
         "untreated, nearest": change(default, treated=False, compensated=False),
+        "one scale a window": change(default, by_token=False),
         "static scales": change(default, static=True),
         "static, untreated": change(default, static=True, treated=False),
         "embeddings fp32": change(default, embeddings=False),
@@ -51,11 +53,11 @@ def best(trials: Sequence[Trial], floor: Accuracy | None, thresholds: Thresholds
 
     Of those that `count` rows cannot tell from it, within a standard error, the first. Raises ExportError if none does.
     """
-    bits = trials[0].recipe.bits
+    pair = trials[0].recipe.pair
     good = [
         trial
         for trial in trials
-        if trial.recipe.bits <= bits
+        if trial.recipe.pair <= pair
         and trial.agreement >= thresholds.agreement
         and (not trial.accuracy or not floor or floor.f1 - trial.accuracy.f1 <= thresholds.f1_drop)
     ]

@@ -65,13 +65,15 @@ def test_card_shows_the_figures_of_the_manifest(int8_bundle: Path) -> None:
     assert "apache-2.0" in card
 
 
-def test_weights_are_int8_within_seven_bits(int8_bundle: Path) -> None:
+def test_weights_are_int8_and_neighbours_within_seven_bits_each_in_sum(int8_bundle: Path) -> None:
     graph = onnx.load(int8_bundle / "model.onnx").graph
     constants = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
     products = [node for node in graph.node if "MatMul" in node.op_type and node.input[1] in constants]
     matrices = [constants[node.input[1]] for node in products if node.op_type != "MatMul"]
     assert len(matrices) == 36
-    assert all(matrix.dtype == np.int8 and np.abs(matrix.astype(int)).max() <= 64 for matrix in matrices)
+    # Where inputs 2i and 2i + 1 are at most 128 in sum, 255 times that fits the 16 bits of a CPU without VNNI.
+    assert all(matrix.dtype == np.int8 for matrix in matrices)
+    assert all(np.abs(matrix.astype(int)).reshape(-1, 2, matrix.shape[1]).sum(1).max() <= 128 for matrix in matrices)
     # The head has two columns, and costs nothing in fp32.
     assert [node.name for node in products if node.op_type == "MatMul"] == ["/qa_outputs/MatMul"]
 

@@ -6,7 +6,7 @@ import pytest
 from export.activations import Activation
 from export.outliers import APART, Treatment, error, treatment
 from export.quantize import Recipe
-from export.rounding import Grid, compensated, nearest
+from export.rounding import FREE, LARGEST, PORTABLE, Grid, compensated, nearest
 from export.sweep import Trial, best
 from export.verify import Accuracy, Thresholds
 from runtime.errors import ExportError
@@ -32,36 +32,54 @@ def inputs() -> Floats:
 
 def activation(rows: Floats) -> Activation:
     """One window's measurements."""
-    return Activation(rows.min(0)[None], rows.max(0)[None], np.sum(rows**2, 0), len(rows))
+    return Activation(rows.min(0)[None], rows.max(0)[None], rows.T @ rows, rows[::8], len(rows))
 
 
 def squared_error(grid: Grid, weights: Floats, inputs: Floats) -> float:
     return float(np.sum((inputs @ (grid.codes * grid.steps) - inputs @ weights) ** 2))
 
 
-@pytest.mark.parametrize("levels", [64, 127])
-def test_compensated_rounding_halves_the_error_of_the_product(weights: Floats, inputs: Floats, levels: int) -> None:
-    grid = compensated(weights, inputs.T @ inputs, levels)
-    assert squared_error(grid, weights, inputs) < 0.5 * squared_error(nearest(weights, levels), weights, inputs)
-    assert np.abs(grid.codes.astype(int)).max() <= levels
+def widest_pair(grid: Grid) -> int:
+    """Steps of the two neighbouring inputs that have most."""
+    sizes = np.abs(grid.codes.astype(int))
+    return int(np.add.reduceat(sizes, np.arange(0, len(sizes), 2)).max())
 
 
-def test_rounding_to_nearest_is_off_by_half_a_step_at_most(weights: Floats) -> None:
+@pytest.mark.parametrize("pair", [PORTABLE, FREE])
+def test_compensated_rounding_halves_the_error_of_the_product(weights: Floats, inputs: Floats, pair: int) -> None:
+    grid = compensated(weights, inputs.T @ inputs, pair)
+    assert squared_error(grid, weights, inputs) < 0.5 * squared_error(nearest(weights, pair), weights, inputs)
+
+
+@pytest.mark.parametrize("channels", [CHANNELS, CHANNELS - 1])
+def test_neighbours_share_the_room_that_any_cpu_has(weights: Floats, inputs: Floats, channels: int) -> None:
+    weights, inputs = weights[:channels], inputs[:, :channels]
+    for grid in (compensated(weights, inputs.T @ inputs, PORTABLE), nearest(weights, PORTABLE)):
+        assert 120 <= widest_pair(grid) <= PORTABLE
+        assert 64 < np.abs(grid.codes.astype(int)).max() <= LARGEST
+    free = nearest(weights, FREE)
+    assert np.all(np.abs(free.codes.astype(int)).max(0) == LARGEST)
+
+
+@pytest.mark.parametrize(("pair", "steps"), [(FREE, 0.5001), (PORTABLE, 1.0001)])
+def test_rounding_to_nearest_is_off_by_half_a_step_or_by_one_where_neighbours_fill_their_room(
+    weights: Floats, pair: int, steps: float
+) -> None:
     for per_channel in (True, False):
-        grid = nearest(weights, 64, per_channel=per_channel)
-        assert np.all(np.abs(grid.codes * grid.steps - weights) <= grid.steps * 0.5001)
+        grid = nearest(weights, pair, per_channel=per_channel)
+        assert np.all(np.abs(grid.codes * grid.steps - weights) <= grid.steps * steps)
         assert np.unique(grid.steps).size == (OUTPUTS if per_channel else 1)
 
 
 def test_inputs_that_are_always_zero_are_rounded_all_the_same(weights: Floats) -> None:
-    grid = compensated(weights, np.zeros((CHANNELS, CHANNELS), np.float32), 64)
+    grid = compensated(weights, np.zeros((CHANNELS, CHANNELS), np.float32), PORTABLE)
     assert np.all(np.isfinite(grid.steps))
     assert np.abs(grid.codes * grid.steps - weights).max() < 0.1 * np.abs(weights).max()
 
 
 def test_a_zero_column_stays_zero(weights: Floats, inputs: Floats) -> None:
     weights[:, 3] = 0
-    assert not compensated(weights, inputs.T @ inputs, 64).codes[:, 3].any()
+    assert not compensated(weights, inputs.T @ inputs, PORTABLE).codes[:, 3].any()
 
 
 def treated_product(treated: Treatment, inputs: Floats, weights: Floats) -> Floats:
@@ -72,7 +90,7 @@ def treated_product(treated: Treatment, inputs: Floats, weights: Floats) -> Floa
 
 def test_treatment_leaves_the_product_as_it_is(weights: Floats, inputs: Floats) -> None:
     inputs[0, 5] = 400.0
-    treated = treatment(activation(inputs), weights, 64)
+    treated = treatment(activation(inputs), weights, PORTABLE)
     assert treated is not None
     np.testing.assert_allclose(treated_product(treated, inputs, weights), inputs @ weights, rtol=1e-3, atol=1e-2)
 
@@ -80,27 +98,27 @@ def test_treatment_leaves_the_product_as_it_is(weights: Floats, inputs: Floats) 
 def test_a_channel_that_is_wide_at_one_token_goes_apart(weights: Floats, inputs: Floats) -> None:
     inputs[0, 5] = 400.0
     measured = activation(inputs)
-    treated = treatment(measured, weights, 64)
+    treated = treatment(measured, weights, PORTABLE)
     assert treated is not None
     assert 5 in treated.apart
     assert treated.apart.size == APART
     nothing = Treatment(np.ones(CHANNELS, np.float32), np.empty(0, np.int64))
-    assert error(measured, weights, treated, 64) < 0.05 * error(measured, weights, nothing, 64)
+    assert error(measured, weights, treated, PORTABLE) < 0.05 * error(measured, weights, nothing, PORTABLE)
 
 
 def test_channels_of_equal_width_are_left_alone(weights: Floats) -> None:
     inputs = np.random.default_rng(3).uniform(-1, 1, (TOKENS, CHANNELS)).astype(np.float32)
-    assert treatment(activation(inputs), weights, 64) is None
+    assert treatment(activation(inputs), weights, PORTABLE) is None
 
 
 def test_predicted_error_is_the_measured_one(weights: Floats, inputs: Floats) -> None:
     """Of activation and weights rounded to nearest; the model halves the weights' share, for the compensation."""
     step = (inputs.max() - inputs.min()) / 255
     rounded = np.round(inputs / step) * step
-    grid = nearest(weights, 127)
+    grid = nearest(weights, FREE)
     measured = np.sum((rounded @ (grid.codes * grid.steps) - inputs @ weights) ** 2)
     nothing = Treatment(np.ones(CHANNELS, np.float32), np.empty(0, np.int64))
-    assert 0.4 * measured < error(activation(inputs), weights, nothing, 127) < 1.2 * measured
+    assert 0.4 * measured < error(activation(inputs), weights, nothing, FREE) < 1.2 * measured
 
 
 def trial(name: str, size: float, agreement: float, f1: float, **changes: object) -> Trial:
@@ -127,7 +145,7 @@ def test_sweep_takes_the_first_of_what_its_rows_cannot_tell_apart() -> None:
     assert best(trials, FLOOR, Thresholds(), 2_000).name == "other"
 
 
-def test_sweep_never_takes_more_bits_than_the_target_has() -> None:
+def test_sweep_never_takes_wider_weights_than_the_target_holds() -> None:
     trials = [trial("portable", 23, 0.95, 70.0), trial("wide", 23, 0.99, 70.0, target="avx512_vnni")]
     assert best(trials, FLOOR, Thresholds(), 200).name == "portable"
 
