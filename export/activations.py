@@ -9,12 +9,13 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from export.graph import copied
 from runtime.windows import Window
 
 Floats = NDArray[np.float32]
 # One token of so many is kept as a sample.
 SAMPLED = 32
+# Tokens whose gram matrices are added up in one product: a quarter of the time that one for each window takes.
+AT_ONCE = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,23 @@ def observe(source: Path, windows: Sequence[Window]) -> dict[str, Activation]:
     high: dict[str, list[Floats]] = {name: [] for name in names}
     some: dict[str, list[Floats]] = {name: [] for name in names}
     grams: dict[str, Floats] = {}
+    waiting: dict[str, list[Floats]] = {name: [] for name in names}
+
+    def add_up(name: str) -> None:
+        rows = np.concatenate(waiting[name])
+        grams[name] = rows.T @ rows + grams.get(name, np.float32(0))
+        waiting[name] = []
+
     for name, rows in _run(model, names, windows):
         low[name].append(rows.min(0))
         high[name].append(rows.max(0))
         some[name].append(rows[::SAMPLED].copy())
-        grams.setdefault(name, np.zeros((rows.shape[1], rows.shape[1]), np.float32))
-        grams[name] += rows.T @ rows
+        waiting[name].append(rows)
+        if sum(map(len, waiting[name])) >= AT_ONCE:
+            add_up(name)
+    for name in names:
+        if waiting[name]:
+            add_up(name)
     tokens = sum(window.ids.size for window in windows)
     return {
         name: Activation(np.array(low[name]), np.array(high[name]), grams[name], np.concatenate(some[name]), tokens)
@@ -82,14 +94,13 @@ def observe(source: Path, windows: Sequence[Window]) -> dict[str, Activation]:
 
 
 def _run(model: Any, names: Sequence[str], windows: Sequence[Window]) -> Iterator[tuple[str, Floats]]:
-    """Each named tensor for each window, (tokens, channels)."""
+    """Each named tensor for each window, (tokens, channels); the model gets them as outputs."""
     from onnx import helper
 
-    watched = copied(model)
-    watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     wanted = {node.name for node in session.get_inputs()}
     for window in windows:
         feed = {
