@@ -61,20 +61,23 @@ BUILD_ARGS = $(foreach name,BASE MODEL REVISION TORCH_INDEX OPTIONS,$(if $($(nam
 BUILD_OPTIONS ?=
 COMMIT ?= $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null)
 LABEL = --label org.opencontainers.image
-.PHONY: image image-report test-image
+.PHONY: image image-files image-report test-image
 # The bundle's id is known when it is built, so the labels come in a second step; a label moves no file.
 image: ## the slim image IMAGE, with the bundle of MODEL in it; its SBOM and its report go to build/image
 	@test -n "$(BUILDER)" || { echo "make image: docker, podman or buildah is needed, and none answers here" >&2; exit 1; }
 	$(BUILDER) build -t $(IMAGE) $(BUILD_ARGS) $(BUILD_OPTIONS) .
-	@mkdir -p build/image/empty
-	@case $(notdir $(BUILDER)) in \
-	buildah) id=$$(buildah from $(IMAGE)) && cp "$$(buildah mount $$id)"/opt/answermill/*.* build/image/ && buildah rm $$id ;; \
-	*) id=$$($(BUILDER) create $(IMAGE)) && $(BUILDER) cp $$id:/opt/answermill/sbom.cdx.json build/image/ \
-	   && $(BUILDER) cp $$id:/opt/answermill/packages.md build/image/ && $(BUILDER) rm $$id ;; \
-	esac >/dev/null
+	@$(MAKE) --no-print-directory image-files BUILDER=$(BUILDER) IMAGE=$(IMAGE)
 	@echo "FROM $(IMAGE)" | $(BUILDER) build -t $(IMAGE) $(LABEL).title=answermill $(LABEL).version=$(VERSION) \
 	    $(LABEL).revision=$(COMMIT) $(LABEL).licenses=Apache-2.0 \
 	    --label answermill.bundle="$$(sed -n 's/.*| the bundle \(.*\) |$$/\1/p' build/image/packages.md)" -f - build/image/empty
+# What an image says about itself, out of it.
+image-files:
+	@mkdir -p build/image/empty
+	@case $(notdir $(BUILDER)) in \
+	buildah) id=$$(buildah from $(IMAGE)) && cp "$$(buildah mount $$id)"/opt/answermill/*.* build/image/; buildah rm $$id ;; \
+	*) id=$$($(BUILDER) create $(IMAGE)) && for file in sbom.cdx.json packages.md; do \
+	    $(BUILDER) cp $$id:/opt/answermill/$$file build/image/; done; $(BUILDER) rm $$id ;; \
+	esac >/dev/null
 image-report: ## what the image that was built last holds, by size, and why
 	@test -f build/image/packages.md || { echo "make image-report: nothing is built yet; make image first" >&2; exit 1; }
 	@cat build/image/packages.md

@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 BASE = "localhost/answermill-base"
 # DistilBERT-base with random weights: the size of the default model, whose real weights are on a hub.
 DISTILBERT = "models/distilbert-base"
-PACKAGES = ("python3", "python3-venv", "python-is-python3", "binutils", "ca-certificates")
+PACKAGES = ("python3", "python3-venv", "python-is-python3", "ca-certificates")
 
 # The root read-only; /tmp, /proc and /pfs as a pod has them; no shell to be found. `$@` are the words to run.
 _ENTER = """
@@ -33,7 +33,10 @@ mount -o remount,bind,ro "$root"
 mount -t tmpfs tmpfs "$root/tmp"
 mount --bind "$pfs" "$root/pfs"
 mount -t proc proc "$root/proc"
-if test -n "$socket"; then mount --bind "$socket" "$root/mnt"; fi
+if test -n "$socket"; then
+    touch "$root/tmp/${socket##*/}"
+    mount --bind "$socket" "$root/tmp/${socket##*/}"
+fi
 for shell in "$root"/usr/bin/sh "$root"/usr/bin/*ash; do
     if test -f "$shell" && ! test -L "$shell"; then mount --bind /dev/null "$shell"; fi
 done
@@ -64,7 +67,7 @@ class Image:
         socket: Path | None = None,
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> "subprocess.CompletedProcess[str]":
-        """Runs a program as a pod would, with `pfs` as the one folder that stays; `socket` shows up as /mnt."""
+        """Runs a program as a pod would, with `pfs` as the one folder that stays; a `socket` shows up in /tmp."""
         for path in (pfs, *pfs.rglob("*")):
             os.chown(path, 10001, 10001, follow_symlinks=False)
         spaces = ["unshare", "--mount", "--pid", "--fork", *([] if network else ["--net"])]
