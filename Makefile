@@ -73,11 +73,13 @@ image: ## the slim image IMAGE, with the bundle of MODEL in it; its SBOM and its
 # What an image says about itself, out of it.
 image-files:
 	@mkdir -p build/image/empty
-	@case $(notdir $(BUILDER)) in \
-	buildah) id=$$(buildah from $(IMAGE)) && cp "$$(buildah mount $$id)"/opt/answermill/*.* build/image/; buildah rm $$id ;; \
-	*) id=$$($(BUILDER) create $(IMAGE)) && for file in sbom.cdx.json packages.md; do \
-	    $(BUILDER) cp $$id:/opt/answermill/$$file build/image/; done; $(BUILDER) rm $$id ;; \
-	esac >/dev/null
+	@case $(notdir $(BUILDER)) in buildah) make=from ;; *) make=create ;; esac; \
+	id=$$($(BUILDER) $$make $(IMAGE)) || exit 1; \
+	for file in sbom.cdx.json packages.md; do \
+	    if test $$make = from; then $(BUILDER) run $$id -- cat /opt/answermill/$$file > build/image/$$file; \
+	    else $(BUILDER) cp $$id:/opt/answermill/$$file build/image/$$file; fi || exit 1; \
+	done; \
+	$(BUILDER) rm $$id > /dev/null
 image-report: ## what the image that was built last holds, by size, and why
 	@test -f build/image/packages.md || { echo "make image-report: nothing is built yet; make image first" >&2; exit 1; }
 	@cat build/image/packages.md
