@@ -135,7 +135,7 @@ $(VENV)/test: $(VENV)/demo
 	@$(PIP) -e '.[test]'
 	@touch $@
 
-$(VENV)/audit: $(VENV)/demo
+$(VENV)/audit: pyproject.toml constraints.txt | $(PY)
 	@echo "installing the auditor"
 	@$(PIP) -e '.[audit]'
 	@touch $@

@@ -23,7 +23,7 @@ BASE = "localhost/answermill-base"
 DISTILBERT = "models/distilbert-base"
 PACKAGES = ("python3", "python3-venv", "python-is-python3", "ca-certificates")
 
-# The root read-only; /tmp, /proc and /pfs as a pod has them; no shell to be found. `$@` are the words to run.
+# The root read-only; /tmp, /proc, /dev and /pfs as a pod has them; no shell to be found. `$@` are the words to run.
 _ENTER = """
 set -e
 root=$1 pfs=$2 user=$3 socket=$4
@@ -33,6 +33,7 @@ mount -o remount,bind,ro "$root"
 mount -t tmpfs tmpfs "$root/tmp"
 mount --bind "$pfs" "$root/pfs"
 mount -t proc proc "$root/proc"
+mount --bind /dev "$root/dev"
 if test -n "$socket"; then
     touch "$root/tmp/${socket##*/}"
     mount --bind "$socket" "$root/tmp/${socket##*/}"
