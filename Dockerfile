@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The first stage exports a checkpoint, the second gathers packages, the last holds Python, these packages and the bundle.
+# The first stage exports a checkpoint, the second gathers packages, the last holds Python, these, and the bundle.
 #
 #   make image                               the default model, from the hub
 #   make image MODEL=models/minilm-qa        the checkpoint in this repository; needs no hub

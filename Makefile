@@ -50,7 +50,7 @@ bench: $(VENV)/bench $(DEMO_MODEL) ## rows/s against the peers that are installe
 	@$(PY) -m benchmarks.runtime
 
 # The first of docker, podman and buildah that answers: docker's client alone builds nothing.
-BUILDER ?= $(shell for tool in docker podman buildah; do if $$tool info >/dev/null 2>&1; then echo $$tool; break; fi; done)
+BUILDER ?= $(shell for tool in docker podman buildah; do $$tool info >/dev/null 2>&1 && echo $$tool && break; done)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= answermill:$(VERSION)
 # What the image is built from; empty is the Dockerfile's own choice. REVISION is the checkpoint's, on the hub.
@@ -83,7 +83,7 @@ image-files:
 image-report: ## what the image that was built last holds, by size, and why
 	@test -f build/image/packages.md || { echo "make image-report: nothing is built yet; make image first" >&2; exit 1; }
 	@cat build/image/packages.md
-test-image: $(VENV)/test ## builds the image here, runs it, and holds what it says; as root, with buildah and debootstrap
+test-image: $(VENV)/test ## builds the image twice, runs it and looks into it; as root, with buildah and debootstrap
 	@for tool in $(if $(TEST_IMAGE),,buildah debootstrap) unshare chroot; do command -v $$tool >/dev/null \
 	    || { echo "make test-image: $$tool is needed, and is not here" >&2; exit 1; }; done
 	@test "$$(id -u)" = 0 || { echo "make test-image: root is needed, to mount and to change the root" >&2; exit 1; }
