@@ -24,7 +24,7 @@ demo: $(VENV)/demo $(DEMO_MODEL) ## the whole way over samples/ into an embedded
 
 .PHONY: test
 test: $(VENV)/test ## the tests, offline
-	$(PY) -m pytest -m "not faults and not slow"
+	$(PY) -m pytest -m "not faults and not slow and not image"
 
 .PHONY: test-faults
 test-faults: $(VENV)/test ## the slow ones: processes and servers that are killed, cut off and filled up
@@ -49,13 +49,51 @@ export-model: $(VENV)/demo ## a bundle in OUTPUT (build/model) from MODEL: a hub
 bench: $(VENV)/bench $(DEMO_MODEL) ## rows/s against the peers that are installed, side by side
 	@$(PY) -m benchmarks.runtime
 
-.PHONY: image
-# docker, podman or buildah, whichever is there first.
-BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command -v $(tool)),$(tool))))
-IMAGE ?= answermill:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-image: ## the slim image IMAGE, with the bundle of MODEL in it
-	@test -n "$(BUILDER)" || { echo "make image: docker, podman or buildah is needed, and none is here" >&2; exit 1; }
-	$(BUILDER) build -t $(IMAGE) --build-arg MODEL=$(MODEL) --build-arg TORCH_INDEX=$(TORCH_INDEX) .
+# The first of docker, podman and buildah that answers: docker's client alone builds nothing.
+BUILDER ?= $(shell for tool in docker podman buildah; do $$tool info >/dev/null 2>&1 && echo $$tool && break; done)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= answermill:$(VERSION)
+# What the image is built from; empty is the Dockerfile's own choice. REVISION is the checkpoint's, on the hub.
+BASE ?=
+REVISION ?=
+BUILD_ARGS = $(foreach name,BASE MODEL REVISION TORCH_INDEX OPTIONS,$(if $($(name)),--build-arg '$(name)=$($(name))'))
+# More options for the builder, such as a volume with pip's configuration.
+BUILD_OPTIONS ?=
+COMMIT ?= $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null)
+LABEL = --label org.opencontainers.image
+.PHONY: image image-files image-report test-image
+# The bundle's id is known when it is built, so the labels come in a second step; a label moves no file.
+image: ## the slim image IMAGE, with the bundle of MODEL in it; its SBOM and its report go to build/image
+	@test -n "$(BUILDER)" || { echo "make image: docker, podman or buildah is needed, and none answers here" >&2; exit 1; }
+	$(BUILDER) build -t $(IMAGE) $(BUILD_ARGS) $(BUILD_OPTIONS) .
+	@$(MAKE) --no-print-directory image-files BUILDER=$(BUILDER) IMAGE=$(IMAGE)
+	@echo "FROM $(IMAGE)" | $(BUILDER) build -t $(IMAGE) $(LABEL).title=answermill $(LABEL).version=$(VERSION) \
+	    $(LABEL).revision=$(COMMIT) $(LABEL).licenses=Apache-2.0 \
+	    --label answermill.bundle="$$(sed -n 's/.*| the bundle \(.*\) |$$/\1/p' build/image/packages.md)" -f - build/image/empty
+# What an image says about itself, out of it.
+image-files:
+	@mkdir -p build/image/empty
+	@case $(notdir $(BUILDER)) in buildah) make=from ;; *) make=create ;; esac; \
+	id=$$($(BUILDER) $$make $(IMAGE)) || exit 1; \
+	for file in sbom.cdx.json packages.md; do \
+	    if test $$make = from; then $(BUILDER) run $$id -- cat /opt/answermill/$$file > build/image/$$file; \
+	    else $(BUILDER) cp $$id:/opt/answermill/$$file build/image/$$file; fi || exit 1; \
+	done; \
+	$(BUILDER) rm $$id > /dev/null
+image-report: ## what the image that was built last holds, by size, and why
+	@test -f build/image/packages.md || { echo "make image-report: nothing is built yet; make image first" >&2; exit 1; }
+	@cat build/image/packages.md
+test-image: $(VENV)/test ## builds the image twice, runs it and looks into it; as root, with buildah and debootstrap
+	@for tool in $(if $(TEST_IMAGE),,buildah debootstrap) unshare chroot; do command -v $$tool >/dev/null \
+	    || { echo "make test-image: $$tool is needed, and is not here" >&2; exit 1; }; done
+	@test "$$(id -u)" = 0 || { echo "make test-image: root is needed, to mount and to change the root" >&2; exit 1; }
+	$(PY) -m pytest -m image
+
+.PHONY: audit
+audit: $(VENV)/audit ## known vulnerabilities of the packages in the image
+	@mkdir -p build/image
+	@sed -n 's/^\([A-Za-z][^ ]*\) .*/^\1==/p' image-packages.txt | grep -f - constraints.txt > build/image/requirements.txt
+	$(PY) -m pip_audit --strict --no-deps --disable-pip --progress-spinner off -r build/image/requirements.txt
 
 # These need pachctl and plain Python, no packages. IMAGE=… and BUCKET=gs://… (or REPO=…) say what and where.
 WHERE = $(if $(BUCKET),--bucket "$(BUCKET)") $(if $(REPO),--repo "$(REPO)")
@@ -95,6 +133,11 @@ $(VENV)/demo: pyproject.toml constraints.txt $(VENV)/torch
 $(VENV)/test: $(VENV)/demo
 	@echo "installing what the tests need"
 	@$(PIP) -e '.[test]'
+	@touch $@
+
+$(VENV)/audit: pyproject.toml constraints.txt | $(PY)
+	@echo "installing the auditor"
+	@$(PIP) -e '.[audit]'
 	@touch $@
 
 $(VENV)/bench: $(VENV)/demo

@@ -141,7 +141,7 @@ def prepare(folder: Path, rows: Sequence[Pair]) -> None:
     if (folder / "ready").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    _checkpoint(folder / CHECKPOINT)
+    random_checkpoint(folder / CHECKPOINT)
     _export_ours(folder, rows)
     _export_optimum(folder)
     if _there("ctranslate2"):
@@ -157,7 +157,8 @@ def _there(package: str) -> bool:
     return installed(package) is not None
 
 
-def _checkpoint(folder: Path) -> None:
+def random_checkpoint(folder: Path) -> None:
+    """A DistilBERT-base with random weights, in a folder."""
     import torch
     from transformers import AutoTokenizer, DistilBertConfig, DistilBertForQuestionAnswering
 

@@ -1,5 +1,7 @@
 """Puts the pipelines on a cluster, through `pachctl` alone: `python -m pachyderm.deploy plan|deploy|undeploy|secrets`.
 
+`stamp` needs no cluster: it writes the specs with an image put in, for a release to hand out.
+
 Each step asks whether the thing exists and creates or updates it, so a deployment can be repeated, and continued
 after one that broke off. Nothing secret is printed, put on a command line or written to disk: secrets and specs go to
 pachctl's stdin.
@@ -63,17 +65,20 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         epilog="Exit codes: 0 done, 1 failed, 2 usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("verb", choices=("plan", "deploy", "undeploy", "secrets"))
+    parser.add_argument("verb", choices=("plan", "deploy", "undeploy", "secrets", "stamp"))
     parser.add_argument("--image", metavar="NAME:TAG", help="image that all pipelines run on")
     parser.add_argument("--bucket", metavar="URL", help="what ingest reads, such as gs://bucket/prefix")
     parser.add_argument("--repo", metavar="NAME", help="instead of a bucket: a repo that you put CSVs into; no ingest")
     parser.add_argument("--reprocess", action="store_true", help="do every datum again, say for a new model")
     parser.add_argument("--bucket-key", type=Path, metavar="FILE", help="secrets: the service account's key, JSON")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="stamp: where the specs are written")
     parser.add_argument("--with-secrets", action="store_true", help="undeploy: delete the secrets too")
     given = parser.parse_args(argv)
+    if given.verb in ("plan", "deploy", "stamp") and not given.image:
+        parser.error("--image is missing: which image are the pipelines to run on?")
+    if given.verb == "stamp" and not given.output:
+        parser.error("--output is missing: which folder are the specs to be written to?")
     if given.verb in ("plan", "deploy"):
-        if not given.image:
-            parser.error("--image is missing: which image are the pipelines to run on?")
         if bool(given.bucket) == bool(given.repo):
             parser.error("give either --bucket gs://bucket/prefix or --repo NAME")
         if given.bucket and "://" not in given.bucket:
@@ -93,6 +98,19 @@ def specs_for(image: str, bucket: str | None, repo: str | None) -> dict[str, Spe
     return {
         name: by_name[name] for name in in_order({n: repos_read(effective(s)["input"]) for n, s in by_name.items()})
     }
+
+
+def stamp(image: str, folder: Path) -> None:
+    """Writes the shipped specs, on this image, under their own names. Raises SpecError for an image that can move."""
+    specs = {where: placed(spec, image=image) for where, spec in read_specs(spec_files([])).items()}
+    if problems := check(specs, []):
+        raise SpecError(problems)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, spec in specs.items():
+            (folder / name).write_text(json.dumps(spec, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    except OSError as error:
+        raise PachydermError(f"{error.filename}: {error.strerror}") from error
 
 
 def deploy_steps(
@@ -231,6 +249,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = arguments(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s", force=True)
     try:
+        if given.verb == "stamp":
+            stamp(given.image, given.output)
+            return 0
         for step in steps(given):
             if given.verb == "plan":
                 sys.stdout.writelines(f"{line}\n" for line in plan(step))

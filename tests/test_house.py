@@ -1,8 +1,10 @@
 """The arrows of the house, held against the code."""
 
 import ast
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +51,7 @@ def test_only_export_knows_the_training_stack(room: str) -> None:
 # In a process where nothing else can be found: what the packages themselves need is on the list, polars is not.
 ALONE = """
 import sys
+from pathlib import Path
 ALLOWED = {"runtime", "numpy", "onnxruntime", "tokenizers", "flatbuffers", "google", "packaging", "coloredlogs"}
 class Wall:
     def find_spec(self, name, path=None, target=None):
@@ -80,3 +83,37 @@ except SystemExit as end:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "INPUT" in done.stdout or "URL" in done.stdout
+
+
+# Runs a stage whole, then names the heavy packages that it has loaded.
+WITNESS = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_module(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    heavy = {"polars", "onnxruntime", "tokenizers", "psycopg", "gcsfs", "grpc", "numpy"}
+    print(*sorted(heavy & set(sys.modules)))
+    sys.exit(end.code)
+"""
+
+
+def test_a_stage_loads_the_heavy_packages_that_it_needs_and_no_others(
+    int8_bundle: Path, database: str, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.csv").write_text("question,context\nWho called?,Ada called at noon.\n", "utf-8")
+    stages = {
+        "ingest": (("in", "checked"), ""),
+        "answer": (("checked", "answers", "--model", str(int8_bundle)), "numpy onnxruntime polars tokenizers"),
+        "load": (("answers", "loaded"), "numpy polars psycopg"),
+    }
+    for name, (arguments, heavy) in stages.items():
+        done = subprocess.run(
+            [sys.executable, "-c", WITNESS, f"stages.{name}", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "DATABASE_URL": database},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (0, f"{heavy}\n"), done.stderr

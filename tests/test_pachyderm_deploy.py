@@ -288,3 +288,23 @@ def test_usage(cluster: Cluster, arguments: list[str], message: str) -> None:
     done = cluster.run(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_stamped_specs_run_on_that_image_and_are_otherwise_the_shipped_ones(cluster: Cluster, tmp_path: Path) -> None:
+    image = "docker.io/me/answermill:1.2.0-0123abc@sha256:" + "ab" * 32
+    done = cluster.run("stamp", "--image", image, "--output", str(tmp_path / "specs"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    shipped = {path.name: json.loads(path.read_text()) for path in (ROOT / "pachyderm").glob("*.pipeline.json")}
+    stamped = {path.name: json.loads(path.read_text()) for path in (tmp_path / "specs").iterdir()}
+    assert {spec["transform"].pop("image") for spec in stamped.values()} == {image}
+    for spec in shipped.values():
+        del spec["transform"]["image"]
+    assert stamped == shipped
+    assert cluster.calls() == []
+
+
+def test_an_image_that_can_move_is_not_stamped(cluster: Cluster, tmp_path: Path) -> None:
+    done = cluster.run("stamp", "--image", "me/answermill:latest", "--output", str(tmp_path / "specs"))
+    assert done.returncode == 1
+    assert "the tag latest moves" in done.stderr
+    assert not (tmp_path / "specs").exists()
