@@ -25,6 +25,9 @@ RBX, RAX, RCX, RDX, RSI, RDI, RIP = 5, 10, 11, 12, 13, 14, 16
 CPUID, SYSCALL = b"\x0f\xa2", b"\x0f\x05"
 ARCH_PRCTL, ARCH_SET_CPUID = 158, 0x1012
 
+# In the command's environment: the newest kind of CPU that it sees.
+SEEN = "ANSWERMILL_CPU"
+
 Words = tuple[int, int, int, int]
 # (leaf, subleaf) -> bits of EAX, EBX, ECX, EDX that stand for AVX-512, VNNI in any form, AMX and AVX10.
 NEWER: dict[tuple[int, int], Words] = {
@@ -161,6 +164,8 @@ def main(argv: Sequence[str]) -> int:
     if " cpuid_fault" not in Path("/proc/cpuinfo").read_text():
         sys.stderr.write("benchmarks.avx2: this CPU cannot make CPUID fault (no cpuid_fault in /proc/cpuinfo)\n")
         return 1
+    # /proc/cpuinfo still says what the CPU is; this says what programs see.
+    os.environ[SEEN] = "avx2"
     return Tracer().run(argv)
 
 

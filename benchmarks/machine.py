@@ -1,11 +1,13 @@
 """The machine a measurement ran on, and how fast it multiplies int8 matrices."""
 
+import os
 import platform
 import time
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
+from benchmarks.avx2 import SEEN
 from runtime.bundle import cpu_flags, cpu_model
 from runtime.threads import available_cpus
 
@@ -16,6 +18,8 @@ PACKAGES = ("onnxruntime", "tokenizers", "numpy", "torch", "transformers", "opti
 def description() -> str:
     """CPU, flags that matter for matrix products, CPUs of this process, versions."""
     flags = " ".join(flag for flag in FLAGS if flag in cpu_flags()) or "none known"
+    if SEEN in os.environ:
+        flags += f", of which only {os.environ[SEEN]} can be seen here"
     packages = ", ".join(f"{name} {found}" for name in PACKAGES if (found := installed(name)))
     return (
         f"{cpu_model()}, {available_cpus()} CPUs for this process, flags {flags}\n"
