@@ -18,6 +18,8 @@ Constant = Callable[[str, NDArray[Any]], str]
 Kind = Literal["fixed", "window", "token"]
 # Of the tokens seen, the share whose least value may be cut off.
 CUT = 0.001
+# Of a scale: a token of zeros, behind ReLU, has no range of its own.
+SMALLEST = 1e-6
 
 
 class Codes(NamedTuple):
@@ -66,8 +68,7 @@ def _found_for_token(name: str, seen: Activation, constant: Constant) -> tuple[C
 
     low = max(float(-np.quantile(seen.sample.min(1), CUT)), 0.0)
     high = float(np.median(seen.sample.max(1)))
-    zero = round(255 * low / ((low + high) or 1.0))
-    zero = min(max(zero, 1), 254)
+    zero = min(max(round(255 * low / ((low + high) or 1.0)), 1), 254)
     nodes: list[Any] = []
 
     def add(operator: str, inputs: list[str], part: str, **attributes: Any) -> str:
@@ -77,7 +78,7 @@ def _found_for_token(name: str, seen: Activation, constant: Constant) -> tuple[C
     last = constant("last_axis", np.array([-1]))
     greatest = add("ReduceMax", [name, last], "greatest", keepdims=1)
     by_high = add("Mul", [greatest, constant(f"{name}/above", np.array(1 / (255 - zero), np.float32))], "by_high")
-    least = constant(f"{name}/least", np.array(low / zero or 1.0, np.float32))
+    least = constant(f"{name}/least", np.array(max(low / zero, SMALLEST), np.float32))
     tokens = add("Max", [by_high, least], "tokens")
     scales = add("Reshape", [tokens, last], "scales")
     zeros = helper.make_tensor("zero", TensorProto.UINT8, [1], [zero])
