@@ -58,8 +58,7 @@ def compensated(weights: Floats, gram: Floats, pair: int, *, per_channel: bool =
     inputs x seen. Of the steps tried for a column, the one of least error in the product is kept.
     """
     order = np.argsort(-np.diag(gram), kind="stable")
-    ordered = gram.astype(np.float64)[np.ix_(order, order)]
-    factor = _inverse_factor(ordered.copy())
+    ordered, factor = _definite(gram.astype(np.float64)[np.ix_(order, order)])
     exact = weights[order].astype(np.float64)
     codes, steps = np.zeros(exact.shape), np.ones(exact.shape[1])
     least = np.full(exact.shape[1], np.inf)
@@ -123,9 +122,18 @@ def _steps(weights: Floats, pair: int, per_channel: bool) -> NDArray[np.float64]
     return steps
 
 
-def _inverse_factor(gram: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The upper triangular U with UᵀU the inverse of the damped gram matrix."""
-    diagonal = np.diag_indices_from(gram)
+def _definite(gram: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The gram matrix, and the upper triangular U with UᵀU the inverse of it and its damping.
+
+    Where tokens are much alike, what fp32 rounded in the sums may outweigh the damping: then the matrix gets as much
+    more of it as makes it positive definite.
+    """
+    identity = np.eye(len(gram))
     # Inputs that are zero on all windows tell nothing: any positive number will do.
-    gram[diagonal] += DAMPING * np.mean(gram[diagonal]) or 1.0
-    return np.linalg.cholesky(np.linalg.inv(gram)).T
+    damping = DAMPING * float(np.mean(np.diag(gram))) or 1.0
+    while True:
+        try:
+            return gram, np.linalg.cholesky(np.linalg.inv(gram + damping * identity)).T
+        except np.linalg.LinAlgError:
+            gram = gram + damping * identity
+            damping *= 2

@@ -26,7 +26,7 @@ ANSWERED = {
 STAMP = "qa_timestamp"
 _COLUMNS = {"file": "text", "row": "bigint", **ANSWERED, "extra": "jsonb", STAMP: "timestamptz"}
 _MEMORY = """
-    create table {memory} (
+    create table if not exists {memory} (
         file text primary key,
         sha256 text not null,
         bytes bigint not null,
@@ -93,7 +93,7 @@ def prepare(connection: psycopg.Connection, target: Target, migrate: bool) -> bo
         connection.execute("select pg_advisory_xact_lock(hashtextextended('answermill table', 0))")
     if not _exists(connection, target.identifier):
         connection.execute(_create(target))
-    elif missing := _missing(connection, target):
+    if missing := _missing(connection, target):
         if not migrate:
             script = " ".join(f"{statement};" for statement in missing)
             raise DatabaseError(
@@ -127,7 +127,8 @@ def _exists(connection: psycopg.Connection, table: sql.Identifier) -> bool:
 
 def _create(target: Target) -> sql.Composed:
     columns = [_definition(name, kind) for name, kind in (_COLUMNS | dict(target.types)).items()]
-    return sql.SQL("create table {} ({}, primary key (file, row))").format(
+    # "If": after waiting for the one who makes it, `to_regclass` may still say what the session knew before.
+    return sql.SQL("create table if not exists {} ({}, primary key (file, row))").format(
         target.identifier, sql.SQL(", ").join(columns)
     )
 

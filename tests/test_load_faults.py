@@ -19,6 +19,8 @@ import numpy as np
 import psycopg
 import pytest
 
+from stages.load import arguments, target_of
+from stages.schema import prepare
 from tests.loading import execute, rows_of, run_load, versions_of, write_version
 from tests.servers import BINARIES, Server, new_server, running_server
 
@@ -270,6 +272,18 @@ def test_loaders_that_all_find_no_table_make_one(server: Server, tmp_path: Path)
         for process in processes:
             finish(process)
     assert versions_of(server.url) == {f"{name}.csv": {"new": 100} for name in "abcd"}
+
+
+def test_a_loader_that_waited_for_the_making_of_the_table_takes_it(server: Server, tmp_path: Path) -> None:
+    source = write_version(tmp_path / "in/a.csv", "new", 100)
+    with psycopg.connect(server.url) as maker:
+        maker.execute("select pg_advisory_xact_lock(hashtextextended('answermill table', 0))")
+        with loader(server, source) as process:
+            until(waiting(server))
+            prepare(maker, target_of(arguments([str(source), str(tmp_path)])), migrate=False)
+            maker.commit()
+            finish(process)
+    assert versions_of(server.url) == {"a.csv": {"new": 100}}
 
 
 def test_the_loser_of_a_deadlock_tries_again(server: Server, folder: Path) -> None:

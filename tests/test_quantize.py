@@ -77,6 +77,16 @@ def test_inputs_that_are_always_zero_are_rounded_all_the_same(weights: Floats) -
     assert np.abs(grid.codes * grid.steps - weights).max() < 0.1 * np.abs(weights).max()
 
 
+def test_a_gram_matrix_that_rounding_has_spoilt_is_damped_until_it_serves(weights: Floats) -> None:
+    """Tokens that are all alike leave one large eigenvalue, and in fp32 negative ones beside it."""
+    alike = np.ones((TOKENS, CHANNELS), np.float32)
+    noise = np.random.default_rng(6).standard_normal((CHANNELS, CHANNELS)).astype(np.float32)
+    gram = alike.T @ alike + 0.01 * TOKENS * (noise + noise.T)
+    assert np.linalg.eigvalsh(gram).min() < -0.1 * TOKENS
+    grid = compensated(weights, gram, PORTABLE)
+    assert squared_error(grid, weights, alike) < 2 * squared_error(nearest(weights, PORTABLE), weights, alike)
+
+
 def test_a_zero_column_stays_zero(weights: Floats, inputs: Floats) -> None:
     weights[:, 3] = 0
     assert not compensated(weights, inputs.T @ inputs, PORTABLE).codes[:, 3].any()
