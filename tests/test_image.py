@@ -1,4 +1,4 @@
-"""The container image, really built, twice, and really run. `make test-image`; it takes about ten minutes.
+"""The container image, really built, twice, and really run. `make test-image`; it takes eight minutes or more.
 
 With TEST_IMAGE=NAME it is the image of that name in docker or podman (BUILDER) that is tested, and nothing is built.
 """
