@@ -19,6 +19,8 @@ from pathlib import Path
 TRACEME, PEEKTEXT, POKETEXT, CONT, SINGLESTEP, GETREGS, SETREGS, SETOPTIONS = 0, 1, 4, 7, 9, 12, 13, 0x4200
 TRACE_FORK, TRACE_VFORK, TRACE_CLONE, TRACE_EXEC, EXIT_KILL = 2, 4, 8, 16, 1 << 20
 EXEC_EVENT = 4
+# waitpid(2): threads too.
+WALL = 0x40000000
 # Places in the 27 words of struct user_regs_struct.
 REGISTERS = struct.Struct("27Q")
 RBX, RAX, RCX, RDX, RSI, RDI, RIP = 5, 10, 11, 12, 13, 14, 16
@@ -95,7 +97,7 @@ class Tracer:
         self._request(CONT, first)
         known = {first}
         while True:
-            who, status = os.waitpid(-1, 0x40000000)  # __WALL: threads too
+            who, status = os.waitpid(-1, WALL)
             if not os.WIFSTOPPED(status):
                 if who == first:
                     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
@@ -120,7 +122,7 @@ class Tracer:
         while (after := self._registers(who))[RIP] == before[RIP]:
             self._set_registers(who, call)
             self._request(SINGLESTEP, who)
-            os.waitpid(who, 0x40000000)
+            os.waitpid(who, WALL)
         self._request(POKETEXT, who, text, before[RIP])
         self._set_registers(who, before)
         if after[RAX]:

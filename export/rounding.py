@@ -54,8 +54,8 @@ def nearest(weights: Floats, pair: int, *, per_channel: bool = True) -> Grid:
 def compensated(weights: Floats, gram: Floats, pair: int, *, per_channel: bool = True) -> Grid:
     """The weights (inputs, outputs) in whole steps, the errors of some made up for by others.
 
-    Two neighbours are at most `pair` steps in sum. `gram` (inputs, inputs) is the sum of xᵀx over the
-    inputs x seen. Of the steps tried for a column, the one of least error in the product is kept.
+    Two neighbours are at most `pair` steps in sum. `gram` (inputs, inputs) is the sum of xᵀx over the inputs x seen. Of
+    the steps tried for a column, the one of least error in the product is kept.
     """
     order = np.argsort(-np.diag(gram), kind="stable")
     ordered, factor = _definite(gram.astype(np.float64)[np.ix_(order, order)])
@@ -84,14 +84,15 @@ def _gptq(
 ) -> NDArray[np.float64]:
     """The codes that GPTQ finds (Frantar et al., 2022), row by row, the widest input first.
 
-    Row i of `exact` is input `order[i]`. The first of two neighbours takes what room it needs, the other what is left.
-
     What rounding a row adds to the product's error is taken back in the rows to come, as far as inputs that go together
-    allow.
+    allow. Row i of `exact` is input `order[i]`; the first of two neighbours takes what room it needs, the other what is
+    left.
     """
     left = exact.copy()
     codes = np.zeros_like(left)
-    neighbours = np.argsort(np.append(order, len(order)))[np.minimum(order ^ 1, len(order))]
+    # The row of every input, and for the neighbour that the last of an odd number lacks, one that is not there.
+    places = np.argsort(np.append(order, len(order)))
+    neighbours = places[order ^ 1]
     for start in range(0, len(left), BLOCK):
         stop = min(start + BLOCK, len(left))
         errors = np.empty_like(left[start:stop])

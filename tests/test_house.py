@@ -51,7 +51,6 @@ def test_only_export_knows_the_training_stack(room: str) -> None:
 # In a process where nothing else can be found: what the packages themselves need is on the list, polars is not.
 ALONE = """
 import sys
-from pathlib import Path
 ALLOWED = {"runtime", "numpy", "onnxruntime", "tokenizers", "flatbuffers", "google", "packaging", "coloredlogs"}
 class Wall:
     def find_spec(self, name, path=None, target=None):

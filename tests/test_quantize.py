@@ -49,6 +49,8 @@ def widest_pair(grid: Grid) -> int:
 def test_compensated_rounding_halves_the_error_of_the_product(weights: Floats, inputs: Floats, pair: int) -> None:
     grid = compensated(weights, inputs.T @ inputs, pair)
     assert squared_error(grid, weights, inputs) < 0.5 * squared_error(nearest(weights, pair), weights, inputs)
+    assert widest_pair(grid) <= pair
+    assert np.abs(grid.codes.astype(int)).max() <= LARGEST
 
 
 @pytest.mark.parametrize("channels", [CHANNELS, CHANNELS - 1])
