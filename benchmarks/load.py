@@ -23,10 +23,10 @@ from pathlib import Path
 import polars as pl
 import psycopg
 
-from pachyderm.database import embedded_postgres
-from stages.copying import to_copy
+from pachyderm.demo.database import embedded_postgres
 from stages.load import arguments, target_of
-from stages.schema import Target, prepare
+from stages.loading.copying import to_copy
+from stages.loading.schema import Target, prepare
 
 HEADER = ("question", "context", "answer", "score", "start", "end", "error", "model")
 INSERT = (

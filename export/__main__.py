@@ -12,8 +12,8 @@ from typing import NoReturn
 from export import checkpoint
 from export.checkpoint import DEFAULT_MODEL, DEFAULT_REVISION
 from export.evaluation import read_rows
+from export.int8.quantize import TARGETS, Recipe
 from export.make import Wish, export
-from export.quantize import TARGETS, Recipe
 from export.verify import TELLING, Thresholds
 from runtime.errors import AnswermillError
 

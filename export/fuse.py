@@ -12,7 +12,7 @@ from typing import Any
 import onnxruntime as ort
 
 from export.convert import quiet
-from export.graph import copied, replace_nodes
+from export.int8.graph import copied, replace_nodes
 
 # What onnxruntime would fuse again, and slow down.
 SLOWER_FUSED = ("SkipLayerNormFusion", "BiasSkipLayerNormFusion", "BiasGeluFusion", "EmbedLayerNormFusion")

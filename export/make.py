@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export import bundle, verify
-from export.activations import Activation, observe
 from export.card import card
 from export.checkpoint import Checkpoint
 from export.convert import CONFIG, Converted, convert
 from export.evaluation import Row
 from export.fuse import fuse, optimise
-from export.quantize import Recipe, quantize
-from export.sweep import Trial, best, candidates, table
+from export.int8.activations import Activation, observe
+from export.int8.quantize import Recipe, quantize
+from export.int8.sweep import Trial, best, candidates, table
 from runtime.answer import Answer
 from runtime.answerer import Answerer
 from runtime.bundle import MANIFEST, MODEL, TOKENIZER, Bundle

@@ -10,15 +10,15 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from pachyderm import status
 from pachyderm.errors import PachydermError, SpecError
-from pachyderm.journal import SUCCESS
-from pachyderm.live import watcher
-from pachyderm.place import Place
-from pachyderm.process import StoppedError
-from pachyderm.rules import check
-from pachyderm.runner import Options, run
-from pachyderm.spec import placed, read_specs, spec_files
+from pachyderm.local import status
+from pachyderm.local.live import watcher
+from pachyderm.local.runner import Options, run
+from pachyderm.local.store.journal import SUCCESS
+from pachyderm.local.worker.place import Place
+from pachyderm.local.worker.process import StoppedError
+from pachyderm.spec.rules import check
+from pachyderm.spec.spec import placed, read_specs, spec_files
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 ROOT = Path("build/pachyderm")

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runtime import command
 from runtime.errors import InputError
 from runtime.threads import available_cpus, limit_pools
-from stages import command
-from stages.answering import COLUMNS, Columns, Job, Tally, answer_file
-from stages.files import check_apart, csv_files
-from stages.progress import Progress
+from stages.answering.answering import COLUMNS, Columns, Job, Tally, answer_file
+from stages.common.files import check_apart, csv_files
+from stages.common.progress import Progress
 
 if TYPE_CHECKING:
     from runtime import Decoding
@@ -63,7 +63,7 @@ def answer(options: argparse.Namespace) -> int:
     # Limits that the model cannot keep are a mistake of the command line, not of the first file.
     answerer.answer((), job.decoding)
     if options.batch_datums:
-        from stages.datums import process_datums, worker
+        from stages.common.datums import process_datums, worker
 
         process_datums(worker(), lambda: "; ".join(answer_files(job, options.input, options.output).values()))
     failed = answer_files(job, options.input, options.output)

@@ -17,13 +17,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runtime import command
 from runtime.errors import AnswermillError, InputError
-from stages import command
-from stages.fetch import Fetched, fetched
-from stages.files import check_apart, whole_file
-from stages.gate import Rules, admit, reject
-from stages.progress import Progress
-from stages.source import Tree, open_source
+from stages.common.files import check_apart, whole_file
+from stages.common.progress import Progress
+from stages.ingesting.fetch import Fetched, fetched
+from stages.ingesting.gate import Rules, admit, reject
+from stages.ingesting.source import Tree, open_source
 
 # What the last run wrote, so that the next can remove what is no longer at URL.
 LISTING = ".ingested.json"

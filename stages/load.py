@@ -15,17 +15,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runtime import command
 from runtime.errors import InputError
 from stages import answer as answering
-from stages import command
-from stages.files import csv_files, partial_name
+from stages.common.files import csv_files, partial_name
 
 if TYPE_CHECKING:
     import psycopg
 
-    from stages.copying import Counts
-    from stages.database import Session
-    from stages.schema import Target
+    from stages.loading.copying import Counts
+    from stages.loading.database import Session
+    from stages.loading.schema import Target
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def load(options: argparse.Namespace) -> int:
     """Loads or prunes. A file that breaks a rule or does not fit the table fails alone. Returns the exit code."""
-    from stages.database import session
+    from stages.loading.database import session
 
     target = target_of(options)
     files = csv_files(options.input)
@@ -107,7 +107,7 @@ def load(options: argparse.Namespace) -> int:
 
 def target_of(options: argparse.Namespace) -> "Target":
     """The table that the options name. Raises OptionError."""
-    from stages.schema import Target, parse_columns
+    from stages.loading.schema import Target, parse_columns
 
     types = parse_columns(options.columns)
     names = {"question": options.question_column, "context": options.context_column}
@@ -122,8 +122,8 @@ def load_files(
     options: argparse.Namespace,
 ) -> int:
     """Loads each file and passes it on. Returns the exit code."""
-    from stages.copying import replace_rows
-    from stages.schema import prepare
+    from stages.loading.copying import replace_rows
+    from stages.loading.schema import prepare
 
     remember = False
 
@@ -174,8 +174,8 @@ def summarise(tally: Tally, seconds: float, dry_run: bool) -> None:
 
 def prune(opened: "Session", target: "Target", files: list[str], options: argparse.Namespace) -> int:
     """Deletes the rows of files that are gone. Returns the exit code."""
-    from stages import copying
-    from stages.schema import prepare
+    from stages.loading import copying
+    from stages.loading.schema import prepare
 
     def delete(connection: "psycopg.Connection") -> int:
         with connection.transaction(force_rollback=options.dry_run):

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pachyderm.database import embedded_postgres
+from pachyderm.demo.database import embedded_postgres
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT = ROOT / "models/minilm-qa"

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from stages.names import part_path, rejection_path, target_path
+from stages.common.names import part_path, rejection_path, target_path
 
 QUOTING: list[Literal[0, 1, 2]] = [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]
 ADDED = ("answer", "score", "start", "end", "error", "model")

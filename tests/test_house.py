@@ -24,7 +24,7 @@ HEAVY = {"torch", "transformers", "optimum"}
 def imports(room: str) -> set[str]:
     """Top-level names that a room imports anywhere, also inside functions."""
     found = set()
-    for path in (ROOT / room).glob("*.py"):
+    for path in (ROOT / room).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Import):
                 found |= {alias.name.split(".")[0] for alias in node.names}

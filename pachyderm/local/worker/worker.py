@@ -1,0 +1,251 @@
+"""A worker: takes sets of datums and tries each as often as its spec says."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pachyderm.local.datums import Datum
+from pachyderm.local.store.repos import File
+from pachyderm.local.worker.batching import PrematureExitError, Session
+from pachyderm.local.worker.outputs import OutputError, collect
+from pachyderm.local.worker.place import Place, command, path_map, translated, worker_environment
+from pachyderm.local.worker.process import OverdueError, Start, kill, start, wait
+from pachyderm.local.worker.scratch import Scratch, lay_out, repoint, write_environment
+from pachyderm.spec.spec import HERE, Pipeline
+
+PROCESSED, SKIPPED, FAILED, RECOVERED = "processed", "skipped", "failed", "recovered"
+GRPC_PORT = "1080"
+_LAST_LINE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What all workers of a job share.
+
+    Attributes:
+        folder: of the job; its `outputs` and `logs` are written.
+        deadline: of the job, in time.monotonic's seconds, or None.
+        stop: set when the runner is to end.
+
+    """
+
+    pipeline: Pipeline
+    place: Place
+    folder: Path
+    job_id: str
+    deadline: float | None
+    stop: threading.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a datum went.
+
+    Attributes:
+        seconds: of all tries.
+        outputs: the files it wrote, by path.
+        error: why the last try failed, with the last line of its log.
+
+    """
+
+    id: str
+    hash: str
+    label: str
+    state: str
+    tries: int = 0
+    seconds: float = 0.0
+    outputs: Mapping[str, File] = field(default_factory=dict)
+    error: str = ""
+
+
+class JobOverdueError(Exception):
+    """The job's own time is over."""
+
+
+class Worker:
+    """One of a job's workers: one datum at a time, in a folder of its own."""
+
+    def __init__(self, task: Task, name: str, work: Path) -> None:
+        """Raises PachydermError where a secret is missing."""
+        self._task = task
+        self._name = name
+        self._pfs = work / name / "pfs"
+        empty = work / name / "empty"
+        for folder in (self._pfs, empty, task.folder / "outputs", task.folder / "logs"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._paths = path_map(task.pipeline, task.place, self._pfs, empty)
+        self._seen_as = Path("/pfs") if task.place.real_pfs else self._pfs.absolute()
+        names = {
+            "PACH_JOB_ID": task.job_id,
+            "PACH_OUTPUT_COMMIT_ID": task.job_id,
+            "PPS_POD_NAME": name,
+            "PPS_WORKER_GRPC_PORT": GRPC_PORT,
+        }
+        self._environment = worker_environment(task.pipeline, task.place, self._paths, names)
+        self._last_environment = self._environment
+        self._session: Session | None = None
+        self._session_log = task.folder / "logs" / f".{name}.log"
+
+    def work(self, datums: Sequence[Datum]) -> Iterator[Result]:
+        """Does the datums of a set. Raises StoppedError, and JobOverdueError when the job's time is over."""
+        try:
+            for datum in datums:
+                yield self._datum(datum)
+        finally:
+            self._end_session()
+
+    def _datum(self, datum: Datum) -> Result:
+        pipeline, began = self._task.pipeline, time.monotonic()
+        error, tries, recovered = "", 0, False
+        while tries < pipeline.tries:
+            tries += 1
+            scratch = None
+            try:
+                if pipeline.transform.get("datumBatching"):
+                    scratch = self._batched_try(datum)
+                else:
+                    scratch = self._single_try(datum)
+                if self._task.place.real_pfs:
+                    repoint(scratch.out, self._seen_as, self._pfs.absolute())
+                outputs = collect(scratch, self._task.folder / "outputs" / datum.id)
+            except OutputError as refused:
+                # No retry: what a repo does not take today it will not take tomorrow.
+                error = str(refused)
+                break
+            except _TryError as failed:
+                error = str(failed)
+                recovered = self._run_error_command(datum)
+                continue
+            seconds = round(time.monotonic() - began, 3)
+            return Result(datum.id, datum.hash, datum.label, PROCESSED, tries, seconds, outputs)
+        seconds = round(time.monotonic() - began, 3)
+        state = RECOVERED if recovered else FAILED
+        error = f"{error}: {line}" if (line := self._last_line(datum)) else error
+        return Result(datum.id, datum.hash, datum.label, state, tries, seconds, {}, error)
+
+    def _single_try(self, datum: Datum) -> Scratch:
+        """A process of its own for one datum."""
+        transform = self._task.pipeline.transform
+        scratch, environment = self._laid_out(datum)
+        if not transform.get("cmd"):
+            raise _TryError("no command specified")
+        process = start(self._start(transform["cmd"], transform.get("stdin"), environment, self._log(datum)))
+        deadline = self._datum_deadline()
+        try:
+            code = wait(process, deadline, self._task.stop)
+        except OverdueError as overdue:
+            raise self._timed_out(deadline) from overdue
+        finally:
+            kill(process)
+        if code != 0 and code not in transform.get("acceptReturnCode", []):
+            raise _TryError(f"killed by signal {-code}" if code < 0 else f"exit code {code}")
+        return scratch
+
+    def _batched_try(self, datum: Datum) -> Scratch:
+        """The next datum for the process that runs already, or a new one after a failure."""
+        deadline: float | None = self._task.deadline
+        log_from = self._session_log.stat().st_size if self._session_log.exists() else 0
+        try:
+            if self._session is None:
+                transform = self._task.pipeline.transform
+                self._session = Session(
+                    self._start(transform["cmd"], transform.get("stdin"), self._environment, self._session_log)
+                )
+                self._session.next_call(deadline, self._task.stop)
+            port = {"PPS_WORKER_GRPC_PORT": str(self._session.port)}
+            scratch, environment = self._laid_out(datum, port)
+            deadline = self._datum_deadline()
+            self._session.hand_out([f"{name}={value}" for name, value in environment.items()])
+            if reported := self._session.next_call(deadline, self._task.stop):
+                raise _TryError(reported)
+        except PrematureExitError as gone:
+            self._end_session()
+            raise _TryError(str(gone)) from gone
+        except OverdueError as overdue:
+            self._end_session()
+            raise self._timed_out(deadline) from overdue
+        except _TryError:
+            self._end_session()
+            raise
+        finally:
+            self._share_log(log_from, self._log(datum))
+        return scratch
+
+    def _laid_out(self, datum: Datum, more: Mapping[str, str] | None = None) -> tuple[Scratch, dict[str, str]]:
+        scratch = lay_out(datum, self._pfs, self._seen_as)
+        environment = {**self._environment, **scratch.environment, **(more or {})}
+        if not self._task.pipeline.transform.get("datumBatching"):
+            environment["FILESET_ID"] = datum.hash[:32]
+        write_environment(self._pfs, environment)
+        self._last_environment = environment
+        return scratch, environment
+
+    def _run_error_command(self, datum: Datum) -> bool:
+        """Runs errCmd where there is one; whether it has recovered the datum."""
+        transform = self._task.pipeline.transform
+        if not transform.get("errCmd"):
+            return False
+        what = self._start(transform["errCmd"], transform.get("errStdin"), self._last_environment, self._log(datum))
+        process = start(what)
+        try:
+            return wait(process, self._datum_deadline(), self._task.stop) == 0
+        except OverdueError:
+            return False
+        finally:
+            kill(process)
+
+    def _start(
+        self, words: Sequence[str], stdin: Sequence[str] | None, environment: Mapping[str, str], log: Path
+    ) -> Start:
+        folder = self._task.pipeline.transform.get("workingDir")
+        return Start(
+            words=command(words, self._paths),
+            environment=environment,
+            # The image's own folder holds the stages; here it is the one that holds this package.
+            folder=Path(translated(folder, self._paths)) if folder else HERE.parent,
+            stdin="".join(f"{translated(line, self._paths)}\n" for line in stdin) if stdin else None,
+            log=log,
+            pfs=self._pfs.absolute() if self._task.place.real_pfs else None,
+        )
+
+    def _datum_deadline(self) -> float | None:
+        limits = [self._task.deadline] if self._task.deadline is not None else []
+        if self._task.pipeline.datum_timeout is not None:
+            limits.append(time.monotonic() + self._task.pipeline.datum_timeout)
+        return min(limits, default=None)
+
+    def _timed_out(self, deadline: float | None) -> Exception:
+        if self._task.deadline is not None and deadline is not None and deadline >= self._task.deadline:
+            return JobOverdueError()
+        return _TryError(f"timed out after {self._task.pipeline.datum_timeout:g} s")
+
+    def _end_session(self) -> None:
+        if self._session is not None:
+            self._session.end()
+            self._session = None
+
+    def _log(self, datum: Datum) -> Path:
+        return self._task.folder / "logs" / f"{datum.id}.log"
+
+    def _share_log(self, begin: int, log: Path) -> None:
+        """Copies what the process that serves many datums has said during this one."""
+        if self._session_log.exists():
+            with self._session_log.open("rb") as file, log.open("ab") as copy:
+                file.seek(begin)
+                copy.write(file.read())
+
+    def _last_line(self, datum: Datum) -> str:
+        try:
+            with self._log(datum).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE))
+                lines = file.read().decode(errors="replace").split("\n")
+        except FileNotFoundError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+class _TryError(Exception):
+    """A try failed; the datum may be tried again."""

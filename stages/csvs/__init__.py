@@ -1,0 +1,1 @@
+"""The rules for CSVs, and their reader."""

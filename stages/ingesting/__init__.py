@@ -1,0 +1,1 @@
+"""What `ingest` needs: sources, encodings, and the gate."""

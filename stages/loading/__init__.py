@@ -1,0 +1,1 @@
+"""What `load` needs: the table, the connection, COPY."""

@@ -1,0 +1,206 @@
+"""`python -m pachyderm run|status|logs` as people and machines use them."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pachyderm.local import live
+from tests.support.pachyderm_kit import COPY, spec
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Shell:
+    """A folder with specs and a repo, and the command line on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.source = folder / "src"
+        self.source.mkdir()
+
+    def write(self, *specs: dict[str, Any]) -> None:
+        for one in specs:
+            (self.folder / f"{one['pipeline']['name']}.pipeline.json").write_text(json.dumps(one))
+
+    def words(self, verb: str, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "pachyderm", verb, *arguments, "--root", str(self.folder / "root")]
+
+    def run_words(self, *arguments: str) -> list[str]:
+        return self.words("run", str(self.folder), "--repo", f"src={self.source}", *arguments)
+
+    def do(self, words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+        variables = {**os.environ, **environment}
+        return subprocess.run(words, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=120)
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return self.do(self.run_words(*arguments), **environment)
+
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+        """A runner in the background, which does not outlive the test."""
+        with subprocess.Popen(self.run_words(*arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def show(self, verb: str, *arguments: str) -> str:
+        done = self.do(self.words(verb, *arguments))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen")
+
+
+def test_a_run_says_one_line_per_job(shell: Shell) -> None:
+    shell.write(spec("copy", "src", COPY))
+    (shell.source / "a").write_text("1")
+    done = shell.run()
+    assert (done.returncode, done.stderr) == (0, "pachyderm: copy job 1 success processed=1\n")
+    again = shell.run()
+    assert again.returncode == 0
+    assert again.stderr.startswith("pachyderm: nothing to do")
+
+
+def test_a_failure_is_in_the_exit_code_the_status_and_the_log(shell: Shell) -> None:
+    shell.write(spec("copy", "src", "echo because >&2; exit 4", datumTries=2), spec("next", "copy", COPY))
+    (shell.source / "a").write_text("1")
+    done = shell.run("--json")
+    assert done.returncode == 1
+    assert [(job["pipeline"], job["state"]) for job in json.loads(done.stdout)] == [
+        ("copy", "failure"),
+        ("next", "unrunnable"),
+    ]
+    lines = shell.show("status").splitlines()
+    assert "copy job 1 failure: datum /a failed: exit code 4: because" in lines
+    assert "next job 1 unrunnable: copy failed" in lines
+    assert any(line.startswith("  /a (") and line.endswith("2 tries): exit code 4: because") for line in lines)
+    assert shell.show("logs", "copy") == "/a: because\n/a: because\n"
+
+
+def test_status_is_a_table_for_people_and_json_for_machines(shell: Shell) -> None:
+    shell.write(spec("copy", "src", COPY))
+    (shell.source / "a").write_text("1")
+    shell.run()
+    (shell.source / "b").write_text("22")
+    shell.run()
+    rows = [line.split() for line in shell.show("status").splitlines()]
+    assert rows[:3] == [["REPO", "COMMITS", "FILES", "BYTES"], ["copy", "2", "2", "3"], ["src", "2", "2", "3"]]
+    assert rows[5][:7] == ["copy", "2", "success", "2", "1", "1", "0"]
+    view = json.loads(shell.show("status", "--json"))
+    (pipeline,) = view["pipelines"]
+    assert [job["number"] for job in pipeline["jobs"]] == [1, 2]
+    assert {datum["label"]: datum["state"] for datum in pipeline["datums"]} == {"/a": "skipped", "/b": "processed"}
+    assert [file["path"] for file in view["repos"][0]["files"]] == ["/a", "/b"]
+    details = [line.split() for line in shell.show("status", "copy").splitlines()]
+    assert details[0] == ["JOB", "STATE", "DATUMS", "SECONDS", "REASON"]
+    assert [row[-1] for row in details if row and row[1:2] in (["skipped"], ["processed"])] == ["/a", "/b"]
+
+
+def test_logs_of_one_datum_and_of_an_earlier_job(shell: Shell) -> None:
+    shell.write(spec("talk", "src", "cat $in"))
+    (shell.source / "a").write_text("first\n")
+    (shell.source / "b").write_text("second\n")
+    shell.run()
+    (shell.source / "a").write_text("third\n")
+    shell.run()
+    assert shell.show("logs", "talk") == "/a: third\n"
+    assert shell.show("logs", "talk", "--job", "1") == "/a: first\n/b: second\n"
+    assert shell.show("logs", "talk", "--job", "1", "--datum", "/b") == "/b: second\n"
+
+
+def test_what_is_not_there_is_said_in_one_line(shell: Shell) -> None:
+    for words, message in [
+        (shell.words("status"), "nothing has run here yet"),
+        (shell.words("logs", "copy"), "nothing has run here yet"),
+        (shell.words("run", str(shell.source)), "no *.pipeline.json in it"),
+        (shell.words("run", "missing.json"), "missing.json: No such file or directory"),
+    ]:
+        done = shell.do(words)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_variables_are_passed_on_set_and_taken_away(shell: Shell) -> None:
+    transform = {"env": {"A": "spec", "B": "spec", "C": "spec", "D": "spec"}}
+    shell.write(spec("look", "src", 'echo "${A-} ${B-} ${C-} ${D-}" > /pfs/out/x', transform=transform))
+    (shell.source / "a").write_text("1")
+    assert shell.run("--env", "A=1", "--env", "B", "--env", "C", "--env", "D=", B="shell").returncode == 0
+    assert (shell.folder / "root/repos/look/000001/x").read_text() == "1 shell  \n"
+
+
+def test_paths_of_the_image_are_mapped(shell: Shell) -> None:
+    shell.write(spec("look", "src", "cat /model/x > /pfs/out/x"))
+    (shell.source / "a").write_text("1")
+    (shell.folder / "x").write_text("bundle")
+    assert shell.run("--map", f"/model={shell.folder}").returncode == 0
+    assert (shell.folder / "root/repos/look/000001/x").read_text() == "bundle"
+
+
+def test_a_second_runner_on_one_root_is_refused(shell: Shell) -> None:
+    began = shell.folder / "began"
+    shell.write(spec("slow", "src", f"touch {began}; sleep 600"))
+    (shell.source / "a").write_text("1")
+    with shell.started() as first:
+        until(began.exists)
+        second = shell.run()
+        first.send_signal(signal.SIGTERM)
+        _, told = first.communicate(timeout=60)
+    assert second.returncode == 1
+    assert second.stderr.endswith(f"root: in use by the runner with process id {first.pid}\n")
+    assert (first.returncode, told) == (130, "pachyderm: interrupted; run again to go on\n")
+
+
+def test_status_can_be_read_while_it_runs(shell: Shell) -> None:
+    began, go = shell.folder / "began", shell.folder / "go"
+    waiting = f'test "$(basename $in)" = a || {{ touch {began}; while ! test -e {go}; do sleep 0.05; done; }}'
+    shell.write(spec("slow", "src", waiting))
+    for name in "ab":
+        (shell.source / name).write_text("1")
+    with shell.started("--workers", "1") as process:
+        until(began.exists)
+        view = json.loads(shell.show("status", "--json"))
+        go.touch()
+        assert process.wait(60) == 0
+    job = view["pipelines"][0]["jobs"][0]
+    assert (job["state"], job["counts"]) == ("running", {"processed": 1})
+
+
+def test_a_terminal_gets_a_live_view(shell: Shell) -> None:
+    shell.write(spec("copy", "src", COPY))
+    (shell.source / "a").write_text("1")
+    reader, writer = pty.openpty()
+    done = subprocess.run(shell.run_words(), cwd=ROOT, stderr=writer, timeout=60)
+    os.close(writer)
+    shown = os.read(reader, 1 << 16).decode()
+    os.close(reader)
+    assert done.returncode == 0
+    assert "\rcopy [....................] 0 of 1" in shown.replace("\x1b[K", "")
+    assert "\rcopy [####################] 1 of 1" in shown.replace("\x1b[K", "")
+
+
+def test_the_live_line() -> None:
+    counts = {"processed": 3, "skipped": 1, "failed": 1}
+    assert live.line("load", 10, counts, 12.4) == "load [##########..........] 5 of 10, 1 skipped, 1 failed, 12 s"

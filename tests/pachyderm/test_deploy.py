@@ -1,0 +1,310 @@
+"""`make deploy` and its relatives, against a pachctl that writes down what it is told."""
+
+import base64
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+IMAGE = "registry.example/answermill:1.2.0"
+
+# Remembers what exists as empty files, and every call with its stdin.
+PACHCTL = """#!/bin/sh
+set -eu
+case "$*" in *'-f -'*|*'-f /dev/stdin'*) cat > "$STATE/stdin";; *) : > "$STATE/stdin";; esac
+printf '%s\\n' "$*" >> "$STATE/calls"
+cp "$STATE/stdin" "$STATE/stdin-$(wc -l < "$STATE/calls")"
+test ! -e "$STATE/broken" || case "$*" in "$(cat "$STATE/broken")"*) echo "rpc error: no" >&2; exit 1;; esac
+for last in "$@"; do :; done
+case "$1 $2" in
+    "inspect "*) test -e "$STATE/$2-$3";;
+    "delete "*) rm "$STATE/$2-$3";;
+    "create repo") : > "$STATE/repo-$3";;
+    *) name=$(sed -n 's/.*"name": "\\([^"]*\\)".*/\\1/p' "$STATE/stdin" | head -1); : > "$STATE/$2-$name";;
+esac
+"""
+
+
+class Cluster:
+    """The stand-in, and what it was told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state = folder / "state"
+        self.state.mkdir()
+        pachctl = folder / "bin/pachctl"
+        pachctl.parent.mkdir()
+        pachctl.write_text(PACHCTL)
+        pachctl.chmod(0o755)
+        self.path = f"{pachctl.parent}:{os.environ['PATH']}"
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        return subprocess.run(
+            [sys.executable, "-m", "pachyderm.deploy", *arguments],
+            cwd=ROOT,
+            env={**variables, "PATH": self.path, "STATE": str(self.state), **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def calls(self) -> list[str]:
+        """All but the questions, since the last time."""
+        path = self.state / "calls"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [line for line in lines if not line.startswith("inspect")]
+
+    def stdin(self, call: str) -> Any:
+        """What the last such call was given."""
+        lines = (self.state / "calls").read_text().splitlines()
+        index = len(lines) - lines[::-1].index(call)
+        return json.loads((self.state / f"stdin-{index}").read_text())
+
+    def forget_calls(self) -> None:
+        (self.state / "calls").unlink()
+
+    def has(self, *things: str) -> None:
+        for thing in things:
+            (self.state / thing).touch()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path)
+
+
+SECRETS = ("secret-answermill-bucket", "secret-answermill-database")
+
+
+def test_a_first_deployment_creates_the_pipelines_in_order(cluster: Cluster) -> None:
+    cluster.has(*SECRETS)
+    done = cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://mine/questions")
+    assert done.returncode == 0, done.stderr
+    assert cluster.calls() == ["create pipeline -f -"] * 4
+    created = [json.loads(path.read_text()) for path in sorted(cluster.state.glob("stdin-*"), key=number) if size(path)]
+    assert [spec["pipeline"]["name"] for spec in created] == ["ingest", "question-answer", "load", "prune"]
+    assert {spec["transform"]["image"] for spec in created} == {IMAGE}
+    assert created[0]["transform"]["cmd"] == ["python", "-m", "stages.ingest", "gs://mine/questions", "/pfs/out"]
+
+
+def number(path: Path) -> int:
+    return int(path.name.rsplit("-", 1)[1])
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def test_a_second_deployment_updates_and_leaves_the_secrets_alone(cluster: Cluster) -> None:
+    cluster.has(*SECRETS)
+    for _ in range(2):
+        cluster.forget_calls() if (cluster.state / "calls").exists() else None
+        assert cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://b", PGHOST="elsewhere").returncode == 0
+    assert cluster.calls() == ["update pipeline -f -"] * 4
+
+
+def test_a_deployment_that_broke_off_goes_on(cluster: Cluster) -> None:
+    cluster.has(*SECRETS, "pipeline-ingest")
+    assert cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://b").returncode == 0
+    assert cluster.calls() == ["update pipeline -f -", *["create pipeline -f -"] * 3]
+
+
+def test_a_new_model_reprocesses(cluster: Cluster) -> None:
+    cluster.has(*SECRETS, *(f"pipeline-{name}" for name in ("ingest", "question-answer", "load", "prune")))
+    assert cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://b", "--reprocess").returncode == 0
+    assert cluster.calls() == ["update pipeline --reprocess -f -"] * 4
+
+
+def test_a_repo_filled_by_hand_takes_the_place_of_ingest(cluster: Cluster) -> None:
+    cluster.has("secret-answermill-database")
+    done = cluster.run("deploy", "--image", IMAGE, "--repo", "questions")
+    assert done.returncode == 0, done.stderr
+    assert cluster.calls() == ["create repo questions", *["create pipeline -f -"] * 3]
+    assert not (cluster.state / "pipeline-ingest").exists()
+    spec = json.loads((cluster.state / "stdin-5").read_text())
+    assert (spec["pipeline"]["name"], spec["input"]["pfs"]["repo"]) == ("question-answer", "questions")
+
+
+def test_a_missing_secret_is_said_before_anything_is_created(cluster: Cluster) -> None:
+    cluster.has("secret-answermill-bucket")
+    done = cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://b")
+    assert done.returncode == 1
+    assert done.stderr == "secret answermill-database is not on the cluster: run make secrets first\n"
+    assert cluster.calls() == []
+
+
+def test_secrets_that_are_missing_are_created_on_the_way(cluster: Cluster, tmp_path: Path) -> None:
+    key = tmp_path / "key.json"
+    key.write_text("{}")
+    done = cluster.run(
+        "deploy", "--image", IMAGE, "--bucket", "gs://b", "--bucket-key", str(key), PGHOST="db", PGPASSWORD="p"
+    )
+    assert done.returncode == 0, done.stderr
+    assert cluster.calls() == ["create secret -f /dev/stdin"] * 2 + ["create pipeline -f -"] * 4
+
+
+def test_what_pachctl_says_is_passed_on_in_one_line(cluster: Cluster) -> None:
+    cluster.has(*SECRETS)
+    (cluster.state / "broken").write_text("create pipeline")
+    done = cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://b")
+    assert (done.returncode, done.stderr) == (1, "pachctl create pipeline -f -: rpc error: no\n")
+
+
+def test_a_moving_tag_is_refused(cluster: Cluster) -> None:
+    done = cluster.run("deploy", "--image", "answermill:latest", "--bucket", "gs://b")
+    assert done.returncode == 1
+    assert "the tag latest moves" in done.stderr
+    assert cluster.calls() == []
+
+
+def test_the_plan_needs_no_pachctl_and_holds_no_secret(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pachyderm.deploy", "plan", "--image", IMAGE, "--bucket", "gs://b/p"],
+        cwd=ROOT,
+        env={"PATH": str(tmp_path), "PGHOST": "db", "PGPASSWORD": "geheim"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [
+        "pachctl inspect secret answermill-bucket",
+        "pachctl inspect secret answermill-database",
+        "pachctl inspect pipeline ingest",
+        "pachctl inspect pipeline question-answer",
+        "pachctl inspect pipeline load",
+        "pachctl inspect pipeline prune",
+    ]
+    created = "    pachctl create pipeline -f -  # if it is not; stdin: ingest.pipeline.json with image"
+    assert f"{created} {IMAGE} and gs://b/p" in lines
+    assert "geheim" not in done.stdout + done.stderr
+
+
+def test_without_pachctl_the_reason_is_said(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pachyderm.deploy", "undeploy"],
+        cwd=ROOT,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("pachctl is not on the PATH")
+
+
+def test_undeploy_deletes_the_pipelines_from_the_end(cluster: Cluster) -> None:
+    cluster.has(*SECRETS, *(f"pipeline-{name}" for name in ("ingest", "question-answer", "load")))
+    assert cluster.run("undeploy").returncode == 0
+    assert cluster.calls() == [f"delete pipeline {name}" for name in ("load", "question-answer", "ingest")]
+    cluster.forget_calls()
+    assert cluster.run("undeploy", "--with-secrets").returncode == 0
+    assert cluster.calls() == ["delete secret answermill-bucket", "delete secret answermill-database"]
+
+
+def test_secrets_are_filled_from_files_and_variables_and_shown_to_nobody(cluster: Cluster, tmp_path: Path) -> None:
+    key, root, client = (tmp_path / name for name in ("key.json", "ca.pem", "client.pem"))
+    for path in (key, root, client):
+        path.write_text(f"content of {path.name}")
+    before = {path: path.stat().st_mtime_ns for path in (ROOT / "pachyderm").rglob("*.json")}
+    done = cluster.run(
+        "secrets",
+        "--bucket-key",
+        str(key),
+        PGHOST="db.example",
+        PGUSER="loader",
+        PGPASSWORD="ge#heim =1",
+        PGSSLMODE="verify-full",
+        PGSSLROOTCERT=str(root),
+        PGSSLKEY=str(client),
+    )
+    assert done.returncode == 0, done.stderr
+    assert cluster.calls() == ["create secret -f /dev/stdin"] * 2
+    database = cluster.stdin("create secret -f /dev/stdin")
+    assert (database["kind"], database["metadata"]["name"]) == ("Secret", "answermill-database")
+    files = {name: base64.b64decode(content).decode() for name, content in database["data"].items()}
+    assert files["root.crt"] == "content of ca.pem"
+    assert files["client.key"] == "content of client.pem"
+    assert files["pg_service.conf"].splitlines() == [
+        "[answermill]",
+        "host=db.example",
+        "user=loader",
+        "password=ge#heim =1",
+        "sslmode=verify-full",
+        "sslrootcert=/secrets/database/root.crt",
+    ]
+    assert "heim" not in done.stdout + done.stderr + (cluster.state / "calls").read_text()
+    assert before == {path: path.stat().st_mtime_ns for path in (ROOT / "pachyderm").rglob("*.json")}
+    cluster.forget_calls()
+    assert cluster.run("secrets", "--bucket-key", str(key)).returncode == 0
+    assert cluster.calls() == ["delete secret answermill-bucket", "create secret -f /dev/stdin"]
+
+
+def test_libpq_reads_what_make_secrets_writes(database: str, tmp_path: Path) -> None:
+    import psycopg
+
+    from pachyderm.deploy import service_file
+
+    info = psycopg.conninfo.conninfo_to_dict(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("create role tester login password 'a=b #c'")
+        try:
+            names = {"PGHOST": "host", "PGPORT": "port", "PGDATABASE": "dbname"}
+            given = {name: str(info[key]) for name, key in names.items() if info.get(key)}
+            path = tmp_path / "pg_service.conf"
+            path.write_text(service_file({**given, "PGUSER": "tester", "PGPASSWORD": "a=b #c"}))
+            path.chmod(0o644)
+            assert path.stat().st_mode & stat.S_IROTH
+            code = "import psycopg; c = psycopg.connect('service=answermill'); print(c.info.user, c.info.password)"
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                env={**os.environ, "PGSERVICEFILE": str(path), "PGSSLKEY": "/secrets/database/client.key"},
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+        finally:
+            connection.execute("drop role tester")
+    assert done.stdout == "tester a=b #c\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["deploy", "--bucket", "gs://b"], "--image is missing"),
+        (["deploy", "--image", IMAGE], "give either --bucket"),
+        (["deploy", "--image", IMAGE, "--bucket", "gs://b", "--repo", "q"], "give either --bucket"),
+        (["plan", "--image", IMAGE, "--bucket", "b/p"], "write a URL, such as gs://b/p"),
+    ],
+)
+def test_usage(cluster: Cluster, arguments: list[str], message: str) -> None:
+    done = cluster.run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_stamped_specs_run_on_that_image_and_are_otherwise_the_shipped_ones(cluster: Cluster, tmp_path: Path) -> None:
+    image = "docker.io/me/answermill:1.2.0-0123abc@sha256:" + "ab" * 32
+    done = cluster.run("stamp", "--image", image, "--output", str(tmp_path / "specs"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    shipped = {path.name: json.loads(path.read_text()) for path in (ROOT / "pachyderm").glob("*.pipeline.json")}
+    stamped = {path.name: json.loads(path.read_text()) for path in (tmp_path / "specs").iterdir()}
+    assert {spec["transform"].pop("image") for spec in stamped.values()} == {image}
+    for spec in shipped.values():
+        del spec["transform"]["image"]
+    assert stamped == shipped
+    assert cluster.calls() == []
+
+
+def test_an_image_that_can_move_is_not_stamped(cluster: Cluster, tmp_path: Path) -> None:
+    done = cluster.run("stamp", "--image", "me/answermill:latest", "--output", str(tmp_path / "specs"))
+    assert done.returncode == 1
+    assert "the tag latest moves" in done.stderr
+    assert not (tmp_path / "specs").exists()

@@ -1,0 +1,52 @@
+"""Where objects go: paths that every file system downstream can hold, no two alike."""
+
+import itertools
+import re
+from pathlib import PurePosixPath
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from stages.common.names import part_path, rejection_path, target_path
+
+# What Pachyderm takes: printable ASCII without glob characters.
+HOLDS = re.compile(r"[ -~]+")
+PIECES = ["a", "A", ".csv", ".CSV", ".gz", "/", ".", "%", "%2E", "é", "*", ".parts", ".json", "rejected", "x" * 240]
+NAMES = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3)), max_size=6).map("".join)
+OBJECTS = st.builds(str.__add__, NAMES, st.sampled_from([".csv", ".CSV", ".csv.gz", ".csv.csv", ".csv.CSV"]))
+
+
+def places(name: str) -> list[str]:
+    return [target_path(name), part_path(name, 0), rejection_path(name)]
+
+
+@given(OBJECTS, OBJECTS)
+@example("a.csv", "a//a.csv")
+@example(".csv", ".csv.csv")
+@example("a.csv.gz", "a.csv.gz.csv")
+@example("a.csv", "a.csv/part-00000.csv")
+def test_two_objects_never_share_a_path_nor_is_one_the_others_folder(one: str, other: str) -> None:
+    if one == other:
+        return
+    for first, second in itertools.product(places(one), places(other)):
+        assert first != second
+        assert first not in map(str, PurePosixPath(second).parents)
+        assert second not in map(str, PurePosixPath(first).parents)
+
+
+@given(OBJECTS)
+def test_a_path_is_one_that_pachyderm_holds_and_its_glob_matches_the_file_alone(name: str) -> None:
+    for place in places(name):
+        segments = place.split("/")
+        assert HOLDS.fullmatch(place) and not set(place) & set("*?[]{}!()@+^\\")
+        assert all(segment and not segment.startswith(".") and len(segment) <= 255 for segment in segments)
+        assert not any(segment.endswith(".csv") for segment in segments[:-1])
+    assert target_path(name).endswith(".csv")
+    assert not target_path(name).startswith("rejected/")
+
+
+def test_plain_names_stay_as_they_are() -> None:
+    for name in ("a.csv", "two words.csv", "a/b-c_d/2024 #1.csv", "a.csv.csv"):
+        assert target_path(name) == name
+    assert target_path("a.csv.gz") == "a.csv.gz.csv"
+    assert target_path("é/x*.csv") == "%C3%A9/x%2A.csv"

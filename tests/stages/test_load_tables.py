@@ -1,0 +1,170 @@
+"""Tables that were there before, names that bite, and accounts that may do little."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from runtime.errors import DatabaseError, OptionError
+from stages.loading.schema import parse_columns
+from tests.support.loading import execute, row_of, rows_of, run_load, versions_of, write_rows, write_version
+
+ORIGINAL = """
+    create table question_answer (
+        question varchar, answer varchar, context varchar, model varchar, qa_timestamp timestamp{default}
+    );
+    insert into question_answer values ('q', 'a', 'c', 'm', '2021-03-04 05:06:07');
+"""
+
+
+@pytest.mark.parametrize("default", ["", " default now()"])
+def test_the_original_table_is_extended_and_keeps_its_rows(database: str, tmp_path: Path, default: str) -> None:
+    execute(database, ORIGINAL.format(default=default))
+    write_version(tmp_path / "in/a.csv", "one", 3)
+    with pytest.raises(DatabaseError, match="--migrate") as caught:
+        run_load(database, tmp_path / "in", tmp_path / "out")
+    told = str(caught.value)
+    for part in ('add column "file" text', 'add column "extra" jsonb', 'create unique index on "question_answer"'):
+        assert part in told
+    assert ("set default now()" in told) == (not default)
+    assert rows_of(
+        database, "select count(*)::int from information_schema.columns where table_name = 'question_answer'"
+    ) == [(5,)]
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--migrate") == 0
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    original = rows_of(
+        database, "select question, answer, context, model, qa_timestamp::text from question_answer where file is null"
+    )
+    assert original == [("q", "a", "c", "m", "2021-03-04 05:06:07")]
+    recent = "select count(*)::int from question_answer where qa_timestamp > now()::timestamp - interval '1 day'"
+    assert rows_of(database, recent) == [(3,)]
+
+
+def test_the_printed_statements_are_enough(database: str, tmp_path: Path) -> None:
+    execute(database, ORIGINAL.format(default=""))
+    write_version(tmp_path / "in/a.csv", "one", 3)
+    with pytest.raises(DatabaseError) as caught:
+        run_load(database, tmp_path / "in", tmp_path / "out")
+    execute(database, str(caught.value).split("owner run: ")[1])
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    assert versions_of(database)["a.csv"] == {"one": 3}
+
+
+def test_a_dry_run_of_a_migration_alters_nothing(database: str, tmp_path: Path) -> None:
+    execute(database, ORIGINAL.format(default=""))
+    write_version(tmp_path / "in/a.csv", "one", 3)
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--migrate", "--dry-run") == 0
+    assert rows_of(database, "select * from question_answer")[0][0] == "q"
+    assert len(rows_of(database, "select * from question_answer")[0]) == 5
+
+
+def test_columns_of_the_csv_become_columns_of_the_table(database: str, tmp_path: Path) -> None:
+    rows = [
+        {**row_of(1), "region": "north", "price, net": "12.345", "note": "x"},
+        {**row_of(2), "region": "", "price, net": "7", "note": "y"},
+    ]
+    write_rows(tmp_path / "in/a.csv", rows)
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--columns", "region:text") == 0
+    query = "select region, extra from question_answer order by row"
+    assert rows_of(database, query) == [
+        ("north", {"price, net": "12.345", "note": "x"}),
+        ("", {"price, net": "7", "note": "y"}),
+    ]
+    rows = [{key.replace("price, net", "price"): value for key, value in row.items()} for row in rows]
+    write_rows(tmp_path / "in/a.csv", rows)
+    columns = ("--columns", "region:text,price:numeric(8, 2)")
+    with pytest.raises(DatabaseError, match='add column "price" numeric'):
+        run_load(database, tmp_path / "in", tmp_path / "out", *columns)
+    assert run_load(database, tmp_path / "in", tmp_path / "out", *columns, "--migrate") == 0
+    assert rows_of(database, "select price::text, extra from question_answer order by row") == [
+        ("12.35", {"note": "x"}),
+        ("7.00", {"note": "y"}),
+    ]
+
+
+def test_the_option_for_columns_is_checked() -> None:
+    assert parse_columns("") == {}
+    assert parse_columns("a:text, b c:numeric(8, 2),d:x:double precision[]") == {
+        "a": "text",
+        "b c": "numeric(8, 2)",
+        "d:x": "double precision[]",
+    }
+    for wrong in ("a", "a:", ":text", "a:text;drop table x", "a:int)", "file:text", "score:text", "a:int,a:text"):
+        with pytest.raises(OptionError):
+            parse_columns(wrong)
+
+
+def test_a_wrong_column_type_is_told_at_once(database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_version(tmp_path / "in/a.csv", "one", 1)
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    execute(database, "truncate question_answer; alter table question_answer alter question type int using 0")
+    assert run_load(database, tmp_path / "in", tmp_path / "out", retry_for=600) == 1
+    expected = 'a.csv: row 1, column "question": invalid input syntax for type integer: "one 0?"; correct the value'
+    assert expected in caplog.text
+
+
+@pytest.mark.parametrize("table", ['t"; drop table victim; --', "Select", "%s %% {}", "é😀", "a.b", " "])
+def test_table_and_schema_names_are_identifiers(database: str, tmp_path: Path, table: str) -> None:
+    execute(database, 'create table victim (); create schema "s\'; "".x"')
+    write_version(tmp_path / "in/a.csv", "one", 2)
+    options = ("--schema", "s'; \".x", "--table", table)
+    for _ in range(2):
+        assert run_load(database, tmp_path / "in", tmp_path / "out", *options) == 0
+    found = rows_of(database, "select schemaname, tablename from pg_tables where schemaname !~ '^pg_|^information'")
+    assert sorted(map(str, found)) == sorted(
+        map(str, [("public", "victim"), ("s'; \".x", table), ("s'; \".x", f"{table}_file")])
+    )
+
+
+def statements_of_the_docs() -> str:
+    """The statements for an account, out of docs/load.md."""
+    text = (Path(__file__).parent.parent.parent / "docs/load.md").read_text()
+    return text.split("<!-- account -->\n```sql\n")[1].split("```")[0]
+
+
+@pytest.fixture
+def account(database: str) -> object:
+    """Connection string of an account that has what docs/load.md grants, and not the right to make anything."""
+    execute(database, "revoke create on schema public from public")
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"revoke temporary on database {connection.info.dbname} from public")
+    execute(database, "drop role if exists answermill")
+    execute(database, "create role answermill login")
+    yield make_conninfo(database, user="answermill")
+    execute(database, "drop owned by answermill; drop role answermill")
+
+
+def test_the_account_of_the_docs_can_load_and_prune(database: str, account: str, tmp_path: Path) -> None:
+    write_version(tmp_path / "in/a.csv", "one", 1)
+    with pytest.raises(DatabaseError, match=r"permission denied for schema public.*grant it: docs/load\.md"):
+        run_load(account, tmp_path / "in", tmp_path / "out", retry_for=600)
+    # The owner makes the tables once; the account gets the rest.
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    with pytest.raises(DatabaseError, match="permission denied for table question_answer"):
+        run_load(account, tmp_path / "in", tmp_path / "out", retry_for=600)
+    execute(database, statements_of_the_docs())
+    write_version(tmp_path / "in/a.csv", "two", 2)
+    for _ in range(2):
+        assert run_load(account, tmp_path / "in", tmp_path / "out") == 0
+    assert versions_of(database) == {"a.csv": {"two": 2}}
+    (tmp_path / "in/a.csv").unlink()
+    write_version(tmp_path / "in/b.csv", "two", 2)
+    assert run_load(account, tmp_path / "in", tmp_path / "out", "--prune") == 0
+    assert versions_of(database) == {}
+
+
+def test_an_account_without_the_memory_loads_every_file_again(
+    database: str, account: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    write_version(tmp_path / "in/a.csv", "one", 2)
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    execute(database, "drop table question_answer_file")
+    execute(database, "grant select, insert, delete on question_answer to answermill")
+    for _ in range(2):
+        caplog.clear()
+        assert run_load(account, tmp_path / "in", tmp_path / "out") == 0
+        assert "every file is loaded again" in caplog.text
+        assert "unchanged=0 rows=2 inserted=0 replaced=2" in caplog.text
+    assert versions_of(database) == {"a.csv": {"one": 2}}
