@@ -13,7 +13,7 @@ from export import checkpoint
 from export.checkpoint import DEFAULT_MODEL, DEFAULT_REVISION
 from export.evaluation import read_rows
 from export.int8.quantize import TARGETS, Recipe
-from export.make import Wish, export
+from export.pipeline import Wish, export
 from export.verify import TELLING, Thresholds
 from runtime.errors import AnswermillError
 

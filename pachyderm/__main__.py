@@ -12,13 +12,13 @@ from pathlib import Path
 
 from pachyderm.errors import PachydermError, SpecError
 from pachyderm.local import status
-from pachyderm.local.live import watcher
+from pachyderm.local.progress import watcher
 from pachyderm.local.runner import Options, run
 from pachyderm.local.store.journal import SUCCESS
-from pachyderm.local.worker.place import Place
+from pachyderm.local.worker.mapping import Place
 from pachyderm.local.worker.process import StoppedError
+from pachyderm.spec.reading import placed, read_specs, spec_files
 from pachyderm.spec.rules import check
-from pachyderm.spec.spec import placed, read_specs, spec_files
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 ROOT = Path("build/pachyderm")

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pachyderm.errors import PachydermError, SpecError
+from pachyderm.spec.reading import HERE, Spec, effective, in_order, placed, read_specs, repos_read, spec_files
 from pachyderm.spec.rules import check
-from pachyderm.spec.spec import HERE, Spec, effective, in_order, placed, read_specs, repos_read, spec_files
 
 BUCKET_SECRET, DATABASE_SECRET = "answermill-bucket", "answermill-database"
 TEMPLATES = HERE / "secrets"

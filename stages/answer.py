@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from runtime import command
 from runtime.errors import InputError
 from runtime.threads import available_cpus, limit_pools
-from stages.answering.answering import COLUMNS, Columns, Job, Tally, answer_file
+from stages.answering.rows import COLUMNS, Columns, Job, Tally, answer_file
 from stages.common.files import check_apart, csv_files
 from stages.common.progress import Progress
 
@@ -63,7 +63,7 @@ def answer(options: argparse.Namespace) -> int:
     # Limits that the model cannot keep are a mistake of the command line, not of the first file.
     answerer.answer((), job.decoding)
     if options.batch_datums:
-        from stages.common.datums import process_datums, worker
+        from stages.common.batching import process_datums, worker
 
         process_datums(worker(), lambda: "; ".join(answer_files(job, options.input, options.output).values()))
     failed = answer_files(job, options.input, options.output)

@@ -21,8 +21,8 @@ from runtime import command
 from runtime.errors import AnswermillError, InputError
 from stages.common.files import check_apart, whole_file
 from stages.common.progress import Progress
+from stages.ingesting.admission import Rules, admit, reject
 from stages.ingesting.fetch import Fetched, fetched
-from stages.ingesting.gate import Rules, admit, reject
 from stages.ingesting.source import Tree, open_source
 
 # What the last run wrote, so that the next can remove what is no longer at URL.

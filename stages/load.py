@@ -23,8 +23,8 @@ from stages.common.files import csv_files, partial_name
 if TYPE_CHECKING:
     import psycopg
 
+    from stages.loading.connection import Session
     from stages.loading.copying import Counts
-    from stages.loading.database import Session
     from stages.loading.schema import Target
 
 
@@ -95,7 +95,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def load(options: argparse.Namespace) -> int:
     """Loads or prunes. A file that breaks a rule or does not fit the table fails alone. Returns the exit code."""
-    from stages.loading.database import session
+    from stages.loading.connection import session
 
     target = target_of(options)
     files = csv_files(options.input)

@@ -23,14 +23,14 @@ from pachyderm.demo.bucket import BUCKET, emulated_bucket
 from pachyderm.demo.database import embedded_postgres
 from pachyderm.deploy import BUCKET_SECRET, DATABASE_SECRET
 from pachyderm.errors import PachydermError
-from pachyderm.local.live import watcher
+from pachyderm.local.progress import watcher
 from pachyderm.local.runner import Options, run
 from pachyderm.local.status import log_lines
 from pachyderm.local.store.journal import SUCCESS, Job
 from pachyderm.local.store.repos import head
-from pachyderm.local.worker.place import Place
+from pachyderm.local.worker.mapping import Place
 from pachyderm.local.worker.process import StoppedError
-from pachyderm.spec.spec import placed, read_specs, spec_files
+from pachyderm.spec.reading import placed, read_specs, spec_files
 from runtime.errors import AnswermillError, InputError
 from runtime.manifest import Manifest
 from runtime.squad import exact_match, f1

@@ -10,7 +10,7 @@ from typing import Any
 
 from pachyderm.local.store.repos import Commit
 from pachyderm.spec.globs import matches
-from pachyderm.spec.spec import Pipeline
+from pachyderm.spec.reading import Pipeline
 
 
 @dataclass(frozen=True, slots=True)

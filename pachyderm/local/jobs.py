@@ -16,9 +16,9 @@ from pachyderm.local.store import journal
 from pachyderm.local.store.journal import FAILURE, KILLED, SUCCESS, Job
 from pachyderm.local.store.names import collision
 from pachyderm.local.store.repos import Commit, File, commit, publish, unpublish
-from pachyderm.local.worker.place import Place
+from pachyderm.local.worker.mapping import Place
 from pachyderm.local.worker.worker import FAILED, PROCESSED, SKIPPED, JobOverdueError, Result, Task, Worker
-from pachyderm.spec.spec import Pipeline
+from pachyderm.spec.reading import Pipeline
 
 Watch = Callable[[str, int, Mapping[str, int]], None]
 

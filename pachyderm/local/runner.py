@@ -21,11 +21,11 @@ from pachyderm.local.jobs import Watch, Workplace, log_line, run_job
 from pachyderm.local.store import journal
 from pachyderm.local.store.journal import RUNNING, SUCCESS, UNRUNNABLE, Job
 from pachyderm.local.store.repos import forget, head, snapshot, tick
-from pachyderm.local.worker.place import Place, secret_folder
+from pachyderm.local.worker.mapping import Place, secret_folder
 from pachyderm.local.worker.process import own_mounts
 from pachyderm.spec import cron
+from pachyderm.spec.reading import Pipeline, Spec, effective, in_order, leaves, pipeline, repos_read
 from pachyderm.spec.rules import check
-from pachyderm.spec.spec import Pipeline, Spec, effective, in_order, leaves, pipeline, repos_read
 
 # Fields that ask for something that one machine does not do, with what to say of it.
 _REFUSED = {

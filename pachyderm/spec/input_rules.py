@@ -8,7 +8,7 @@ from pachyderm.errors import PachydermError
 from pachyderm.spec import cron
 from pachyderm.spec.fields import Problem
 from pachyderm.spec.globs import compile_glob
-from pachyderm.spec.spec import Spec, leaves
+from pachyderm.spec.reading import Spec, leaves
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LONGEST_NAME = 51

@@ -12,7 +12,7 @@ from typing import Any
 from pachyderm.errors import PachydermError
 from pachyderm.spec.fields import Problem, field_problems
 from pachyderm.spec.input_rules import VARIABLE, input_problems, name_problems
-from pachyderm.spec.spec import Spec, effective, in_order, leaves, repos_read
+from pachyderm.spec.reading import Spec, effective, in_order, leaves, repos_read
 
 # A pipeline's pods are named project-pipeline-v99, and a Kubernetes label holds 63 characters.
 _LONGEST_POD = 63

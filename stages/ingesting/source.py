@@ -1,4 +1,4 @@
-"""Where CSVs come from: any place that fsspec knows. Google's buckets have a module of their own, `stages.ingesting.bucket`."""
+"""Where CSVs come from: any place that fsspec knows. Google's buckets have a module of their own, `gcs`."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -56,7 +56,7 @@ class Source(Protocol):
 def open_source(url: str, timeout: float) -> Source:
     """The source that a URL names; a path without a protocol is a local one. `timeout` is in seconds, for gs://."""
     if url.startswith(("gs://", "gcs://")):
-        from stages.ingesting.bucket import Bucket
+        from stages.ingesting.gcs import Bucket
 
         return Bucket(url, timeout)
     return Tree(url)

@@ -19,8 +19,8 @@ import psycopg
 from psycopg import sql
 
 from runtime.errors import InputError
-from stages.csvs.scan import Block, explain, explained, header_of, parse, scan, scan_blocks
-from stages.loading.faults import is_about_rows, one_line, remedy, shortened
+from stages.csvs.blocks import Block, explain, explained, header_of, parse, scan, scan_blocks
+from stages.loading.failures import is_about_rows, one_line, remedy, shortened
 from stages.loading.schema import Target
 
 _PIECE = 4 << 20

@@ -13,8 +13,8 @@ import pytest
 from pachyderm_sdk.api import pps
 
 from pachyderm.spec.fields import MESSAGES
+from pachyderm.spec.reading import effective, read_specs, spec_files
 from pachyderm.spec.rules import check
-from pachyderm.spec.spec import effective, read_specs, spec_files
 
 ROOT = Path(__file__).parent.parent.parent
 SHIPPED = read_specs(spec_files([]))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pachyderm.local import live
+from pachyderm.local import progress as live
 from tests.support.pachyderm_kit import COPY, spec
 
 ROOT = Path(__file__).parent.parent.parent

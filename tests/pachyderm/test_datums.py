@@ -7,7 +7,7 @@ import pytest
 
 from pachyderm.local.datums import Datum, datums, in_sets
 from pachyderm.local.store.repos import Commit, File
-from pachyderm.spec.spec import Pipeline, pipeline
+from pachyderm.spec.reading import Pipeline, pipeline
 
 FOO = [f"/foo{i}" for i in range(50)]
 

@@ -184,7 +184,7 @@ from pathlib import Path
 from pachyderm.local import jobs, runner
 from pachyderm.local.store import journal, repos
 from pachyderm.local.worker import outputs, worker
-from pachyderm.local.worker.place import Place
+from pachyderm.local.worker.mapping import Place
 
 step, when, call, specs, folder = sys.argv[1:]
 module, _, name = step.rpartition(".")

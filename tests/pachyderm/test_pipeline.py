@@ -13,8 +13,8 @@ import pytest
 from pachyderm.local.runner import Options, run
 from pachyderm.local.store.journal import Job
 from pachyderm.local.store.repos import head
-from pachyderm.local.worker.place import Place
-from pachyderm.spec.spec import Spec, placed, read_specs, spec_files
+from pachyderm.local.worker.mapping import Place
+from pachyderm.spec.reading import Spec, placed, read_specs, spec_files
 from tests.conftest import ROOT, SAMPLES
 from tests.support.pachyderm_kit import Bench
 

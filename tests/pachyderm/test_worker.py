@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pachyderm.errors import PachydermError
-from pachyderm.local.worker.place import translated
+from pachyderm.local.worker.mapping import translated
 from pachyderm.local.worker.process import own_mounts
 from tests.support.pachyderm_kit import COPY, Bench, spec
 

@@ -6,7 +6,7 @@ import pytest
 
 from export.checkpoint import find
 from export.evaluation import Row
-from export.make import Wish, export
+from export.pipeline import Wish, export
 from export.verify import Thresholds
 from runtime import Answerer, Decoding
 from tests.support.families import FAMILIES, write_checkpoint

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime import Answerer
-from stages.answering.answering import Columns, Job, Tally, answer_file
+from stages.answering.rows import Columns, Job, Tally, answer_file
 from stages.common.files import partial_name
 from stages.common.progress import Progress
 from stages.csvs.tables import BLOCK_ROWS

@@ -17,7 +17,7 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from stages.ingesting.bucket import RANGE
+from stages.ingesting.gcs import RANGE
 from tests.conftest import ROOT, Stage
 from tests.support.bucket import BUCKET, Fault, Proxy, Request, bucket
 from tests.support.processes import peak

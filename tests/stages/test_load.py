@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import DatabaseError
-from stages.loading.faults import pauses
+from stages.loading.failures import pauses
 from tests.support.loading import execute, row_of, rows_of, run_load, versions_of, write_rows, write_version
 
 Stage = Callable[..., subprocess.CompletedProcess[str]]

@@ -8,7 +8,7 @@ from pachyderm.local.runner import Options, run
 from pachyderm.local.store import journal
 from pachyderm.local.store.journal import Job
 from pachyderm.local.store.repos import head
-from pachyderm.local.worker.place import Place
+from pachyderm.local.worker.mapping import Place
 from pachyderm.local.worker.worker import Result
 
 COPY = "cp -rL /pfs/in/. /pfs/out/"

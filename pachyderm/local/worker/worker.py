@@ -10,11 +10,11 @@ from pathlib import Path
 from pachyderm.local.datums import Datum
 from pachyderm.local.store.repos import File
 from pachyderm.local.worker.batching import PrematureExitError, Session
+from pachyderm.local.worker.mapping import Place, command, path_map, translated, worker_environment
 from pachyderm.local.worker.outputs import OutputError, collect
-from pachyderm.local.worker.place import Place, command, path_map, translated, worker_environment
 from pachyderm.local.worker.process import OverdueError, Start, kill, start, wait
 from pachyderm.local.worker.scratch import Scratch, lay_out, repoint, write_environment
-from pachyderm.spec.spec import HERE, Pipeline
+from pachyderm.spec.reading import HERE, Pipeline
 
 PROCESSED, SKIPPED, FAILED, RECOVERED = "processed", "skipped", "failed", "recovered"
 GRPC_PORT = "1080"

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import InputError
+from stages.csvs.blocks import scan, scan_blocks
 from stages.csvs.records import Records
-from stages.csvs.scan import scan, scan_blocks
 
 SOUP = st.lists(st.sampled_from([b"a", b",", b'"', b"\n", b"\r\n", b"\r", b'""', b"\0", b"\xff", "é".encode(), b" "]))
 

@@ -10,7 +10,7 @@ from runtime.errors import InputError
 from stages.common.files import whole_file
 from stages.common.names import part_path, rejection_path, target_path
 from stages.csvs.records import Records
-from stages.ingesting.plaintext import open_plain
+from stages.ingesting.encodings import open_plain
 
 
 @dataclass(frozen=True, slots=True)

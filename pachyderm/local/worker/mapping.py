@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pachyderm.errors import PachydermError
-from pachyderm.spec.spec import Pipeline
+from pachyderm.spec.reading import Pipeline
 
 # What a stage gets of the shell's variables; the rest is the spec's and the worker's. A container has its image's.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")

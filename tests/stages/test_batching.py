@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.common.datums import decode_response, encode_request
+from stages.common.batching import decode_response, encode_request
 from tests.conftest import ROOT, Stage
 from tests.support.worker import Worker, _messages, ended, worker
 

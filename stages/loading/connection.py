@@ -14,7 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from runtime.errors import DatabaseError
-from stages.loading.faults import may_pass, one_line, pauses, remedy
+from stages.loading.failures import may_pass, one_line, pauses, remedy
 
 Result = TypeVar("Result")
 
