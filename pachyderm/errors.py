@@ -20,3 +20,8 @@ class SpecError(PachydermError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(self.problems))
+
+    @property
+    def lines(self) -> list[str]:
+        """A line for each problem."""
+        return self.problems

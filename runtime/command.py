@@ -1,60 +1,119 @@
-"""What every stage's command line shares: options, logs, signals, exit codes."""
+"""The shell of every command line: options, logs, signals, exit codes. Standard library only."""
 
 import argparse
+import errno
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from runtime.errors import AnswermillError
 
-DONE, FAILED, USAGE, TERMINATED = 0, 1, 2, 143
+DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 143 terminated."
 GRACE = 0.7
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-def parser(name: str, summary: str) -> argparse.ArgumentParser:
-    """A parser with the options that all stages have; help shows defaults."""
+def parser(name: str, summary: str, epilog: str = "Options beat environment variables.") -> argparse.ArgumentParser:
+    """A parser of `answermill NAME` with the options that all commands have; help shows defaults."""
     command = argparse.ArgumentParser(
-        prog=f"python -m stages.{name}",
+        prog=f"answermill {name}",
         description=summary,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        epilog="Options beat environment variables. Exit codes: 0 done, 1 failed, 2 usage.",
+        epilog=f"{epilog} {EXIT_CODES}",
         allow_abbrev=False,
     )
-    command.add_argument("--log-format", choices=("text", "json"), default="text", help="how stderr is written")
-    command.add_argument("--version", action="version", version=version("answermill"))
+    add_common(command)
     return command
 
 
-def run(stage: str, work: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """Runs a stage's work and turns what is not its fault into one line on stderr and an exit code.
+def add_common(command: argparse.ArgumentParser) -> None:
+    """Adds `--log-format` and `--version`."""
+    command.add_argument("--log-format", choices=("text", "json"), default="text", help="how stderr is written")
+    command.add_argument("--version", action=_Version, help="show the version and exit")
+
+
+def version() -> str:
+    """The installed version; a tree that is not installed, as `make deploy` runs in, has none."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("answermill")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+class _Version(argparse.Action):
+    """Prints the version. `action="version"` wants it before it is asked for, and importlib.metadata takes 30 ms."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:  # noqa: A002
+        super().__init__(option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        parser.exit(message=f"{version()}\n")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as the type of an option. Raises ArgumentTypeError."""
+    try:
+        number = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from error
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def run(name: str, work: Callable[[Any], int], options: argparse.Namespace) -> int:
+    """Runs a command's work and turns what is not its fault into one line on stderr and an exit code.
 
     Returns the exit code: that of `work`, 1 for AnswermillError and OSError, 130 and 143 for SIGINT and SIGTERM.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=f"{stage}: %(message)s", force=True)
-    if options.log_format == "json":
-        logging.getLogger().handlers[0].setFormatter(_JsonFormatter(stage))
+    start_logging(name, getattr(options, "log_format", "text"))
     signal.signal(signal.SIGTERM, _terminate)
     try:
         return work(options)
     except AnswermillError as error:
-        logging.error("%s", error)
+        for line in error.lines:
+            logging.error("%s", line)
+    except BrokenPipeError:
+        # Who read our stdout has gone; the interpreter must not complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         logging.error("%s", describe(error))
     except KeyboardInterrupt:
-        return 130
+        logging.error("interrupted")
+        return INTERRUPTED
     return FAILED
 
 
+def start_logging(name: str, log_format: str = "text", level: int = logging.INFO) -> None:
+    """Sends the log to stderr, a line a record, as text or JSON."""
+    logging.basicConfig(level=level, stream=sys.stderr, force=True)
+    formatter = _JsonFormatter(name) if log_format == "json" else _TextFormatter(f"{name}: %(message)s")
+    logging.getLogger().handlers[0].setFormatter(formatter)
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters, line separators and lone surrogates escaped, as in `a\x1b[31mb\n`.
+
+    Names, headers and server messages come from others; a terminal must not obey them, nor a log gain lines by them.
+    """
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
 def describe(error: OSError) -> str:
-    """`/data/out: No space left on device`, with every file the error names."""
+    """`/data/out: No space left on device`, with every file that the error names."""
     files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name)
-    return f"{files}: {error.strerror}" if files and error.strerror else str(error)
+    text = f"{files}: {error.strerror}" if files and error.strerror else str(error)
+    return f"{text}; free some space and run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else text
 
 
 def summarise(event: str, fields: Mapping[str, object]) -> None:
@@ -63,22 +122,29 @@ def summarise(event: str, fields: Mapping[str, object]) -> None:
     logging.info("%s %s", event, text, extra={"event": event, "fields": dict(fields)})
 
 
+class _TextFormatter(logging.Formatter):
+    """One printable line a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 class _JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
-        self._stage = stage
+        self._name = name
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
-            "stage": self._stage,
+            "stage": self._name,
             "event": getattr(record, "event", record.getMessage()),
             **getattr(record, "fields", {}),
         }
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return json.dumps(line, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace").decode()
 
 
 def _terminate(_signal: int, _frame: object) -> NoReturn:

@@ -15,6 +15,11 @@ Every message says what is wrong, where, and what to do about it, in one line.
 class AnswermillError(Exception):
     """What went wrong is the input's or the environment's fault, and the message says it all."""
 
+    @property
+    def lines(self) -> list[str]:
+        """The message as lines of a log; one, unless the error is about several things at once."""
+        return [str(self)]
+
 
 class OptionError(AnswermillError):
     """An option's value makes no sense."""

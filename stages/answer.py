@@ -30,14 +30,16 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("input", type=Path, metavar="INPUT", help="a folder of CSVs, or one CSV")
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for the answered CSVs")
     parser.add_argument("--model", type=Path, default=Path("build/model"), help="bundle to use")
-    parser.add_argument("--threads", type=_count, help="default: the CPUs this process may use")
+    parser.add_argument("--threads", type=command.positive, help="default: the CPUs this process may use")
     parser.add_argument("--question-column", default="question", help="column with the questions")
     parser.add_argument("--context-column", default="context", help="column with the contexts")
     parser.add_argument("--prefix", default="", help="put before the names of the new columns")
-    parser.add_argument("--top-k", type=_count, help="write the K best answers, one row each, with a column rank")
+    parser.add_argument(
+        "--top-k", type=command.positive, help="write the K best answers, one row each, with a column rank"
+    )
     parser.add_argument("--min-score", type=float, default=0.0, help="leave weaker answers blank; scores stay")
-    parser.add_argument("--max-answer-len", type=_count, help="longest answer, in tokens")
-    parser.add_argument("--max-seq-len", type=_count, help="longest window, in tokens")
+    parser.add_argument("--max-answer-len", type=command.positive, help="longest answer, in tokens")
+    parser.add_argument("--max-seq-len", type=command.positive, help="longest window, in tokens")
     parser.add_argument("--doc-stride", type=int, help="overlap of windows, in tokens")
     parser.add_argument("--no-answer", action="store_true", help='let "no answer" win (SQuAD 2 checkpoints)')
     parser.add_argument("--batch-datums", action="store_true", help="take datum after datum from a Pachyderm worker")
@@ -113,12 +115,10 @@ def decoding_of(options: argparse.Namespace, defaults: "Decoding") -> "Decoding"
     )
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    return command.run("answer", answer, arguments(argv))
 
 
 if __name__ == "__main__":
-    sys.exit(command.run("answer", answer, arguments()))
+    sys.exit(main())

@@ -171,5 +171,10 @@ def forget_others(output: Path, tally: Tally) -> None:
         file.write(json.dumps(sorted(written), ensure_ascii=False, indent=0).encode() + b"\n")
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    return command.run("ingest", ingest, arguments(argv))
+
+
 if __name__ == "__main__":
-    sys.exit(command.run("ingest", ingest, arguments()))
+    sys.exit(main())

@@ -196,5 +196,10 @@ def pass_on(source: Path, target: Path) -> None:
     link.replace(target)
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    return command.run("load", load, arguments(argv))
+
+
 if __name__ == "__main__":
-    sys.exit(command.run("load", load, arguments()))
+    sys.exit(main())

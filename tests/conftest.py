@@ -1,5 +1,6 @@
 """The real things the tests run against: bundles of the shipped checkpoint, a PostgreSQL server, stage processes."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -31,10 +32,25 @@ def fp32_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _export(folder: Path, precision: str) -> Path:
+    if kept := os.environ.get("TEST_BUNDLES"):
+        # Exporting takes most of a minute; what it depends on names the folder.
+        folder = Path(kept) / f"{precision}-{_export_digest()}" / "model"
+        if folder.exists():
+            return folder
     evaluate = str(SAMPLES / "medical-leaflets.csv")
     arguments = [str(CHECKPOINT), "--output", str(folder), "--precision", precision, "--evaluate", evaluate]
     subprocess.run([sys.executable, "-m", "export", *arguments], cwd=ROOT, check=True)
     return folder
+
+
+def _export_digest() -> str:
+    """A digest of everything that a bundle of the tests is made from."""
+    digest = hashlib.sha256((ROOT / "constraints.txt").read_bytes())
+    for room in ("export", "runtime", "models", "samples"):
+        for path in sorted((ROOT / room).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @pytest.fixture(scope="session")

@@ -5,17 +5,27 @@ folders too, so every file must end in `.csv` and no folder may. What does not f
 that different objects stay different.
 """
 
-import hashlib
 import re
 from pathlib import PurePosixPath
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 REJECTED = "rejected"
 PARTS = ".parts"
 
 _FORBIDDEN = frozenset("*?[]{}!()@+^%\\")
-# File systems hold 255 bytes; `.parts` and `.json` are still to come.
-_LONGEST = 240
-_CSV = re.compile(r"\.csv(\.gz)?$", re.IGNORECASE)
+# File systems hold 255 bytes a name; `.parts` and `.json` are still to come. A longer name goes on in a folder.
+_LONGEST, _CHUNK = 240, 200
+_CONTINUED = "%~"
+_CSV = re.compile(r"\.csv(\.gz)?\Z", re.IGNORECASE)
+_PART = re.compile(r"(.+)\.parts/row-(\d{10,})\.csv", re.DOTALL)
+
+
+class Origin(NamedTuple):
+    """Where a CSV's rows come from: the object's own name, and the 1-based data row in it that is the CSV's first."""
+
+    file: str
+    first_row: int
 
 
 def is_csv(name: str) -> bool:
@@ -29,20 +39,40 @@ def target_path(name: str) -> str:
     `a b.csv` -> `a b.csv`, `é/x*.csv` -> `%C3%A9/x%2A.csv`, `a.csv.gz` -> `a.csv.gz.csv`.
     """
     *folders, file = name.split("/")
-    folders = [_shorten(_folder(_segment(folder))) for folder in folders]
+    folders = [_folder(_segment(folder)) for folder in folders]
     if folders and folders[0] == REJECTED:
         folders[0] = _escape(folders[0][0]) + folders[0][1:]
-    return "/".join([*folders, _shorten(_file(file), ".csv")])
+    return "/".join(map(_in_chunks, [*folders, _file(file)]))
 
 
-def part_path(name: str, index: int) -> str:
-    """Where part `index`, from 0, of a large object goes: `a.csv` -> `a.csv.parts/part-00000.csv`."""
-    return f"{target_path(name)}{PARTS}/part-{index:05d}.csv"
+def part_path(name: str, first_row: int) -> str:
+    """Where the part of a large object goes that begins with data row `first_row`.
+
+    The first part has the whole object's path, so an object that grows adds parts and moves none:
+    `a.csv`, 1 -> `a.csv`; `a.csv`, 5001 -> `a.csv.parts/row-0000005001.csv`.
+    """
+    path = target_path(name)
+    return path if first_row == 1 else f"{path}{PARTS}/row-{first_row:010d}.csv"
 
 
 def rejection_path(name: str) -> str:
     """Where the reason goes if the object is rejected: `a.csv` -> `rejected/a.csv.json`."""
     return f"{REJECTED}/{target_path(name)}.json"
+
+
+def origin_of(path: str) -> Origin:
+    """The inverse of `part_path`. A path that it cannot have made is the name of a file that never was renamed."""
+    part = _PART.fullmatch(path)
+    whole, first_row = (part[1], int(part[2])) if part else (path, 1)
+    joined = re.sub(f"{_CONTINUED}/~", "", whole)
+    decoded = "/".join(
+        "" if segment == _escape("/") else unquote_to_bytes(segment).decode("utf-8", "surrogateescape")
+        for segment in joined.split("/")
+    )
+    for name in (decoded, decoded.removesuffix(".csv")):
+        if part_path(name, first_row) == path:
+            return Origin(name, first_row)
+    return Origin(path, 1)
 
 
 def _segment(part: str) -> str:
@@ -71,12 +101,13 @@ def _file(name: str) -> str:
     return _segment(name)
 
 
-def _shorten(segment: str, suffix: str = "") -> str:
-    """A name that is too long keeps its beginning, and a digest that no shorter name can hold: `%~` encodes nothing."""
-    if len(segment) <= _LONGEST:
-        return segment
-    tail = f"%~{hashlib.sha256(segment.encode()).hexdigest()[:32]}{suffix}"
-    return segment[: _LONGEST - len(tail)] + tail
+def _in_chunks(segment: str) -> str:
+    """A name that is too long as folders in folders. `%~` encodes nothing, and `~` keeps a chunk from being hidden."""
+    chunks = []
+    while len(segment) > _LONGEST:
+        chunks.append(segment[:_CHUNK])
+        segment = segment[_CHUNK:]
+    return f"{_CONTINUED}/~".join([*chunks, segment])
 
 
 def _escape(char: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runtime.errors import InputError
 from stages.common.files import whole_file
-from stages.common.names import part_path, rejection_path, target_path
+from stages.common.names import part_path, rejection_path
 from stages.csvs.records import Records
 from stages.ingesting.encodings import open_plain
 
@@ -46,9 +46,7 @@ def admit(path: Path, gzipped: bool, name: str, waiting: Path, output: Path, rul
     waiting.mkdir()
     rows = cut(path, gzipped, waiting, rules)
     found = sorted(waiting.iterdir())
-    parts = [part_path(name, index) for index in range(len(found))]
-    if len(parts) == 1:
-        parts = [target_path(name)]
+    parts = [part_path(name, 1 + index * rules.shard_rows) for index in range(len(found))]
     for part, place in zip(found, parts, strict=True):
         (output / place).parent.mkdir(parents=True, exist_ok=True)
         part.replace(output / place)

@@ -86,7 +86,7 @@ def test_options_of_decoding_reach_the_runtime(stage: Stage, tmp_path: Path, sho
     [
         (["--top-k", 0], 2, "argument --top-k: 0 is less than 1"),
         (["--threads", -1], 2, "argument --threads: -1 is less than 1"),
-        (["--max-answer-len", "x"], 2, "argument --max-answer-len: invalid"),
+        (["--max-answer-len", "x"], 2, "argument --max-answer-len: 'x' is not a whole number"),
         (["--question-column", "context"], 2, "must differ"),
         (["--max-seq-len", 100_000], 1, "max_seq_len is 100000; this model takes at most 512 tokens"),
         (["--doc-stride", 400], 1, "doc_stride (400) must be smaller than max_seq_len (384)"),

@@ -4,10 +4,11 @@ import itertools
 import re
 from pathlib import PurePosixPath
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stages.common.names import part_path, rejection_path, target_path
+from stages.common.names import Origin, is_csv, origin_of, part_path, rejection_path, target_path
 
 # What Pachyderm takes: printable ASCII without glob characters.
 HOLDS = re.compile(r"[ -~]+")
@@ -17,7 +18,7 @@ OBJECTS = st.builds(str.__add__, NAMES, st.sampled_from([".csv", ".CSV", ".csv.g
 
 
 def places(name: str) -> list[str]:
-    return [target_path(name), part_path(name, 0), rejection_path(name)]
+    return [target_path(name), part_path(name, 5001), rejection_path(name)]
 
 
 @given(OBJECTS, OBJECTS)
@@ -25,6 +26,7 @@ def places(name: str) -> list[str]:
 @example(".csv", ".csv.csv")
 @example("a.csv.gz", "a.csv.gz.csv")
 @example("a.csv", "a.csv/part-00000.csv")
+@example("a.csv", "a.csv.parts/row-0000005001.csv")
 def test_two_objects_never_share_a_path_nor_is_one_the_others_folder(one: str, other: str) -> None:
     if one == other:
         return
@@ -50,3 +52,20 @@ def test_plain_names_stay_as_they_are() -> None:
         assert target_path(name) == name
     assert target_path("a.csv.gz") == "a.csv.gz.csv"
     assert target_path("é/x*.csv") == "%C3%A9/x%2A.csv"
+
+
+@given(OBJECTS, st.integers(1, 10**12))
+@example("a.csv.parts/row-0000000002.csv", 1)
+@example("a" * 500 + ".csv", 7)
+def test_the_owner_s_name_and_row_can_be_read_off_the_path(name: str, first_row: int) -> None:
+    assert origin_of(part_path(name, first_row)) == Origin(name, first_row)
+
+
+@pytest.mark.parametrize("path", ["a%20b.csv", "100%.csv", "a%zz.csv", "x.csv.parts/part-00000.csv", ".hidden.csv"])
+def test_a_path_that_ingest_never_writes_is_a_name_of_its_own(path: str) -> None:
+    assert origin_of(path) == Origin(path, 1)
+
+
+def test_a_name_that_goes_on_behind_its_suffix_is_no_csv() -> None:
+    assert is_csv("a.csv") and is_csv("a.CSV.gz")
+    assert not is_csv("a.csv\n")
