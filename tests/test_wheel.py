@@ -26,8 +26,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for room in (*ROOMS, "benchmarks", "tests"):
         shutil.copytree(ROOT / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
     out = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", out]
-    subprocess.run([*build, tree], check=True, capture_output=True, text=True)
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(out),
+    ]
+    subprocess.run([*build, str(tree)], check=True, capture_output=True, text=True)
     (built,) = out.glob("*.whl")
     return built
 
@@ -38,14 +48,14 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin/python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", wheel]
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", str(wheel)]
     subprocess.run(pip, check=True, capture_output=True, text=True)
     (site,) = folder.glob("lib/python*/site-packages")
     # A folder that is named in a .pth file has no .pth files of its own read: the editable tree stays out.
     (site / "packages.pth").write_text(f"{Path(numpy.__file__).parent.parent}\n")
 
     def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [folder / "bin" / program, *map(str, arguments)]
+        command = [str(folder / "bin" / program), *map(str, arguments)]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
 
     return run
