@@ -124,7 +124,7 @@ class SetResult:
     log: str = ""
 
 
-# Python imports this at its start. It acts at the Nth line that the stage runs once it serves datums, or,
+# Python imports this at its start. It acts at the Nth line that the stage runs once it connects to the worker, or,
 # `killafter`, at the Nth line after the first datum was handed out.
 SABOTAGE = """
 import os, sys, threading
@@ -136,7 +136,7 @@ def trace(frame, event, argument):
     global serving
     if not frame.f_code.co_filename.startswith(rooms):
         return None
-    serving = serving or frame.f_code.co_name == "_serve"
+    serving = serving or frame.f_code.co_name == "_worker"
     return local if serving else None
 
 def local(frame, event, argument):
