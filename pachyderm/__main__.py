@@ -15,7 +15,7 @@ from pachyderm.local import status
 from pachyderm.local.progress import watcher
 from pachyderm.local.runner import Options, run
 from pachyderm.local.store.journal import SUCCESS
-from pachyderm.local.worker.mapping import Place
+from pachyderm.local.worker.mapping import LocalMapping
 from pachyderm.local.worker.process import StoppedError
 from pachyderm.spec.reading import placed, read_specs, spec_files
 from pachyderm.spec.rules import check
@@ -122,7 +122,7 @@ def options_of(given: argparse.Namespace) -> Options:
     return Options(
         root=given.root.absolute(),
         specs=specs,
-        place=Place(
+        mapping=LocalMapping(
             paths={"/model": Path("build/model"), **dict(given.map)},
             secrets=given.secrets or given.root / "secrets",
             without=frozenset(given.without_secret),

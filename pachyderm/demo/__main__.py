@@ -27,8 +27,8 @@ from pachyderm.local.progress import watcher
 from pachyderm.local.runner import Options, run
 from pachyderm.local.status import log_lines
 from pachyderm.local.store.journal import SUCCESS, Job
-from pachyderm.local.store.repos import head
-from pachyderm.local.worker.mapping import Place
+from pachyderm.local.store.store import Store
+from pachyderm.local.worker.mapping import LocalMapping
 from pachyderm.local.worker.process import StoppedError
 from pachyderm.spec.reading import placed, read_specs, spec_files
 from runtime.errors import AnswermillError, InputError
@@ -84,7 +84,7 @@ def run_pipelines(
 ) -> list[Job]:
     """Runs the shipped specs over what is new. Raises PachydermError if a job fails."""
     specs = {where: placed(spec, bucket=url) for where, spec in read_specs(spec_files([])).items()}
-    place = Place(
+    mapping = LocalMapping(
         paths={"/model": options.model.absolute()},
         without=frozenset({BUCKET_SECRET, DATABASE_SECRET}),
         environment={"GOOGLE_APPLICATION_CREDENTIALS": None, **variables},
@@ -94,7 +94,7 @@ def run_pipelines(
     bundle, known = bundle_id(options.model), root / "bundle"
     is_new = not known.exists() or known.read_text() != bundle
     reprocess = frozenset({"question-answer"} if is_new else ())
-    jobs = run(Options(root, specs, place, tick=True, reprocess=reprocess), stop, watcher())
+    jobs = run(Options(root, specs, mapping, tick=True, reprocess=reprocess), stop, watcher())
     for job in jobs:
         if job.state != SUCCESS:
             raise PachydermError(
@@ -146,9 +146,9 @@ def report(connection: psycopg.Connection, root: Path, rows_per_second: str) -> 
             f"   of {len(judged)} rows with `expected`",
             f"F1             {_percent([f1(*pair) for pair in judged])}",
         ]
-    ingested = head(root, "ingest")
+    ingested = Store(root).repo("ingest").head()
     rejected = sorted(path for path in ingested.files if path.startswith("/rejected/"))
-    notes = [json.loads(ingested.place(path).read_text("utf-8")) for path in rejected]
+    notes = [json.loads(ingested.path_of(path).read_text("utf-8")) for path in rejected]
     lines += ["", f"files refused  {len(notes):6}"]
     for note in notes:
         error = InputError(note["reason"], remedy=note["remedy"], row=note["row"], column=note["column"])

@@ -11,7 +11,7 @@ from concurrent import futures
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from pachyderm.local.worker.process import Start, StoppedError, kill, start, time_slice
+from pachyderm.local.worker.process import ProcessSpec, StoppedError, kill, start, time_slice
 
 _SERVICE, _METHOD = "pachyderm.worker.Worker", "NextDatum"
 _FIELD_1_TEXT = 0x0A
@@ -29,7 +29,7 @@ class _Call(NamedTuple):
 class Session:
     """A process that is served datums, one at a time."""
 
-    def __init__(self, what: Start) -> None:
+    def __init__(self, command: ProcessSpec) -> None:
         """Starts the process, with the port in its environment. Needs grpcio."""
         import grpc
 
@@ -42,7 +42,7 @@ class Session:
         port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
         self.port = port
-        self._process = start(replace(what, environment={**what.environment, "PPS_WORKER_GRPC_PORT": str(port)}))
+        self._process = start(replace(command, environment={**command.environment, "PPS_WORKER_GRPC_PORT": str(port)}))
 
     def next_call(self, deadline: float | None, stop: threading.Event) -> str:
         """Waits until the process asks for a datum; returns what it says of the last one, "" if that went well.

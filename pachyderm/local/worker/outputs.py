@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pachyderm.errors import PachydermError
+from pachyderm.local.store.files import File, digest
 from pachyderm.local.store.names import path_problem
-from pachyderm.local.store.repos import File, digest
 from pachyderm.local.worker.scratch import Scratch
 
 
@@ -27,19 +27,19 @@ def collect(scratch: Scratch, target: Path) -> dict[str, File]:
     partial.mkdir(parents=True)
     files: dict[str, File] = {}
     out = scratch.out.resolve()
-    for path, source in _found(out, "", frozenset()):
+    for path, source in _output_files(out, "", frozenset()):
         if reason := path_problem(path):
             raise OutputError(f"output {path}: {reason}")
         kept = partial / path[1:]
         kept.parent.mkdir(parents=True, exist_ok=True)
-        _take(source, kept, out, scratch.originals)
+        _keep(source, kept, out, scratch.originals)
         kept.chmod(0o444)
         files[path] = digest(kept)
     partial.rename(target)
     return files
 
 
-def _take(source: Path, target: Path, out: Path, originals: Mapping[Path, Path]) -> None:
+def _keep(source: Path, target: Path, out: Path, originals: Mapping[Path, Path]) -> None:
     """Takes over a file of the output, or copies what a link leads to; for an input laid out empty, its content."""
     real = source.resolve()
     if real.is_relative_to(out):
@@ -48,16 +48,16 @@ def _take(source: Path, target: Path, out: Path, originals: Mapping[Path, Path])
         shutil.copyfile(originals.get(real, real), target)
 
 
-def _found(folder: Path, path: str, above: frozenset[Path]) -> Iterator[tuple[str, Path]]:
+def _output_files(folder: Path, path: str, above: frozenset[Path]) -> Iterator[tuple[str, Path]]:
     """Every regular file below a folder as (path, where it is), in order."""
     real = folder.resolve()
     if real in above:
         raise OutputError(f"output {path}: a link to a folder that it is in")
     for entry in sorted(os.scandir(real), key=lambda entry: entry.name):
-        place, inner = Path(entry.path), f"{path}/{entry.name}"
-        if entry.is_symlink() and not place.exists():
-            raise OutputError(f"output {inner}: a link to nothing: {place.readlink()}")
-        if place.is_dir():
-            yield from _found(place, inner, above | {real})
-        elif place.is_file():
-            yield inner, place
+        location, inner = Path(entry.path), f"{path}/{entry.name}"
+        if entry.is_symlink() and not location.exists():
+            raise OutputError(f"output {inner}: a link to nothing: {location.readlink()}")
+        if location.is_dir():
+            yield from _output_files(location, inner, above | {real})
+        elif location.is_file():
+            yield inner, location

@@ -28,7 +28,7 @@ class OverdueError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class ProcessSpec:
     """What to start.
 
     Attributes:
@@ -46,20 +46,20 @@ class Start:
     pfs: Path | None = None
 
 
-def start(what: Start) -> "subprocess.Popen[bytes]":
+def start(command: ProcessSpec) -> "subprocess.Popen[bytes]":
     """Starts the process; a command that cannot be executed says so in the log and exits with 1."""
-    words = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *what.words]
-    if what.pfs:
+    words = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command.words]
+    if command.pfs:
         # Outside the launcher: entering a user namespace takes back what it asks of the kernel.
-        words = [*own_mounts(), "sh", "-c", _MOUNT, "sh", str(what.pfs), *words]
+        words = [*own_mounts(), "sh", "-c", _MOUNT, "sh", str(command.pfs), *words]
     # A file takes a text of any length, and nobody has to feed it as a pipe must be fed.
-    with what.log.open("ab") as log, tempfile.TemporaryFile() as text:
-        text.write((what.stdin or "").encode())
+    with command.log.open("ab") as log, tempfile.TemporaryFile() as text:
+        text.write((command.stdin or "").encode())
         text.seek(0)
         return subprocess.Popen(
             words,
-            env=dict(what.environment),
-            cwd=what.folder,
+            env=dict(command.environment),
+            cwd=command.folder,
             stdin=text,
             stdout=log,
             stderr=log,

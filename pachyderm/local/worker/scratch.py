@@ -44,7 +44,7 @@ def lay_out(datum: Datum, pfs: Path, seen_as: Path) -> Scratch:
             folder.mkdir()
             (pfs / piece.name).symlink_to(folder.relative_to(pfs))
         for path in piece.files:
-            target, source = folder / path[1:], piece.commit.place(path)
+            target, source = folder / path[1:], piece.commit.path_of(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             if piece.empty_files:
                 target.touch()

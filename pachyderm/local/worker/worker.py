@@ -4,21 +4,24 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from pachyderm.local.datums import Datum
-from pachyderm.local.store.repos import File
+from pachyderm.local.store.journal import JobFolder
+from pachyderm.local.store.results import FAILED, PROCESSED, RECOVERED, Result
 from pachyderm.local.worker.batching import PrematureExitError, Session
-from pachyderm.local.worker.mapping import Place, command, path_map, translated, worker_environment
+from pachyderm.local.worker.mapping import LocalMapping, command, path_map, translate, worker_environment
 from pachyderm.local.worker.outputs import OutputError, collect
-from pachyderm.local.worker.process import OverdueError, Start, kill, start, wait
+from pachyderm.local.worker.process import OverdueError, ProcessSpec, kill, start, wait
 from pachyderm.local.worker.scratch import Scratch, lay_out, repoint, write_environment
-from pachyderm.spec.reading import HERE, Pipeline
+from pachyderm.spec.reading import Pipeline
 
-PROCESSED, SKIPPED, FAILED, RECOVERED = "processed", "skipped", "failed", "recovered"
 GRPC_PORT = "1080"
 _LAST_LINE = 4096
+# The image's own folder holds the stages; here it is the one that holds this package.
+_PACKAGES = Path(str(resources.files("pachyderm"))).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,32 +36,11 @@ class Task:
     """
 
     pipeline: Pipeline
-    place: Place
-    folder: Path
+    mapping: LocalMapping
+    folder: JobFolder
     job_id: str
     deadline: float | None
     stop: threading.Event
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a datum went.
-
-    Attributes:
-        seconds: of all tries.
-        outputs: the files it wrote, by path.
-        error: why the last try failed, with the last line of its log.
-
-    """
-
-    id: str
-    hash: str
-    label: str
-    state: str
-    tries: int = 0
-    seconds: float = 0.0
-    outputs: Mapping[str, File] = field(default_factory=dict)
-    error: str = ""
 
 
 class JobOverdueError(Exception):
@@ -74,20 +56,20 @@ class Worker:
         self._name = name
         self._pfs = work / name / "pfs"
         empty = work / name / "empty"
-        for folder in (self._pfs, empty, task.folder / "outputs", task.folder / "logs"):
+        for folder in (self._pfs, empty, task.folder.output(""), task.folder.log("").parent):
             folder.mkdir(parents=True, exist_ok=True)
-        self._paths = path_map(task.pipeline, task.place, self._pfs, empty)
-        self._seen_as = Path("/pfs") if task.place.real_pfs else self._pfs.absolute()
+        self._paths = path_map(task.pipeline, task.mapping, self._pfs, empty)
+        self._seen_as = Path("/pfs") if task.mapping.real_pfs else self._pfs.absolute()
         names = {
             "PACH_JOB_ID": task.job_id,
             "PACH_OUTPUT_COMMIT_ID": task.job_id,
             "PPS_POD_NAME": name,
             "PPS_WORKER_GRPC_PORT": GRPC_PORT,
         }
-        self._environment = worker_environment(task.pipeline, task.place, self._paths, names)
+        self._environment = worker_environment(task.pipeline, task.mapping, self._paths, names)
         self._last_environment = self._environment
         self._session: Session | None = None
-        self._session_log = task.folder / "logs" / f".{name}.log"
+        self._session_log = task.folder.log(f".{name}")
 
     def work(self, datums: Sequence[Datum]) -> Iterator[Result]:
         """Does the datums of a set. Raises StoppedError, and JobOverdueError when the job's time is over."""
@@ -108,9 +90,9 @@ class Worker:
                     scratch = self._batched_try(datum)
                 else:
                     scratch = self._single_try(datum)
-                if self._task.place.real_pfs:
+                if self._task.mapping.real_pfs:
                     repoint(scratch.out, self._seen_as, self._pfs.absolute())
-                outputs = collect(scratch, self._task.folder / "outputs" / datum.id)
+                outputs = collect(scratch, self._task.folder.output(datum.id))
             except OutputError as refused:
                 # No retry: what a repo does not take today it will not take tomorrow.
                 error = str(refused)
@@ -129,7 +111,7 @@ class Worker:
     def _single_try(self, datum: Datum) -> Scratch:
         """A process of its own for one datum."""
         transform = self._task.pipeline.transform
-        scratch, environment = self._laid_out(datum)
+        scratch, environment = self._lay_out(datum)
         if not transform.get("cmd"):
             raise _TryError("no command specified")
         process = start(self._start(transform["cmd"], transform.get("stdin"), environment, self._log(datum)))
@@ -137,7 +119,7 @@ class Worker:
         try:
             code = wait(process, deadline, self._task.stop)
         except OverdueError as overdue:
-            raise self._timed_out(deadline) from overdue
+            raise self._timeout_error(deadline) from overdue
         finally:
             kill(process)
         if code != 0 and code not in transform.get("acceptReturnCode", []):
@@ -156,7 +138,7 @@ class Worker:
                 )
                 self._session.next_call(deadline, self._task.stop)
             port = {"PPS_WORKER_GRPC_PORT": str(self._session.port)}
-            scratch, environment = self._laid_out(datum, port)
+            scratch, environment = self._lay_out(datum, port)
             deadline = self._datum_deadline()
             self._session.hand_out([f"{name}={value}" for name, value in environment.items()])
             if reported := self._session.next_call(deadline, self._task.stop):
@@ -166,7 +148,7 @@ class Worker:
             raise _TryError(str(gone)) from gone
         except OverdueError as overdue:
             self._end_session()
-            raise self._timed_out(deadline) from overdue
+            raise self._timeout_error(deadline) from overdue
         except _TryError:
             self._end_session()
             raise
@@ -174,7 +156,7 @@ class Worker:
             self._share_log(log_from, self._log(datum))
         return scratch
 
-    def _laid_out(self, datum: Datum, more: Mapping[str, str] | None = None) -> tuple[Scratch, dict[str, str]]:
+    def _lay_out(self, datum: Datum, more: Mapping[str, str] | None = None) -> tuple[Scratch, dict[str, str]]:
         scratch = lay_out(datum, self._pfs, self._seen_as)
         environment = {**self._environment, **scratch.environment, **(more or {})}
         if not self._task.pipeline.transform.get("datumBatching"):
@@ -188,8 +170,9 @@ class Worker:
         transform = self._task.pipeline.transform
         if not transform.get("errCmd"):
             return False
-        what = self._start(transform["errCmd"], transform.get("errStdin"), self._last_environment, self._log(datum))
-        process = start(what)
+        process = start(
+            self._start(transform["errCmd"], transform.get("errStdin"), self._last_environment, self._log(datum))
+        )
         try:
             return wait(process, self._datum_deadline(), self._task.stop) == 0
         except OverdueError:
@@ -199,16 +182,15 @@ class Worker:
 
     def _start(
         self, words: Sequence[str], stdin: Sequence[str] | None, environment: Mapping[str, str], log: Path
-    ) -> Start:
+    ) -> ProcessSpec:
         folder = self._task.pipeline.transform.get("workingDir")
-        return Start(
+        return ProcessSpec(
             words=command(words, self._paths),
             environment=environment,
-            # The image's own folder holds the stages; here it is the one that holds this package.
-            folder=Path(translated(folder, self._paths)) if folder else HERE.parent,
-            stdin="".join(f"{translated(line, self._paths)}\n" for line in stdin) if stdin else None,
+            folder=Path(translate(folder, self._paths)) if folder else _PACKAGES,
+            stdin="".join(f"{translate(line, self._paths)}\n" for line in stdin) if stdin else None,
             log=log,
-            pfs=self._pfs.absolute() if self._task.place.real_pfs else None,
+            pfs=self._pfs.absolute() if self._task.mapping.real_pfs else None,
         )
 
     def _datum_deadline(self) -> float | None:
@@ -217,7 +199,7 @@ class Worker:
             limits.append(time.monotonic() + self._task.pipeline.datum_timeout)
         return min(limits, default=None)
 
-    def _timed_out(self, deadline: float | None) -> Exception:
+    def _timeout_error(self, deadline: float | None) -> Exception:
         if self._task.deadline is not None and deadline is not None and deadline >= self._task.deadline:
             return JobOverdueError()
         return _TryError(f"timed out after {self._task.pipeline.datum_timeout:g} s")
@@ -228,10 +210,10 @@ class Worker:
             self._session = None
 
     def _log(self, datum: Datum) -> Path:
-        return self._task.folder / "logs" / f"{datum.id}.log"
+        return self._task.folder.log(datum.id)
 
     def _share_log(self, begin: int, log: Path) -> None:
-        """Copies what the process that serves many datums has said during this one."""
+        """Appends this datum's share of the long-running process's log to the datum's own log."""
         if self._session_log.exists():
             with self._session_log.open("rb") as file, log.open("ab") as copy:
                 file.seek(begin)
