@@ -114,7 +114,7 @@ def _is_done(result: Result | None, datum: Datum, folder: JobFolder) -> bool:
         result is not None
         and result.state == PROCESSED
         and result.hash == datum.hash
-        and folder.output(datum.id).is_dir()
+        and all(folder.output(datum.id, index).is_file() for index in range(len(result.outputs)))
     )
 
 
@@ -202,11 +202,11 @@ def _files(
     earlier = repo.commit(before.number) if before else None
     files: dict[str, tuple[Path, File]] = {}
     for result in results:
-        for path, file in result.outputs.items():
+        for index, (path, file) in enumerate(sorted(result.outputs.items())):
             if result.state == SKIPPED and earlier:
                 files[path] = earlier.path_of(path), file
             else:
-                files[path] = folder.output(result.id) / path[1:], file
+                files[path] = folder.output(result.id, index), file
     return files
 
 
