@@ -13,8 +13,8 @@ from export import checkpoint
 from export.checkpoint import DEFAULT_MODEL, DEFAULT_REVISION
 from export.evaluation import read_rows
 from export.int8.quantize import TARGETS, Recipe
-from export.pipeline import Wish, export
-from export.verify import TELLING, Thresholds
+from export.pipeline import ExportRequest, export
+from export.verify import MIN_ROWS_FOR_F1, Thresholds
 from runtime.errors import AnswermillError
 
 
@@ -57,7 +57,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--max-f1-drop",
         type=float,
         default=limits.f1_drop,
-        help=f"points of F1 that int8 may lose; without --sweep it is judged on {TELLING} rows or more",
+        help=f"points of F1 that int8 may lose; without --sweep it is judged on {MIN_ROWS_FOR_F1} rows or more",
     )
     parser.add_argument(
         "--max-torch-difference", type=float, default=limits.torch_difference, help="of a logit, fp32 ONNX to torch"
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         recipe = Recipe(target=options.target) if options.precision == "int8" else None
         found = checkpoint.find(options.model, options.revision)
-        export(found, options.output, Wish(recipe, rows, thresholds, options.force, options.sweep))
+        export(found, options.output, ExportRequest(recipe, rows, thresholds, options.force, options.sweep))
     except AnswermillError as error:
         logging.error("%s", error)
     except OSError as error:

@@ -21,8 +21,8 @@ CONFIG = "config.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
-    """An fp32 ONNX model beside its tokenizer in `folder`, and the torch model that it must equal."""
+class ConvertedModel:
+    """An fp32 ONNX model and its tokenizer in `folder`, and the torch model whose logits it must give."""
 
     folder: Path
     torch_model: Any
@@ -31,11 +31,11 @@ class Converted:
     architecture: str
 
 
-def convert(checkpoint: Checkpoint, folder: Path) -> Converted:
+def convert(checkpoint: Checkpoint, folder: Path) -> ConvertedModel:
     """Writes model, tokenizer and config into `folder`.
 
-    Raises ExportError for weights that lack the question-answering head, and for tokenizers that put the question
-    last or cannot be made fast.
+    Raises ExportError for weights without a question-answering head, and for tokenizers that put the question last or
+    have no fast form.
     """
     with quiet():
         from transformers import AutoTokenizer
@@ -53,7 +53,7 @@ def convert(checkpoint: Checkpoint, folder: Path) -> Converted:
     backend.save(str(folder / TOKENIZER))
     limit = max_tokens(model.config, tokenizer.model_max_length)
     length = min(limit, Decoding().max_seq_len)
-    return Converted(
+    return ConvertedModel(
         folder,
         model,
         Inputs(limit, tokenizer.cls_token_id, has_token_types(model, tokenizer)),

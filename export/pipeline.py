@@ -13,7 +13,7 @@ from pathlib import Path
 from export import bundle, verify
 from export.card import card
 from export.checkpoint import Checkpoint
-from export.convert import CONFIG, Converted, convert
+from export.convert import CONFIG, ConvertedModel, convert
 from export.evaluation import Row
 from export.fuse import fuse, optimise
 from export.int8.activations import Activation, observe
@@ -28,11 +28,11 @@ from runtime.threads import available_cpus
 from runtime.windows import Window, Windower
 
 # Sizes of the checkpoint that the work takes: converted, fused, optimised, quantized, and one to spare.
-ROOM = 5
+DISK_FACTOR = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ExportRequest:
     """What to export, and what it must show.
 
     Attributes:
@@ -52,17 +52,17 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """The fp32 model on its way: as converted, fused, what was seen inside it, and what it answers."""
+class FloatModel:
+    """The fp32 model on its way: as converted, fused, what was activations inside it, and what it answers."""
 
-    converted: Converted
+    converted: ConvertedModel
     manifest: Manifest
     folder: Path
-    seen: Mapping[str, Activation]
+    activations: Mapping[str, Activation]
     answers: Sequence[Answer]
 
 
-def export(source: Checkpoint, output: Path, wish: Wish) -> Manifest:
+def export(source: Checkpoint, output: Path, request: ExportRequest) -> Manifest:
     """Writes the bundle of a checkpoint to `output`, or leaves `output` as it was.
 
     All work is done in a hidden folder beside `output`, on the same file system, so that the last step is a rename.
@@ -70,22 +70,22 @@ def export(source: Checkpoint, output: Path, wish: Wish) -> Manifest:
     """
     output = output.absolute()
     # Before minutes are spent on the model.
-    bundle.check_place(output)
+    bundle.check_output_folder(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    free, needed = shutil.disk_usage(output.parent).free, ROOM * source.size
+    free, needed = shutil.disk_usage(output.parent).free, DISK_FACTOR * source.size
     if free < needed:
         raise ExportError(
             f"{output.parent}: no room, {free / 1e6:.0f} MB are free and the export of {source.name} works with "
             f"{needed / 1e6:.0f}: make room, or choose another --output"
         )
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as work:
-        manifest, folder = _make(source, wish, Path(work))
+        manifest, folder = _make(source, request, Path(work))
         bundle.put_in_place(folder, output)
     logging.info("wrote %s: %s", output, manifest.bundle_id)
     return manifest
 
 
-def _make(source: Checkpoint, wish: Wish, work: Path) -> tuple[Manifest, Path]:
+def _make(source: Checkpoint, request: ExportRequest, work: Path) -> tuple[Manifest, Path]:
     """A verified bundle in a folder below `work`."""
     plain, floats, final = (work / name for name in ("converted", "float", "bundle"))
     for folder in (plain, floats, final):
@@ -99,7 +99,7 @@ def _make(source: Checkpoint, wish: Wish, work: Path) -> tuple[Manifest, Path]:
     manifest = Manifest(
         source=Source(source.name, source.revision, source.licence),
         architecture=converted.architecture,
-        precision="int8" if wish.recipe else "fp32",
+        precision="int8" if request.recipe else "fp32",
         inputs=converted.inputs,
         quantization=None,
         decoding=converted.decoding,
@@ -109,29 +109,29 @@ def _make(source: Checkpoint, wish: Wish, work: Path) -> tuple[Manifest, Path]:
         files={},
     )
     with _step("answer"):
-        answers = verify.answers(_answerer(floats, manifest, plain), wish.rows)
-    seen: Mapping[str, Activation] = {}
-    if wish.recipe:
+        answers = verify.answers(_answerer(floats, manifest, plain), request.rows)
+    activations: Mapping[str, Activation] = {}
+    if request.recipe:
         with _step("observe"):
-            seen = observe(
-                work / "fused.onnx", verify.spread_of_windows(windower, wish.rows, verify.CALIBRATION_WINDOWS)
+            activations = observe(
+                work / "fused.onnx", verify.spread_of_windows(windower, request.rows, verify.CALIBRATION_WINDOWS)
             )
-    found = Reference(converted, manifest, floats, seen, answers)
-    recipe = _swept(found, wish.recipe, wish, work) if wish.sweep and wish.recipe else wish.recipe
+    float_model = FloatModel(converted, manifest, floats, activations, answers)
+    recipe = _swept(float_model, request.recipe, request, work) if request.sweep and request.recipe else request.recipe
     quantization = None
     if recipe:
         with _step("quantize"):
-            quantization = _quantized(recipe, seen, work / "fused.onnx", final)
+            quantization = _quantized(recipe, activations, work / "fused.onnx", final)
     else:
         shutil.copy(floats / MODEL, final / MODEL)
     for name in (TOKENIZER, CONFIG):
         shutil.copy(plain / name, final / name)
     manifest = dataclasses.replace(manifest, quantization=quantization)
     with _step("verify"):
-        compared = verify.spread_of_windows(windower, wish.rows, verify.COMPARED_WINDOWS)
-        figures = _verify(found, wish.rows, compared, final)
-    if missed := verify.missed(figures, wish.thresholds, sum(bool(row.expected) for row in wish.rows)):
-        if not wish.force:
+        compared = verify.spread_of_windows(windower, request.rows, verify.COMPARED_WINDOWS)
+        figures = _verify(float_model, request.rows, compared, final)
+    if missed := verify.missed_thresholds(figures, request.thresholds, sum(bool(row.expected) for row in request.rows)):
+        if not request.force:
             way = "--precision fp32 avoids quantization, " if recipe else ""
             raise ExportError(f"the bundle is not written: {'; '.join(missed)}; {way}--force writes it all the same")
         logging.warning("forced: %s", "; ".join(missed))
@@ -143,57 +143,57 @@ def _make(source: Checkpoint, wish: Wish, work: Path) -> tuple[Manifest, Path]:
     return manifest, final
 
 
-def _quantized(recipe: Recipe, seen: Mapping[str, Activation], fused: Path, folder: Path) -> Quantization:
+def _quantized(recipe: Recipe, activations: Mapping[str, Activation], fused: Path, folder: Path) -> Quantization:
     """Writes the optimised int8 model to `folder`."""
-    quantization = quantize(fused, folder / "quantized.onnx", seen, recipe)
+    quantization = quantize(fused, folder / "quantized.onnx", activations, recipe)
     optimise(folder / "quantized.onnx", folder / MODEL)
     (folder / "quantized.onnx").unlink()
     return quantization
 
 
-def _swept(found: Reference, default: Recipe, wish: Wish, work: Path) -> Recipe:
+def _swept(float_model: FloatModel, default: Recipe, request: ExportRequest, work: Path) -> Recipe:
     """The best of the candidates; logs what all of them gave."""
     trials = []
     for name, recipe in candidates(default).items():
         folder = work / "trial"
         folder.mkdir()
         with _step(name):
-            _quantized(recipe, found.seen, work / "fused.onnx", folder)
-            answerer = _answerer(folder, found.manifest, found.converted.folder)
+            _quantized(recipe, float_model.activations, work / "fused.onnx", folder)
+            answerer = _answerer(folder, float_model.manifest, float_model.converted.folder)
             began = time.perf_counter()
-            answers = verify.answers(answerer, wish.rows)
+            answers = verify.answers(answerer, request.rows)
             seconds = time.perf_counter() - began
         trials.append(
             Trial(
                 name=name,
                 recipe=recipe,
                 size=(folder / MODEL).stat().st_size,
-                agreement=verify.agreement(answers, found.answers),
-                accuracy=verify.accuracy(answers, wish.rows),
-                rows=len(wish.rows) / seconds,
+                agreement=verify.agreement(answers, float_model.answers),
+                accuracy=verify.accuracy(answers, request.rows),
+                rows=len(request.rows) / seconds,
             )
         )
         shutil.rmtree(folder)
-    floor = verify.accuracy(found.answers, wish.rows)
+    floor = verify.accuracy(float_model.answers, request.rows)
     for line in table(trials, floor):
         logging.info("%s", line)
-    chosen = best(trials, floor, wish.thresholds, len(wish.rows))
+    chosen = best(trials, floor, request.thresholds, len(request.rows))
     logging.info("chosen: %s", chosen.name)
     return chosen.recipe
 
 
-def _verify(found: Reference, rows: Sequence[Row], windows: Sequence[Window], final: Path) -> Verification:
+def _verify(float_model: FloatModel, rows: Sequence[Row], windows: Sequence[Window], final: Path) -> Verification:
     plain, floats, made = (
-        _answerer(folder, found.manifest, found.converted.folder)
-        for folder in (found.converted.folder, found.folder, final)
+        _answerer(folder, float_model.manifest, float_model.converted.folder)
+        for folder in (float_model.converted.folder, float_model.folder, final)
     )
     answers = verify.answers(made, rows)
-    float_accuracy, accuracy = verify.accuracy(found.answers, rows), verify.accuracy(answers, rows)
+    float_accuracy, accuracy = verify.accuracy(float_model.answers, rows), verify.accuracy(answers, rows)
     return Verification(
         rows=len(rows),
-        torch_difference=verify.torch_difference(found.converted.torch_model, plain, windows),
+        torch_difference=verify.torch_difference(float_model.converted.torch_model, plain, windows),
         fusion_difference=verify.logit_difference(floats, plain, windows),
-        agreement=verify.agreement(answers, found.answers),
+        agreement=verify.agreement(answers, float_model.answers),
         exact_match=accuracy and accuracy.exact_match,
         f1=accuracy and accuracy.f1,
         float_exact_match=float_accuracy and float_accuracy.exact_match,
