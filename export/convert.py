@@ -1,17 +1,12 @@
 """Checkpoint -> fp32 ONNX, with optimum; and the tokenizer as one `tokenizer.json`."""
 
-import contextlib
 import inspect
-import logging
-import os
-import sys
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from export.checkpoint import Checkpoint
+from export.quiet import quiet
 from runtime.bundle import MODEL, TOKENIZER
 from runtime.decoding import Decoding, default_doc_stride
 from runtime.errors import ExportError
@@ -79,20 +74,6 @@ def max_tokens(config: Any, tokenizer_limit: int) -> int:
     if config.model_type in ("roberta", "xlm-roberta", "camembert"):
         positions -= config.pad_token_id + 1
     return min(positions, tokenizer_limit)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Holds back the libraries' warnings, which no user of the export can act on; errors pass."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
 
 
 def _torch_model(checkpoint: Checkpoint) -> Any:

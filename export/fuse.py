@@ -11,8 +11,8 @@ from typing import Any
 
 import onnxruntime as ort
 
-from export.convert import quiet
 from export.int8.graph import copy_of, replace_nodes
+from export.quiet import quiet
 
 # What onnxruntime would fuse again, and slow down.
 SLOWER_FUSED = ("SkipLayerNormFusion", "BiasSkipLayerNormFusion", "BiasGeluFusion", "EmbedLayerNormFusion")

@@ -1,77 +1,22 @@
 """Fused fp32 graph -> int8: a weight scale per output channel, activation scales found at run time."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from export.convert import quiet
 from export.int8.activations import Activation
 from export.int8.embeddings import quantize_embeddings
 from export.int8.graph import biases, copy_of, products, replace_nodes
 from export.int8.outliers import smooth_outliers
-from export.int8.rounding import PORTABLE_PAIR_LIMIT, UNLIMITED, Grid, round_gptq, round_nearest
+from export.int8.recipe import Recipe
+from export.int8.rounding import Grid, round_gptq, round_nearest
 from export.int8.scales import Codes, Kind, quantize_activation
+from export.quiet import quiet
 from runtime.manifest import Quantization
 
 MICROSOFT = "com.microsoft"
-# Kind of CPU -> the most steps that two neighbouring weights may have in sum (rounding.py says why), and the CPU flags
-# that the bundle then depends on.
-TARGETS: Mapping[str, tuple[int, tuple[str, ...]]] = {
-    "portable": (PORTABLE_PAIR_LIMIT, ()),
-    "avx512_vnni": (UNLIMITED, ("avx512_vnni",)),
-    "arm64": (UNLIMITED, ("asimddp",)),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to quantize. The defaults are what the sweep on the shipped checkpoint chose (docs/export.md).
-
-    Attributes:
-        target: a key of `TARGETS`; sets the limit that two neighbouring weights share.
-        per_channel: one weight scale for each output of a product, instead of one for all.
-        split_outliers: balance the inputs of products, and multiply their widest channels in fp32.
-        gptq: round weights so that errors cancel, instead of each to its nearest step.
-        embeddings: make embedding tables int8 too.
-        static: fix the activation scales from the calibration windows, instead of finding them for each window.
-        by_token: find a scale for each token where a product's input is wider than its output.
-        float_products: products whose name contains one of these stay in fp32.
-
-    """
-
-    target: str = "portable"
-    per_channel: bool = True
-    split_outliers: bool = True
-    gptq: bool = True
-    embeddings: bool = True
-    static: bool = False
-    by_token: bool = True
-    float_products: tuple[str, ...] = ("qa_outputs",)
-
-    @property
-    def pair_limit(self) -> int:
-        """The most steps that two neighbouring weights may have in sum."""
-        return TARGETS[self.target][0]
-
-    def describe(self, float_nodes: Sequence[str]) -> Quantization:
-        """What the manifest says of this recipe."""
-        limit = self.pair_limit
-        weights = [
-            "signed, 8 bits" + ("" if limit == UNLIMITED else f", two neighbours within {limit} in sum"),
-            "per output channel" if self.per_channel else "one scale per product",
-            "rounded with compensation" if self.gptq else "rounded to nearest",
-            "embeddings in 8 bits, per row" if self.embeddings else "embeddings in fp32",
-        ]
-        activations = [
-            "unsigned, 8 bits",
-            "fixed scales" if self.static else "scales found for each window",
-            *(["for each token of inputs wider than the output"] if self.by_token and not self.static else []),
-            *(["channels balanced, the widest apart in fp32"] if self.split_outliers else []),
-        ]
-        return Quantization(", ".join(weights), ", ".join(activations), tuple(float_nodes), TARGETS[self.target][1])
 
 
 def quantize(source: Path, target: Path, activations: Mapping[str, Activation], recipe: Recipe) -> Quantization:

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.int8.activations import Floats
+from export.int8.recipe import LARGEST
 
 # Added to the gram matrix's diagonal, as a share of its mean: the value in the GPTQ paper.
 DAMPING = 0.01
 BLOCK = 128
-# Most steps of one weight; of two neighbours in sum, on any CPU; and where the CPU sums in 32 bits.
-LARGEST, PORTABLE_PAIR_LIMIT, UNLIMITED = 127, 128, 2 * 127
 # Steps to try, as shares of the finest step that represents all weights of a column; below 1 the largest are clipped.
 SHARES = (1.0, 0.85, 0.7)
 

@@ -5,9 +5,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from export.int8.quantize import Recipe
-from export.int8.rounding import PORTABLE_PAIR_LIMIT
-from export.verify import Accuracy, Thresholds
+from export.int8.recipe import PORTABLE_PAIR_LIMIT, Recipe
+from export.thresholds import Thresholds
+from export.verify import Accuracy
 from runtime.errors import ExportError
 
 # Sizes this close count as equal, and agreement decides: one megabyte in twenty is a fair price for better answers.

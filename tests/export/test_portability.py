@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.int8.rounding import PORTABLE_PAIR_LIMIT
+from export.int8.recipe import PORTABLE_PAIR_LIMIT
 from tests.conftest import ROOT, SAMPLES
 
 pytestmark = pytest.mark.skipif(

@@ -5,10 +5,11 @@ import pytest
 
 from export.int8.activations import Activation
 from export.int8.outliers import OUTLIER_CHANNELS, OutlierSplit, best_split, error
-from export.int8.quantize import Recipe
-from export.int8.rounding import LARGEST, PORTABLE_PAIR_LIMIT, UNLIMITED, Grid, round_gptq, round_nearest
+from export.int8.recipe import LARGEST, PORTABLE_PAIR_LIMIT, UNLIMITED, Recipe
+from export.int8.rounding import Grid, round_gptq, round_nearest
 from export.int8.sweep import Trial, best
-from export.verify import Accuracy, Thresholds
+from export.thresholds import Thresholds
+from export.verify import Accuracy
 from runtime.errors import ExportError
 
 CHANNELS, OUTPUTS, TOKENS = 64, 24, 500
@@ -84,7 +85,7 @@ def test_inputs_that_are_always_zero_are_rounded_all_the_same(weights: Floats) -
 
 
 def test_a_gram_matrix_that_is_not_definite_is_damped(weights: Floats) -> None:
-    """A gram matrix spoilt by fp32's rounding is damped until it serves. Tokens that are all alike leave one large eigenvalue, and in fp32 negative ones beside it."""
+    """Tokens that are all alike leave one large eigenvalue, and in fp32 negative ones beside it."""
     alike = np.ones((TOKENS, CHANNELS), np.float32)
     noise = np.random.default_rng(6).standard_normal((CHANNELS, CHANNELS)).astype(np.float32)
     gram = alike.T @ alike + 0.01 * TOKENS * (noise + noise.T)

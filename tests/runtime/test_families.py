@@ -7,7 +7,7 @@ import pytest
 from export.checkpoint import find
 from export.evaluation import Row
 from export.pipeline import ExportRequest, export
-from export.verify import Thresholds
+from export.thresholds import Thresholds
 from runtime import Answerer, Decoding
 from tests.support.families import FAMILIES, write_checkpoint
 from tests.support.oracle import assert_same_answers, reference_pipeline

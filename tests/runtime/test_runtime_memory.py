@@ -9,7 +9,7 @@ import pytest
 from export.checkpoint import find
 from export.evaluation import Row
 from export.pipeline import ExportRequest, export
-from export.verify import Thresholds
+from export.thresholds import Thresholds
 from tests.support.families import write_checkpoint
 
 # A fresh process each time, since a peak never falls.
