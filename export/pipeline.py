@@ -134,7 +134,7 @@ def _float_model(source: Checkpoint, request: ExportRequest, work: Path) -> Floa
 
 
 def _int8_model(float_model: FloatModel, recipe: Recipe, request: ExportRequest, folder: Path) -> Quantization:
-    """Writes the int8 model to `folder`, by `recipe` or, if the request asks for a sweep, by the best of its recipes."""
+    """Writes the int8 model to `folder`, by `recipe` or, if the request asks for a sweep, by the best one it finds."""
     with _step("observe"):
         windows = verify.spread_of_windows(float_model.windower, request.rows, verify.CALIBRATION_WINDOWS)
         activations = observe(float_model.fused, windows)
