@@ -16,11 +16,14 @@ from tests.export.test_export import export
 
 
 def test_help_needs_no_heavy_package() -> None:
-    code = (
-        "import sys, export.__main__ as e\n"
-        "try: e.main(['--help'])\n"
-        "except SystemExit: sys.exit(', '.join({'numpy', 'torch', 'onnxruntime', 'transformers'} & set(sys.modules)) or 0)"
-    )
+    code = """
+import sys
+import export.__main__ as command
+try:
+    command.main(["--help"])
+except SystemExit:
+    sys.exit(", ".join({"numpy", "torch", "onnxruntime", "transformers"} & set(sys.modules)) or 0)
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "--align-to-words" in done.stdout or "--precision" in done.stdout
