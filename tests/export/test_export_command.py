@@ -15,6 +15,15 @@ from tests.conftest import CHECKPOINT, ROOT
 from tests.export.test_export import export
 
 
+# A shell starts what runs in the background with SIGINT ignored, and so everything below it, this test too.
+INTERRUPTIBLE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from export.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_help_needs_no_heavy_package() -> None:
     code = """
 import sys
@@ -39,7 +48,7 @@ def test_sweep_of_fp32_is_a_usage_error() -> None:
 def test_signals_end_the_export_and_remove_its_work(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """SIGTERM gives 143, SIGINT 130, and neither leaves a folder beside the output."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "export", str(CHECKPOINT), "--output", str(tmp_path / "model")],
+        [sys.executable, "-c", INTERRUPTIBLE, str(CHECKPOINT), "--output", str(tmp_path / "model")],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
