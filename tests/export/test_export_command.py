@@ -14,7 +14,6 @@ from runtime.errors import ExportError
 from tests.conftest import CHECKPOINT, ROOT
 from tests.export.test_export import export
 
-
 # A shell starts what runs in the background with SIGINT ignored, and so everything below it, this test too.
 INTERRUPTIBLE = """
 import signal, sys
