@@ -171,8 +171,17 @@ class Journal:
         """What makes this pipeline's results its own; a new one makes every datum a changed one."""
         return self._remembered("salt.json", lambda: uuid.uuid4().hex, lambda salt: salt, renew=renew)
 
-    def created(self, now: datetime) -> datetime:
-        """When the pipeline was first seen."""
+    def known_salt(self) -> str:
+        """The salt, if there is one yet; makes none."""
+        try:
+            return str(read_json(self.folder / "salt.json"))
+        except (FileNotFoundError, ValueError):
+            return ""
+
+    def created(self, now: datetime, *, remember: bool) -> datetime:
+        """When the pipeline was first seen: now, if it never was."""
+        if not remember and not (self.folder / "created.json").exists():
+            return now
         return self._remembered("created.json", now.isoformat, _read_time)
 
     def _remembered(self, name: str, make: Callable[[], str], read: Callable[[str], T], *, renew: bool = False) -> T:
