@@ -210,14 +210,14 @@ def write_page(options: argparse.Namespace, database: str) -> Path | None:
 def next_steps(root: Path, page: Path | None) -> list[str]:
     """Commands that show more of it."""
     elsewhere = "" if root == ROOT else f" --root {root}"
-    answered = Store(root).repo("question-answer").head().folder
+    answered = Store(root).repo("question-answer").folder
     steps = {
         f"answermill status{elsewhere}": "its jobs, and how their datums went",
         f"answermill logs question-answer{elsewhere}": "what the stages said",
-        f"ls {os.path.relpath(answered)}": "the rows, as CSVs",
+        f"ls {answered}": "the rows, as CSVs, a folder per job",
     }
     if page:
-        steps[os.path.relpath(page)] = "the rows, as a page for a browser"
+        steps[str(root / page.name)] = "the rows, as a page for a browser"
     return list(align([["see also", ""], *steps.items()]))
 
 

@@ -24,8 +24,11 @@ def snapshot(repo: Repo, source: Path, commit_id: str) -> Commit:
     incoming = repo.folder / ".incoming"
     shutil.rmtree(incoming, ignore_errors=True)
     copies: dict[str, tuple[Path, File]] = {}
+    incoming.mkdir(parents=True)
     for index, (path, file) in enumerate(visible.items()):
-        incoming.mkdir(parents=True, exist_ok=True)
+        if files[path] == last.files.get(path) and last.path_of(path).is_file():
+            copies[path] = last.path_of(path), files[path]
+            continue
         copy = incoming / str(index)
         shutil.copyfile(file, copy)
         copy.chmod(0o444)
