@@ -80,7 +80,11 @@ def _recover(target: Path) -> None:
     for work in target.parent.iterdir():
         if not work.name.startswith(_prefix(target)) or work.is_symlink() or not work.is_dir():
             continue
-        owner = os.open(work, os.O_RDONLY)
+        try:
+            owner = os.open(work, os.O_RDONLY)
+        except FileNotFoundError:
+            # Its owner has just removed it.
+            continue
         try:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
