@@ -21,7 +21,7 @@ from runtime.threads import available_cpus, limit_pools
 from stages.answering.rows import COLUMNS, Columns, Counts, Job
 from stages.answering.shares import Share, files_of, share, share_of_environment
 from stages.common import batching
-from stages.common.files import check_apart, csv_files, whole_file
+from stages.common.files import check_apart, csv_files, size_of, whole_file
 from stages.common.mirror import keeps_listing, open_mirror
 from stages.common.names import REJECTED, origin_of
 from stages.common.progress import Progress
@@ -82,7 +82,7 @@ def answer(options: argparse.Namespace) -> int:
     part = options.part or share_of_environment(os.environ)
     due = files
     if part:
-        names = files_of({name: path.stat().st_size for name, path in files.items()}, part)
+        names = files_of({name: size_of(path) for name, path in files.items()}, part)
         due = {name: path for name, path in files.items() if name in names}
     job = load_job(options)
     if not keeps_listing():
@@ -101,14 +101,14 @@ def answer_folder(
     settings, counts = Settings.of(options, job.model), Counts()
     with (
         open_mirror(options.output, "answer", part.suffix if part else "") as mirror,
-        Progress(sum(path.stat().st_size for path in due.values())) as progress,
+        Progress(sum(size_of(path) for path in due.values())) as progress,
     ):
         library = None if options.again else read_library(options.reuse, settings, job.columns)
         run = MirroredRun(job, settings, mirror, options.output, counts, progress)
         with measured(options, job, counts, progress, part):
             run.run(due, options.again, library)
         # One CSV says nothing of the others that were answered into the same folder.
-        run.settle(set(files) if options.input.is_dir() else {*mirror.paths, *files})
+        run.settle(set(files) if options.input.is_dir() else {*mirror.paths(), *files})
     summarise(job, counts, progress.seconds, list(due))
     return run.failures
 
@@ -139,7 +139,7 @@ def answer_datum(job: Job, options: argparse.Namespace) -> dict[str, str]:
         else:
             failures[file.name] = f"{file.name}: {error}"
 
-    with Progress(sum(path.stat().st_size for path in files.values())) as progress:
+    with Progress(sum(size_of(path) for path in files.values())) as progress:
         stream = Stream(job, counts, progress, lambda _: None, fail)
         stream.run(File(name, path, options.output / name) for name, path in files.items())
     summarise(job, counts, progress.seconds, list(files))

@@ -6,15 +6,18 @@ A runner of specs, not an engine: one process, one change at a time. To scale ou
 import subprocess
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from pachyderm.errors import PachydermError, SpecError
-from pachyderm.local.jobs import Watch, Workplace, log_line, run_job
+from pachyderm.local.jobs import Workplace, log_line, run_job
+from pachyderm.local.progress import Watch
 from pachyderm.local.store.journal import RUNNING, SUCCESS, UNRUNNABLE, Job, Journal
+from pachyderm.local.store.repos import Repo
 from pachyderm.local.store.snapshot import snapshot
 from pachyderm.local.store.store import Store, exclusive_root
 from pachyderm.local.worker.mapping import LocalMapping, secret_folder
@@ -33,6 +36,8 @@ _REFUSED = {
     "tfJob": "TensorFlow jobs",
     "determined": "Determined",
 }
+# Ticks of one second are told apart by dating some ahead; further ahead, a clock was wrong.
+_FUTURE = timedelta(hours=1)
 _REFUSED_INPUT = {"s3": "S3 inputs", "lazy": "lazy inputs", "trigger": "triggers"}
 
 
@@ -73,7 +78,7 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
     if unknown := sorted(options.reprocess - pipelines.keys()):
         raise PachydermError(f"no pipeline {unknown[0]} to reprocess; there are {', '.join(pipelines)}")
     _check_mapping(options, pipelines)
-    with exclusive_root(options.root) as work:
+    with _named(options.root), exclusive_root(options.root) as work:
         where = Workplace(
             store=Store(options.root),
             work=work,
@@ -84,6 +89,17 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
             watch=watch or (lambda _name, _total, _counts: None),
         )
         return list(_jobs(options, pipelines, where))
+
+
+@contextmanager
+def _named(root: Path) -> Iterator[None]:
+    """Errors of the operating system that name no file, such as a full disk's in a write, name the root."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(root)
+        raise
 
 
 def _repos(options: Options) -> set[str]:
@@ -108,7 +124,7 @@ def _jobs(options: Options, pipelines: Mapping[str, Pipeline], where: Workplace)
         reads = [repo for repo in commits if repo in stuck]
         if reads:
             job = _unrunnable(journal, one, job_id, stuck[reads[0]], salt)
-        elif _is_up_to_date(journal.last(), one, salt, commits):
+        elif _is_up_to_date(journal.last(), one, salt, commits) and _has_output(where.store.repo(name), journal):
             continue
         else:
             job = run_job(one, commits, job_id, salt, where)
@@ -130,6 +146,12 @@ def _is_up_to_date(last: Job | None, one: Pipeline, salt: str, commits: Mapping[
     )
 
 
+def _has_output(repo: Repo, journal: Journal) -> bool:
+    """Whether what the last job made is still there."""
+    last = journal.last()
+    return last is not None and repo.has(last.number)
+
+
 def _unrunnable(journal: Journal, one: Pipeline, job_id: str, culprit: str, salt: str) -> Job:
     """Writes down that a pipeline could not run; one that a dying runner left keeps what it had finished."""
     last = journal.last()
@@ -146,14 +168,12 @@ def _tick(store: Store, one: Pipeline, job_id: str, *, now: bool) -> None:
         if kind != "cron":
             continue
         repo = store.repo(leaf["repo"])
-        latest = max(repo.head().files, default=None)
+        latest = _last_tick(repo.head().files, time)
         if now:
             # Two ticks in one second would be one datum.
-            name = cron.stamp(time)
-            if latest is not None and latest >= f"/{name}":
-                name = cron.stamp(datetime.fromisoformat(latest[1:]) + cron.SECOND)
+            name = cron.stamp(time if latest is None else max(time, latest + cron.SECOND))
         else:
-            since = datetime.fromisoformat(latest[1:]) if latest else _created(store.pipeline(one.name), leaf, time)
+            since = latest or _created(store.pipeline(one.name), leaf, time)
             if (due := cron.due(leaf["spec"], since, time)) is None:
                 continue
             name = cron.stamp(due)
@@ -164,18 +184,23 @@ def _created(journal: Journal, leaf: Mapping[str, Any], now: datetime) -> dateti
     """From when a cron input that has not ticked yet counts: its `start`, or when it was first seen."""
     if leaf.get("start"):
         return datetime.fromisoformat(leaf["start"]).astimezone(UTC)
-    seen = journal.folder / "created"
-    if not seen.exists():
-        seen.parent.mkdir(parents=True, exist_ok=True)
-        seen.write_text(now.isoformat(), "utf-8")
-    return datetime.fromisoformat(seen.read_text("utf-8"))
+    return min(journal.created(now), now)
+
+
+def _last_tick(files: Iterable[str], now: datetime) -> datetime | None:
+    """The newest of a cron repo's files. One from the far future, of a clock that was wrong, must not stop the rest."""
+    times = []
+    for path in files:
+        with suppress(ValueError):
+            times.append(datetime.fromisoformat(path[1:]).astimezone(UTC))
+    return max((time for time in times if time <= now + _FUTURE), default=None)
 
 
 def _forget(store: Store, pipelines: Mapping[str, Pipeline]) -> None:
     """Removes old jobs, and old commits that no remembered base was built on."""
     needed: dict[str, set[int]] = {}
     for name in pipelines:
-        for job in store.pipeline(name).forget():
+        for job in store.pipeline(name).forget(store.repo(name)):
             needed.setdefault(name, set()).add(job.number)
             for repo, number in job.inputs.items():
                 needed.setdefault(repo, set()).add(number)

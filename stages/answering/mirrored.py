@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from runtime.errors import InputError
 from stages.answering.reuse import OldAnswers
 from stages.answering.stream import File, Stream
-from stages.common.files import csv_files, partial_name
+from stages.common.files import csv_files, open_regular, partial_name, size_of
 from stages.common.mirror import Mirror
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ class MirroredRun:
                 made_from = self._whole(name)
                 if not again and made_from and made_from[:2] == (source, self._settings.file):
                     self._counts.unchanged += 1
-                    self._progress.advance(path.stat().st_size)
+                    self._progress.advance(size_of(path))
                     continue
-            except OSError as error:
+            except (InputError, OSError) as error:
                 self._failed(File(name, path, target), error)
                 continue
             self._sources[name] = source, version
@@ -117,7 +117,7 @@ class MirroredRun:
         made_from = MadeFrom.parse(self._mirror.made_from(name))
         try:
             return made_from if made_from and file_digest(self._output / name) == made_from.target else None
-        except OSError:
+        except (InputError, OSError):
             return None
 
     def _old_answers(self, name: str, made_from: MadeFrom | None, library: OldAnswers | None) -> OldAnswers | None:
@@ -193,7 +193,7 @@ def read_library(folders: list[Path], settings: Settings, columns: "object") -> 
 
 def file_digest(path: Path) -> str:
     """The file's sha256."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

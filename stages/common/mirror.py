@@ -43,9 +43,8 @@ class Mirror:
                 entries[path] = made_from or entries.get(path)
         return entries
 
-    @property
     def paths(self) -> list[str]:
-        """Paths of all files that this or an earlier run has written or was about to."""
+        """Every path below OUTPUT that this or an earlier run wrote, or was about to write."""
         return sorted(self._entries)
 
     def made_from(self, path: str) -> str | None:
@@ -91,7 +90,7 @@ class Mirror:
 
     def _remove(self, path: Path) -> None:
         # A folder that has become a link since would lead out of OUTPUT.
-        if not path.parent.resolve().is_relative_to(self._output.resolve()):
+        if not Path(os.path.realpath(path.parent)).is_relative_to(self._output.resolve()):
             return
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()

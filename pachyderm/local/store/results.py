@@ -36,7 +36,15 @@ def write_line(result: Result) -> str:
     return json.dumps({**asdict(result), "outputs": outputs}, ensure_ascii=False) + "\n"
 
 
-def read_line(line: bytes) -> Result:
-    """A line of the journal as a result."""
-    fields = json.loads(line)
-    return Result(**{**fields, "outputs": {path: File(*entry) for path, entry in fields["outputs"].items()}})
+def read_line(line: bytes) -> Result | None:
+    """A line of the journal as a result; None for a damaged one, whose datum is then done again."""
+    try:
+        fields = json.loads(line)
+        outputs = {str(path): File(str(hash_), int(size)) for path, (hash_, size) in fields["outputs"].items()}
+        result = Result(**{**fields, "outputs": outputs})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    texts = (result.id, result.hash, result.label, result.state, result.error)
+    numbers = (result.tries, result.seconds)
+    whole = all(isinstance(one, str) for one in texts) and all(isinstance(one, int | float) for one in numbers)
+    return result if whole else None

@@ -33,7 +33,7 @@ def snapshot(repo: Repo, source: Path, commit_id: str) -> Commit:
         shutil.copyfile(file, copy)
         copy.chmod(0o444)
         copies[path] = copy, digest(copy)
-    made = repo.publish(last.number + 1, commit_id, copies)
+    made = repo.publish(repo.next_number(), commit_id, copies)
     shutil.rmtree(incoming, ignore_errors=True)
     return made
 

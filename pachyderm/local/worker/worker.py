@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from pachyderm.errors import PachydermError
 from pachyderm.local.datums import Datum
+from pachyderm.local.store.files import File
 from pachyderm.local.store.journal import JobFolder
 from pachyderm.local.store.results import FAILED, PROCESSED, RECOVERED, Result
 from pachyderm.local.worker.batching import PrematureExitError, Session
-from pachyderm.local.worker.mapping import LocalMapping, command, path_map, translate, worker_environment
+from pachyderm.local.worker.mapping import LocalMapping, command, path_map, secret_values, translate, worker_environment
 from pachyderm.local.worker.outputs import OutputError, collect
-from pachyderm.local.worker.process import OverdueError, ProcessSpec, kill, start, wait
-from pachyderm.local.worker.scratch import Scratch, lay_out, repoint, write_environment
+from pachyderm.local.worker.process import CommandError, OverdueError, ProcessSpec, kill, start, wait
+from pachyderm.local.worker.redaction import Redaction
+from pachyderm.local.worker.scratch import Scratch, clear, lay_out, remove_environment, repoint, write_environment
 from pachyderm.spec.reading import Pipeline
 
 GRPC_PORT = "1080"
@@ -47,6 +50,17 @@ class JobOverdueError(Exception):
     """The job's own time is over."""
 
 
+class StartError(PachydermError):
+    """A batched process ended before it asked for its first datum; no datum can be blamed, and none would help."""
+
+
+# What a real worker does then, first start and restart (seen on 2.12.2). Here the job fails, and says it.
+_ON_A_CLUSTER = (
+    "repeats this for ever, and no timeout applies",
+    "takes the rest of the set as done, with nothing written",
+)
+
+
 class Worker:
     """One of a job's workers: one datum at a time, in a folder of its own."""
 
@@ -67,46 +81,60 @@ class Worker:
             "PPS_WORKER_GRPC_PORT": GRPC_PORT,
         }
         self._environment = worker_environment(task.pipeline, task.mapping, self._paths, names)
+        self._redaction = Redaction(self._environment, secret_values(task.pipeline, task.mapping))
         self._last_environment = self._environment
         self._session: Session | None = None
+        self._starts = 0
+        # Resolved: `sockets` is a link where the root's own path is too long for a socket's.
+        self._socket = (work / "sockets").resolve() / name
         self._session_log = task.folder.log(f".{name}")
 
     def work(self, datums: Sequence[Datum]) -> Iterator[Result]:
-        """Does the datums of a set. Raises StoppedError, and JobOverdueError when the job's time is over."""
+        """Does the datums of a set. Raises StoppedError, JobOverdueError when the job's time is over, StartError."""
+        self._starts = 0
         try:
+            if not datums and self._task.pipeline.transform.get("datumBatching"):
+                self._begin_session()
             for datum in datums:
                 yield self._datum(datum)
         finally:
             self._end_session()
+            clear(self._pfs)
 
     def _datum(self, datum: Datum) -> Result:
-        pipeline, began = self._task.pipeline, time.monotonic()
-        error, tries, recovered = "", 0, False
-        while tries < pipeline.tries:
+        began = time.monotonic()
+        state, tries, outputs, error = FAILED, 0, {}, ""
+        while state == FAILED and tries < self._task.pipeline.tries:
             tries += 1
-            scratch = None
             try:
-                if pipeline.transform.get("datumBatching"):
-                    scratch = self._batched_try(datum)
-                else:
-                    scratch = self._single_try(datum)
-                if self._task.mapping.real_pfs:
-                    repoint(scratch.out, self._seen_as, self._pfs.absolute())
-                outputs = collect(scratch, self._task.folder.output(datum.id))
+                outputs = self._try(datum)
+                state, error = PROCESSED, ""
             except OutputError as refused:
                 # No retry: what a repo does not take today it will not take tomorrow.
                 error = str(refused)
                 break
             except _TryError as failed:
                 error = str(failed)
-                recovered = self._run_error_command(datum)
-                continue
-            seconds = round(time.monotonic() - began, 3)
-            return Result(datum.id, datum.hash, datum.label, PROCESSED, tries, seconds, outputs)
+                if self._run_error_command(datum) and tries == self._task.pipeline.tries:
+                    state = RECOVERED
+            finally:
+                remove_environment(self._pfs)
+                self._redaction.file(self._log(datum))
+        if error:
+            error = self._redaction.text(f"{error}: {line}" if (line := self._last_line(datum)) else error)
         seconds = round(time.monotonic() - began, 3)
-        state = RECOVERED if recovered else FAILED
-        error = f"{error}: {line}" if (line := self._last_line(datum)) else error
-        return Result(datum.id, datum.hash, datum.label, state, tries, seconds, {}, error)
+        return Result(datum.id, datum.hash, datum.label, state, tries, seconds, outputs, error)
+
+    def _try(self, datum: Datum) -> dict[str, File]:
+        """Lets user code do the datum once. Returns the files it wrote. Raises _TryError, OutputError."""
+        try:
+            batched = self._task.pipeline.transform.get("datumBatching")
+            scratch = self._batched_try(datum) if batched else self._single_try(datum)
+        except CommandError as impossible:
+            raise _TryError(str(impossible)) from impossible
+        if self._task.mapping.real_pfs:
+            repoint(scratch.folder, self._seen_as, self._pfs.absolute())
+        return collect(scratch, self._task.folder.output(datum.id))
 
     def _single_try(self, datum: Datum) -> Scratch:
         """A process of its own for one datum."""
@@ -131,17 +159,11 @@ class Worker:
         deadline: float | None = self._task.deadline
         log_from = self._session_log.stat().st_size if self._session_log.exists() else 0
         try:
-            if self._session is None:
-                transform = self._task.pipeline.transform
-                self._session = Session(
-                    self._start(transform["cmd"], transform.get("stdin"), self._environment, self._session_log)
-                )
-                self._session.next_call(deadline, self._task.stop)
-            port = {"PPS_WORKER_GRPC_PORT": str(self._session.port)}
-            scratch, environment = self._lay_out(datum, port)
+            session = self._session or self._begin_session()
+            scratch, environment = self._lay_out(datum, session.address)
             deadline = self._datum_deadline()
-            self._session.hand_out([f"{name}={value}" for name, value in environment.items()])
-            if reported := self._session.next_call(deadline, self._task.stop):
+            session.hand_out([f"{name}={value}" for name, value in environment.items()])
+            if reported := session.next_call(deadline, self._task.stop):
                 raise _TryError(reported)
         except PrematureExitError as gone:
             self._end_session()
@@ -155,6 +177,22 @@ class Worker:
         finally:
             self._share_log(log_from, self._log(datum))
         return scratch
+
+    def _begin_session(self) -> Session:
+        """Starts the process and waits until it asks for its first datum. Raises StartError where it never does."""
+        transform = self._task.pipeline.transform
+        command = self._start(transform["cmd"], transform.get("stdin"), self._environment, self._session_log)
+        self._session = Session(command, self._socket)
+        self._starts += 1
+        try:
+            self._session.next_call(self._task.deadline, self._task.stop)
+        except PrematureExitError as gone:
+            reason = self._redaction.text(_last_line(self._session_log))
+            said = f": {reason}" if reason else ""
+            raise StartError(
+                f"{gone} before it asked for a datum{said}; a cluster {_ON_A_CLUSTER[self._starts > 1]}"
+            ) from gone
+        return self._session
 
     def _lay_out(self, datum: Datum, more: Mapping[str, str] | None = None) -> tuple[Scratch, dict[str, str]]:
         scratch = lay_out(datum, self._pfs, self._seen_as)
@@ -170,9 +208,11 @@ class Worker:
         transform = self._task.pipeline.transform
         if not transform.get("errCmd"):
             return False
-        process = start(
-            self._start(transform["errCmd"], transform.get("errStdin"), self._last_environment, self._log(datum))
-        )
+        command = self._start(transform["errCmd"], transform.get("errStdin"), self._last_environment, self._log(datum))
+        try:
+            process = start(command)
+        except CommandError:
+            return False
         try:
             return wait(process, self._datum_deadline(), self._task.stop) == 0
         except OverdueError:
@@ -208,6 +248,7 @@ class Worker:
         if self._session is not None:
             self._session.end()
             self._session = None
+            self._redaction.file(self._session_log)
 
     def _log(self, datum: Datum) -> Path:
         return self._task.folder.log(datum.id)
@@ -217,17 +258,21 @@ class Worker:
         if self._session_log.exists():
             with self._session_log.open("rb") as file, log.open("ab") as copy:
                 file.seek(begin)
-                copy.write(file.read())
+                copy.write(self._redaction.content(file.read()))
 
     def _last_line(self, datum: Datum) -> str:
-        try:
-            with self._log(datum).open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE))
-                lines = file.read().decode(errors="replace").split("\n")
-        except FileNotFoundError:
-            return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return _last_line(self._log(datum))
 
 
 class _TryError(Exception):
     """A try failed; the datum may be tried again."""
+
+
+def _last_line(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE))
+            lines = file.read().decode(errors="replace").split("\n")
+    except FileNotFoundError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
