@@ -64,6 +64,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--limit", type=command.positive, help="answer the first rows of each CSV only, this many")
     parser.add_argument("--part", type=share, metavar="I/N", help="answer only the I-th of N shares of the files")
+    parser.add_argument("--dry-run", action="store_true", help="write nothing; count, and say how long it would take")
+    parser.add_argument("--price-per-cpu-hour", type=float, metavar="PRICE", help="for --dry-run: say the cost too")
     parser.add_argument("--metrics", type=Path, metavar="FILE", help="write figures for Prometheus every 15 s")
     parser.add_argument(batching.OPTION, action="store_true", help="take datum after datum from a Pachyderm worker")
     options = parser.parse_args(argv)
@@ -88,6 +90,8 @@ def answer(options: argparse.Namespace) -> int:
     if not keeps_listing():
         failures = answer_datum(job, options)
         return command.exit_code(list(failures), len(files))
+    if options.dry_run:
+        return foretell(job, options, due)
     failures = answer_folder(job, options, files, due, part)
     return command.exit_code(list(failures), len(due))
 
@@ -111,6 +115,19 @@ def answer_folder(
         run.settle(set(files) if options.input.is_dir() else {*mirror.paths(), *files})
     summarise(job, counts, progress.seconds, list(due))
     return run.failures
+
+
+def foretell(job: Job, options: argparse.Namespace, due: dict[str, Path]) -> int:
+    """Says what a run would take. Returns the exit code that it would have."""
+    from stages.answering.estimate import estimate
+    from stages.answering.mirrored import Settings, unchanged
+
+    known = set() if options.again else unchanged(options.output, due, Settings.of(options, job.model))
+    result = estimate(job, {name: path for name, path in due.items() if name not in known}, len(known))
+    for reason in result.rejected:
+        logging.error("%s", reason)
+    command.summarise("estimate", result.figures(job.answerer.threads, options.price_per_cpu_hour))
+    return command.FAILED if result.rejected else command.DONE
 
 
 def measured(

@@ -15,7 +15,7 @@ from stages.common.files import csv_files, open_regular, partial_name, size_of
 from stages.common.mirror import Mirror
 
 if TYPE_CHECKING:
-    from stages.answering.rows import Counts, Job
+    from stages.answering.rows import Columns, Counts, Job
     from stages.common.progress import Progress
 
 # Options that change where and how fast rows are answered, but no answer.
@@ -113,12 +113,7 @@ class MirroredRun:
             yield File(name, path, target, None if self._job.columns.ranks else known, self._hidden(name, "partial"))
 
     def _whole(self, name: str) -> MadeFrom | None:
-        """What the file's output was made from, if it is there and as it was written."""
-        made_from = MadeFrom.parse(self._mirror.made_from(name))
-        try:
-            return made_from if made_from and file_digest(self._output / name) == made_from.target else None
-        except (InputError, OSError):
-            return None
+        return _if_whole(self._mirror.made_from(name), self._output / name)
 
     def _old_answers(self, name: str, made_from: MadeFrom | None, library: OldAnswers | None) -> OldAnswers | None:
         """The answers in the file's last output and in what an interrupted run left of it."""
@@ -171,16 +166,38 @@ class MirroredRun:
         return list(target.parent.glob(partial_name(target.name).removesuffix("partial") + "*"))
 
 
-def read_library(folders: list[Path], settings: Settings, columns: "object") -> OldAnswers | None:
+def unchanged(output: Path, files: Mapping[str, Path], settings: Settings) -> set[str]:
+    """Names of the files that a run would leave alone."""
+    listing, names = Mirror.read(output, "answer"), set()
+    for name, path in files.items():
+        made_from = _if_whole(listing.get(name), output / name)
+        try:
+            if made_from and made_from[:2] == (file_digest(path), settings.file):
+                names.add(name)
+        except (InputError, OSError):
+            continue
+    return names
+
+
+def _if_whole(made_from: str | None, path: Path) -> MadeFrom | None:
+    """What an output was made from, if it is there and as it was written."""
+    made = MadeFrom.parse(made_from)
+    try:
+        return made if made and file_digest(path) == made.target else None
+    except (InputError, OSError):
+        return None
+
+
+def read_library(folders: list[Path], settings: Settings, columns: "Columns") -> OldAnswers | None:
     """The answers in folders that `answer` wrote under the same bundle and options; others are passed over."""
     if not folders:
         return None
-    library, others = OldAnswers(columns), 0  # type: ignore[arg-type]
+    library, others = OldAnswers(columns), 0
     for folder in folders:
         mirror = Mirror.read(folder, "answer")
         for name, path in csv_files(folder).items():
-            made_from = MadeFrom.parse(mirror.get(name))
-            if made_from and made_from.answer_settings == settings.answers and file_digest(path) == made_from.target:
+            made_from = _if_whole(mirror.get(name), path)
+            if made_from and made_from.answer_settings == settings.answers:
                 library.add(path)
             else:
                 others += 1

@@ -2,6 +2,7 @@
 
 import csv
 import random
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {
         name: path.read_bytes()
         for name, path in files.items()
-        if name != "run.json" and not any(part.startswith(".") for part in Path(name).parts)
+        if not re.fullmatch(r"run.*\.json", name) and not any(part.startswith(".") for part in Path(name).parts)
     }
 
 

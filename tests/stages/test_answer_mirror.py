@@ -94,7 +94,7 @@ def test_what_an_interrupted_run_wrote_is_reused(
     write(tmp_path / "in/a.csv", [(f"{question} {copy}", context) for copy in range(14) for question, context in ROWS])
     out = tmp_path / "out"
     with start("stages.answer", tmp_path / "in", out, "--model", int8_bundle) as process:
-        while not any(path.stat().st_size for path in out.glob(".*.partial")):
+        while not any(path.stat().st_size for path in out.glob(".*.*.partial")):
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(number)
@@ -104,7 +104,7 @@ def test_what_an_interrupted_run_wrote_is_reused(
     assert int(told.partition("reused_rows=")[2].split()[0]) >= 64
     run(stage, tmp_path / "in", tmp_path / "fresh", int8_bundle)
     assert tree(out) == tree(tmp_path / "fresh")
-    assert not list(out.glob(".*.partial")) + list(out.glob(".*.kept"))
+    assert not list(out.glob(".*.*.partial")) + list(out.glob(".*.kept"))
 
 
 def test_parts_are_disjoint_complete_and_even() -> None:
@@ -119,14 +119,14 @@ def test_three_parts_one_killed_give_what_one_process_gives(
     stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path
 ) -> None:
     out = tmp_path / "out"
-    write(source / "big.csv", [(f"{question} {copy}", context) for copy in range(9) for question, context in ROWS])
+    write(source / "big.csv", [(f"{question} {copy}", context) for copy in range(20) for question, context in ROWS])
     run(stage, source, tmp_path / "one", int8_bundle)
     slurm = {"SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "1"}
     parts = [
         start("stages.answer", source, out, "--model", int8_bundle, **{**slurm, "SLURM_ARRAY_TASK_ID": str(number)})
         for number in (1, 2, 3)
     ]
-    while not (out.exists() and any(path.stat().st_size for path in out.glob(".*.partial"))):
+    while not (out.exists() and any(path.stat().st_size for path in out.glob(".*.*.partial"))):
         assert parts[0].poll() is None
         time.sleep(0.01)
     parts[0].kill()
@@ -134,7 +134,7 @@ def test_three_parts_one_killed_give_what_one_process_gives(
         process.communicate(timeout=120)
     assert [process.returncode for process in parts] == [-signal.SIGKILL, 0, 0]
     told = run(stage, source, out, int8_bundle, JOB_COMPLETION_INDEX="0", JOB_COMPLETIONS="3")
-    assert int(told.partition("reused_rows=")[2].split()[0]) >= 64
+    assert int(told.partition("reused_rows=")[2].split()[0]) >= 64, told
     assert tree(out) == tree(tmp_path / "one")
     (source / "d/1.csv").unlink()
     assert "unchanged_files=4" in run(stage, source, out, int8_bundle)
@@ -202,3 +202,15 @@ def test_an_input_without_csvs_is_said(stage: Stage, tmp_path: Path, int8_bundle
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.parquet").write_bytes(b"PAR1")
     assert "no CSV in it" in run(stage, tmp_path / "in", tmp_path / "out", int8_bundle)
+
+
+def test_a_dry_run_counts_and_writes_nothing(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
+    out = tmp_path / "out"
+    run(stage, source, out, int8_bundle)
+    write(source / "new.csv", [("", "x"), *ROWS[:3]])
+    before = tree(tmp_path)
+    told = run(stage, source, out, int8_bundle, "--dry-run", "--price-per-cpu-hour", 0.04)
+    assert "estimate files=1 unchanged_files=4 rejected_files=0 rows=4 windows=3 tokens=" in told
+    assert "errors={'empty question': 1} " in told
+    assert float(told.partition(" seconds=")[2].split()[0]) > 0 and " cost=" in told
+    assert tree(tmp_path) == before
