@@ -86,7 +86,7 @@ def open_table(path: Path, rules: Rules, remarks: list[str]) -> Table:
 
     def open_text() -> io.BufferedReader:
         stream = open_unpacked(path, rules.limits)[0]
-        return recoded(stream, encoding) if encoding else stream
+        return recoded(stream, encoding, named=encoding == rules.encoding) if encoding else stream
 
     decoder = None
     if rules.encoding == "auto":

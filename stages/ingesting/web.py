@@ -34,7 +34,7 @@ class WebSource:
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
         """As `Source.fetch`. Whole is what is as long as the server said, or whose last chunk came."""
-        from requests import RequestException
+        from urllib3.exceptions import HTTPError
 
         problem = ""
         for _ in range(TRIES):
@@ -43,10 +43,11 @@ class WebSource:
             with self._get() as response:
                 state = self._seen(response)
                 try:
-                    for block in response.iter_content(BLOCK):
+                    # Not decoded: some servers say that they pack and do not.
+                    for block in response.raw.stream(BLOCK, decode_content=False):
                         file.write(block)
                         advance(len(block))
-                except RequestException as error:
+                except HTTPError as error:
                     problem = type(error).__name__
                     advance(-file.tell())
                     continue
