@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def measure(answerer: Answerer, files: list[list[Row]], rounds: int) -> tuple[fl
         for number in range(rounds):
             raw.append(len(rows) / timed(lambda: list(answerer.answer(rows))))
             out = Path(folder, f"out-{number}")
-            ours.append(len(rows) / timed(lambda out=out: answer(answerer, Path(folder, "in"), out)))
+            ours.append(len(rows) / timed(partial(answer, answerer, Path(folder, "in"), out)))
     return statistics.median(ours), statistics.median(raw)
 
 
