@@ -11,7 +11,7 @@ from psycopg import sql
 
 from runtime.errors import AnswermillError, InputError, OptionError
 from stages.common.files import open_regular
-from stages.common.names import Origin
+from stages.common.names import Origin, utf8
 from stages.loading import memory
 from stages.loading.memory import Entry
 from stages.loading.schema import Target
@@ -53,7 +53,7 @@ def read_listing(path: Path) -> Listing:
     try:
         with open_regular(path) as stream:
             data = json.load(stream)
-        paths = {name: Origin(part["file"], int(part["first_row"])) for name, part in data["files"].items()}
+        paths = {name: Origin(utf8(part["file"]), int(part["first_row"])) for name, part in data["files"].items()}
         at = datetime.fromisoformat(data["listed_at"])
         complete = data["complete"] is True and data["version"] == 1
         rejected = frozenset(map(str, data["rejected"].values()))

@@ -14,7 +14,7 @@ import psycopg
 from runtime.errors import AnswermillError, InputError
 from stages.common.files import open_regular, partial_name, whole_file
 from stages.common.mirror import Mirror
-from stages.common.names import REJECTED, Origin, origin_of
+from stages.common.names import REJECTED, Origin, origin_of, utf8
 from stages.loading.connection import Session
 from stages.loading.copying import AnsweredCsv, examine
 from stages.loading.failures import is_about_rows
@@ -84,11 +84,6 @@ def origins_of(paths: Iterable[str], plain_names: bool) -> dict[str, Origin]:
         owners[origin] = path
         origins[path] = origin
     return origins
-
-
-def utf8(name: str) -> str:
-    r"""The name as PostgreSQL can hold it: bytes that are not UTF-8 as `\xe9`."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def prepare_target(connection: psycopg.Connection, target: Target, options: argparse.Namespace) -> Target:

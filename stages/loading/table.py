@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from runtime.errors import InputError
-from stages.common.names import Origin
+from stages.common.names import Origin, utf8
 from stages.loading import memory
 from stages.loading.copying import AnsweredCsv, columns_of, prefetch, row_of_line, rows_to_copy
 from stages.loading.failures import one_line, remedy, shortened

@@ -25,7 +25,11 @@ def test_the_original_table_is_extended_and_keeps_its_rows(database: str, tmp_pa
     with pytest.raises(DatabaseError, match="--migrate") as caught:
         run_load(database, tmp_path / "in", tmp_path / "out")
     told = str(caught.value)
-    for part in ('add column "file" text', 'add column "extra" jsonb', 'create unique index on "public"."question_answer"'):
+    for part in (
+        'add column "file" text',
+        'add column "extra" jsonb',
+        'create unique index on "public"."question_answer"',
+    ):
         assert part in told
     assert ("set default pg_catalog.now()" in told) == (not default)
     assert rows_of(

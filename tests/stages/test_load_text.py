@@ -87,7 +87,9 @@ def test_text_arrives_exactly_in_columns_and_in_extra(fresh: str, tmp_path: Path
 
 def test_empty_text_and_a_missing_value_stay_apart(fresh: str, tmp_path: Path) -> None:
     source = tmp_path / "a.csv"
-    source.write_text('question,context,answer,score,confidence,start,end,error,model,note\n"",,"","0.5",,,"1",,"",""\n')
+    source.write_text(
+        'question,context,answer,score,confidence,start,end,error,model,note\n"",,"","0.5",,,"1",,"",""\n'
+    )
     assert run_load(fresh, source, tmp_path / "out") == 0
     columns = 'question, context, answer, score, start, "end", error, model, extra'
     assert rows_of(fresh, f"select {columns} from question_answer") == [
