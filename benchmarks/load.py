@@ -31,7 +31,8 @@ from stages.loading.schema import Target, prepare
 
 HEADER = ("question", "context", "answer", "score", "confidence", "start", "end", "error", "model")
 INSERT = (
-    'insert into question_answer (file, "row", question, context, answer, score, confidence, start, "end", error, model) '
+    'insert into question_answer (file, "row", question, context, answer, score, confidence, start, "end", error, '
+    "model) "
     "values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 )
 _WORDS = ("river", "meadow", "signal", "harbour", "winter", "copper", "engine", "window", "letter", "bridge")

@@ -70,7 +70,7 @@ class TableLoader:
         written = [
             Entry(
                 csv.origin,
-                csv.path,
+                utf8(csv.path),
                 csv.sha256,
                 csv.size,
                 now[csv.origin],
