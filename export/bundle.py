@@ -6,7 +6,8 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from runtime.bundle import MANIFEST, cpu_flags, cpu_model
+from runtime.bundle import MANIFEST
+from runtime.cpu import cpu_flags, cpu_model
 from runtime.errors import ExportError
 from runtime.manifest import FileDigest
 

@@ -22,9 +22,9 @@ from export.int8.sweep import Trial, best, candidates, table
 from runtime.answer import Answer
 from runtime.answerer import Answerer
 from runtime.bundle import MANIFEST, MODEL, TOKENIZER, Bundle
+from runtime.cpu import available_cpus
 from runtime.errors import ExportError
 from runtime.manifest import Manifest, Quantization, Source, Verification
-from runtime.threads import available_cpus
 from runtime.windows import Window, Windower
 
 # Sizes of the checkpoint that the work takes: converted, fused, optimised, quantized, and one to spare.

@@ -18,8 +18,11 @@ class Answer:
         score: probability of the span, summed over mentions of the same text, so that it may exceed 1.
         start: first code point of the answer in the context.
         end: one past its last code point: `context[start:end] == text`.
+        confidence: share of answers like this one that are right, 0..1; None where the bundle was fitted on no labelled
+            rows, and for all answers to a row but the best.
         error: why this row cannot be answered, or None.
         tokens: tokens that the model saw for this row, overlaps counted twice.
+        looked_again: whether the fp32 graph gave the answer, because the quantized one saw a near tie.
 
     """
 
@@ -27,13 +30,15 @@ class Answer:
     score: float | None
     start: int | None
     end: int | None
+    confidence: float | None = None
     error: str | None = None
     tokens: int = 0
+    looked_again: bool = False
 
     @classmethod
     def failed(cls, error: str) -> "Answer":
         """The answer of a row that cannot be answered."""
-        return cls(None, None, None, None, error)
+        return cls(None, None, None, None, error=error)
 
 
 def ranked_answers(context: str, windows: Sequence[tuple[Spans, Encoding]], decoding: Decoding) -> tuple[Answer, ...]:

@@ -1,7 +1,7 @@
 """CSVs of questions -> the same CSVs with answers.
 
 Each CSV below INPUT is written again below OUTPUT, under the same relative path, with the same rows in the same order
-and the same text, plus the columns answer, score, start, end, error and model.
+and the same text, plus the columns answer, score, confidence, start, end, error and model.
 """
 
 import argparse
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime import command
+from runtime.cpu import available_cpus, limit_pools
 from runtime.errors import InputError
-from runtime.threads import available_cpus, limit_pools
 from stages.answering.rows import COLUMNS, Columns, Job, Tally, answer_file
 from stages.common.files import check_apart, csv_files
 from stages.common.progress import Progress
@@ -38,6 +38,19 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--top-k", type=command.positive, help="write the K best answers, one row each, with a column rank"
     )
     parser.add_argument("--min-score", type=float, default=0.0, help="leave weaker answers blank; scores stay")
+    parser.add_argument(
+        "--min-confidence", type=float, default=0.0, help="leave less confident answers blank; confidences stay"
+    )
+    parser.add_argument(
+        "--second-look",
+        type=second_look,
+        default="auto",
+        metavar="off|auto|R",
+        help="answer near ties again in fp32: those whose second-best answer scores at least R times the best",
+    )
+    parser.add_argument(
+        "--align-to-words", choices=("yes", "no"), help="whether answers grow to whole words; default: the bundle's"
+    )
     parser.add_argument("--max-answer-len", type=command.positive, help="longest answer, in tokens")
     parser.add_argument("--max-seq-len", type=command.positive, help="longest window, in tokens")
     parser.add_argument("--doc-stride", type=int, help="overlap of windows, in tokens")
@@ -59,9 +72,10 @@ def answer(options: argparse.Namespace) -> int:
         csv_files(options.input)
     threads = options.threads or available_cpus()
     limit_pools(threads)
-    answerer = Answerer.load(options.model, threads)
+    answerer = Answerer.load(options.model, threads, options.second_look)
     columns = Columns(options.question_column, options.context_column, options.prefix, options.top_k is not None)
-    job = Job(answerer, decoding_of(options, answerer.bundle.manifest.decoding), columns, options.min_score)
+    decoding = decoding_of(options, answerer.bundle.manifest.decoding)
+    job = Job(answerer, decoding, columns, options.min_score, options.min_confidence)
     # Limits that the model cannot keep are a mistake of the command line, not of the first file.
     answerer.answer((), job.decoding)
     if options.batch_datums:
@@ -87,8 +101,10 @@ def answer_files(job: Job, source: Path, target: Path) -> dict[str, str]:
     figures = {
         "files": tally.files,
         "rows": tally.rows,
-        "answered": tally.rows - tally.errors.total() - tally.weak,
+        "answered": tally.rows - tally.errors.total() - tally.weak - tally.unsure,
         "below_min_score": tally.weak,
+        "below_min_confidence": tally.unsure,
+        "second_looks": tally.second_looks,
         "errors": dict(tally.errors),
         "seconds": round(seconds, 2),
         "rows_per_second": round(tally.rows / seconds, 1) if seconds else 0.0,
@@ -111,8 +127,18 @@ def decoding_of(options: argparse.Namespace, defaults: "Decoding") -> "Decoding"
         max_answer_len=options.max_answer_len or defaults.max_answer_len,
         top_k=options.top_k or 1,
         handle_impossible_answer=options.no_answer or defaults.handle_impossible_answer,
-        align_to_words=defaults.align_to_words,
+        align_to_words=defaults.align_to_words if options.align_to_words is None else options.align_to_words == "yes",
     )
+
+
+def second_look(text: str) -> str | float:
+    """`off`, `auto` or a ratio, as the type of an option. Raises ArgumentTypeError."""
+    if text in ("off", "auto"):
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither off nor auto nor a number") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

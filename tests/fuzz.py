@@ -22,7 +22,7 @@ from typing import Literal
 from stages.common.names import part_path, rejection_path, target_path
 
 QUOTING: list[Literal[0, 1, 2]] = [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]
-ADDED = ("answer", "score", "start", "end", "error", "model")
+ADDED = ("answer", "score", "confidence", "start", "end", "error", "model")
 SHARD_ROWS = 7
 # Files of one round: what two processes of one round cost vanishes, and a failure is found early.
 ROUND = 1000
@@ -118,7 +118,7 @@ def check(content: bytes, name: str, ingested: Path, answered: Path) -> str:
         after += [row[: -len(ADDED)] for row in (rows if not after else rows[1:])]
         place = rows[0].index("context")
         for row in rows[1:]:
-            found, _, start, end, error, model = row[-len(ADDED) :]
+            found, _, _, start, end, error, model = row[-len(ADDED) :]
             assert model and (error or row[place][int(start) : int(end)] == found), row
     assert after == before, "altered"
     return "answered"

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from runtime.errors import InputError
 from stages.common.files import whole_file
 from stages.common.progress import Progress
+from stages.csvs.columns import ANSWER_COLUMNS, RANK
 
 if TYPE_CHECKING:
     import polars as pl
 
     from runtime import Answer, Answerer, Decoding
 
-COLUMNS = ("answer", "score", "start", "end", "error", "model")
-RANK = "rank"
+COLUMNS = tuple(ANSWER_COLUMNS)
 
 Ranked = Sequence["Answer"]
 # Rows that are written at a time where each is repeated for its ranks.
@@ -40,12 +40,13 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """How rows are answered: a loaded bundle, its options, the columns, and the score below which none counts."""
+    """How rows are answered: a loaded bundle, its options, the columns, and what an answer must reach to count."""
 
     answerer: "Answerer"
     decoding: "Decoding"
     columns: Columns
     min_score: float = 0.0
+    min_confidence: float = 0.0
 
     @property
     def model(self) -> str:
@@ -55,14 +56,18 @@ class Job:
 
 @dataclass(slots=True)
 class Tally:
-    """What a run has answered so far; `weak` are rows whose best answer is below the least score.
+    """What a run has answered so far.
 
+    `weak` are rows whose best answer is below the least score, `unsure` those of the others whose best answer is below
+    the least confidence.
     `tokens` are those that the model saw for these rows; it saw fewer where equal rows stood close together.
     """
 
     files: int = 0
     rows: int = 0
     weak: int = 0
+    unsure: int = 0
+    second_looks: int = 0
     tokens: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
@@ -81,6 +86,8 @@ def answer_file(source: Path, target: Path, job: Job, tally: Tally, progress: Pr
             tally.errors.update(answer.error for answer in best if answer.error)
             tally.tokens += sum(answer.tokens for answer in best)
             tally.weak += sum(is_weak(answer, job.min_score) for answer in best)
+            tally.unsure += sum(is_unsure(answer, job) for answer in best)
+            tally.second_looks += sum(answer.looked_again for answer in best)
     tally.files += 1
 
 
@@ -98,7 +105,7 @@ def answered_blocks(
 
     answers: list[Ranked] = []
     for ranked in job.answerer.rank(pairs(), job.decoding):
-        answers.append([without_weak(answer, job.min_score) for answer in ranked])
+        answers.append([without_weak(answer, job) for answer in ranked])
         block, size = waiting[0]
         progress.advance(size / block.height, 1)
         if len(answers) == block.height:
@@ -113,9 +120,16 @@ def is_weak(answer: "Answer", min_score: float) -> bool:
     return answer.score is not None and answer.score < min_score
 
 
-def without_weak(answer: "Answer", min_score: float) -> "Answer":
-    """The answer; where it is weak, "no answer" with the weak one's score, so that one can see how weak it was."""
-    return replace(answer, text="", start=0, end=0) if is_weak(answer, min_score) else answer
+def is_unsure(answer: "Answer", job: Job) -> bool:
+    """Whether the answer's confidence is below the least that counts, though its score is not."""
+    low = answer.confidence is not None and answer.confidence < job.min_confidence
+    return low and not is_weak(answer, job.min_score)
+
+
+def without_weak(answer: "Answer", job: Job) -> "Answer":
+    """The answer; where it is weak, "no answer" with the weak one's figures, so that one can see how weak it was."""
+    blank = is_weak(answer, job.min_score) or is_unsure(answer, job)
+    return replace(answer, text="", start=0, end=0) if blank else answer
 
 
 def with_answers(
@@ -138,6 +152,7 @@ def with_answers(
             ([rank for _, rank, _ in flat], pl.Int64),
             ([answer.text for *_, answer in flat], pl.String),
             ([answer.score for *_, answer in flat], pl.Float64),
+            ([answer.confidence for *_, answer in flat], pl.Float64),
             ([answer.start for *_, answer in flat], pl.Int64),
             ([answer.end for *_, answer in flat], pl.Int64),
             ([answer.error for *_, answer in flat], pl.String),
