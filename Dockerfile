@@ -39,7 +39,7 @@ RUN python3 -m venv /opt/pip \
     && python3 -m venv --without-pip /opt/answermill \
     && /opt/pip/bin/pip --python /opt/answermill/bin/python install \
         --no-cache-dir --no-compile --no-deps -c constraints.txt -r image-packages.txt
-COPY pyproject.toml LICENSE README.md ./
+COPY answermill.py pyproject.toml LICENSE README.md ./
 COPY benchmarks benchmarks
 COPY export export
 COPY pachyderm pachyderm
@@ -50,8 +50,8 @@ RUN /opt/pip/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel
 # Nothing of what is removed is imported; a stripped library lacks the names of its inner functions, no more. Libraries
 # in *.libs were rewritten by auditwheel, which strip is known to damage.
 RUN cd /opt/answermill/lib/python3*/site-packages \
-    # Only two rooms run in the image.
-    && rm -rf benchmarks export pachyderm \
+    # Only two rooms and the face run in the image.
+    && rm -rf export pachyderm \
     # For exporting and converting models.
     && rm -rf onnxruntime/backend onnxruntime/datasets onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
     # For programs in C; the Python module has the same code in itself.

@@ -2,16 +2,21 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 
-PYTHON ?= python3
+# What a caller may set. The command line counts, or the same name behind ANSWERMILL_ in the environment: a REPO or a
+# MODEL that something else exports is not meant. Values are taken as text and go to recipes by the environment, so that
+# none is ever read as code, be it make's or the shell's.
+INPUTS := PYTHON TORCH_INDEX MODEL REVISION OPTIONS OUTPUT BUILDER BUILD_OPTIONS IMAGE BASE COMMIT TEST_IMAGE \
+    BUCKET REPO BUCKET_KEY REPROCESS WITH_SECRETS DEPLOY_OPTIONS
+$(foreach name,$(INPUTS),$(eval override $(name) := $$(if $$(filter command,$$(firstword $$(origin $(name)))),$$(value \
+    $(name)),$$(value ANSWERMILL_$(name)))))
+$(foreach name,$(INPUTS),$(eval export $(name)))
+
+override PYTHON := $(or $(PYTHON),python3)
+# Builds of torch without CUDA. Where this index does not answer, torch comes from pip's own.
+override TORCH_INDEX := $(or $(TORCH_INDEX),https://download.pytorch.org/whl/cpu)
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check install --quiet -c constraints.txt
-# Builds of torch without CUDA. Where this index does not answer, torch comes from pip's own.
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-# Hub id or folder; empty is the default model of the export. OPTIONS are those of `python -m export --help`.
-MODEL ?=
-OPTIONS ?=
-OUTPUT ?= build/model
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
 DEMO_MODEL := build/demo/model/manifest.json
 
 .PHONY: help
@@ -30,6 +35,13 @@ test: $(VENV)/test ## the tests, offline
 test-faults: $(VENV)/test ## the slow ones: processes and servers that are killed, cut off and filled up
 	$(PY) -m pytest -m "faults or slow"
 
+.PHONY: ci
+ci: demo check test test-faults ## what CI runs, here and elsewhere
+
+.PHONY: coverage
+coverage: $(VENV)/test ## the lines that the tests run, by file; the pure parts have a floor
+	$(PY) -m pytest -m "not faults and not slow and not image" --cov --cov-report=term:skip-covered
+
 .PHONY: fuzz
 fuzz: $(VENV)/test $(DEMO_MODEL) ## 10,000 random files through ingest and answer
 	$(PY) -m tests.fuzz --files 10000 --model $(dir $(DEMO_MODEL))
@@ -43,43 +55,41 @@ check: $(VENV)/test ## lint, format and types
 
 .PHONY: export-model
 export-model: $(VENV)/demo ## a bundle in OUTPUT (build/model) from MODEL: a hub id or a folder
-	@$(PY) -m export $(MODEL) --output $(OUTPUT) $(OPTIONS)
+	@set -f; $(PY) -m export $${MODEL:+"$$MODEL"} $${REVISION:+--revision "$$REVISION"} \
+	    --output "$${OUTPUT:-build/model}" $$OPTIONS
 
 .PHONY: bench
 bench: $(VENV)/bench $(DEMO_MODEL) ## rows/s against the peers that are installed, side by side
 	@$(PY) -m benchmarks.runtime
 
 # The first of docker, podman and buildah that answers: docker's client alone builds nothing.
-BUILDER ?= $(shell for tool in docker podman buildah; do $$tool info >/dev/null 2>&1 && echo $$tool && break; done)
+FIND_BUILDER = for tool in $${BUILDER:-docker podman buildah}; do "$$tool" info >/dev/null 2>&1 && echo "$$tool" && break; done
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-IMAGE ?= answermill:$(VERSION)
-# What the image is built from; empty is the Dockerfile's own choice. REVISION is the checkpoint's, on the hub.
-BASE ?=
-REVISION ?=
-BUILD_ARGS = $(foreach name,BASE MODEL REVISION TORCH_INDEX OPTIONS,$(if $($(name)),--build-arg '$(name)=$($(name))'))
-# More options for the builder, such as a volume with pip's configuration.
-BUILD_OPTIONS ?=
-COMMIT ?= $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null)
+override IMAGE := $(or $(IMAGE),answermill:$(VERSION))
+# Without a value the builder takes it from the environment.
+BUILD_ARGS = $(foreach name,BASE MODEL REVISION TORCH_INDEX OPTIONS,$(if $($(name)),--build-arg $(name)))
 LABEL = --label org.opencontainers.image
 .PHONY: image image-files image-report test-image
 # The bundle's id is known when it is built, so the labels come in a second step; a label moves no file.
 image: ## the slim image IMAGE, with the bundle of MODEL in it; its SBOM and its report go to build/image
-	@test -n "$(BUILDER)" || { echo "make image: docker, podman or buildah is needed, and none answers here" >&2; exit 1; }
-	$(BUILDER) build -t $(IMAGE) $(BUILD_ARGS) $(BUILD_OPTIONS) .
-	@$(MAKE) --no-print-directory image-files BUILDER=$(BUILDER) IMAGE=$(IMAGE)
-	@echo "FROM $(IMAGE)" | $(BUILDER) build -t $(IMAGE) $(LABEL).title=answermill $(LABEL).version=$(VERSION) \
-	    $(LABEL).revision=$(COMMIT) $(LABEL).licenses=Apache-2.0 \
+	@builder=$$($(FIND_BUILDER)); \
+	test -n "$$builder" || { echo "make image: docker, podman or buildah is needed, and none answers here" >&2; exit 1; }; \
+	set -f; "$$builder" build -t "$$IMAGE" $(BUILD_ARGS) $$BUILD_OPTIONS . || exit 1; \
+	$(MAKE) --no-print-directory image-files BUILDER="$$builder" || exit 1; \
+	commit=$${COMMIT:-$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null)}; \
+	echo "FROM $$IMAGE" | "$$builder" build -t "$$IMAGE" $(LABEL).title=answermill $(LABEL).version=$(VERSION) \
+	    $(LABEL).revision="$$commit" $(LABEL).licenses=Apache-2.0 \
 	    --label answermill.bundle="$$(sed -n 's/.*| the bundle \(.*\) |$$/\1/p' build/image/packages.md)" -f - build/image/empty
 # What an image says about itself, out of it.
 image-files:
 	@mkdir -p build/image/empty
-	@case $(notdir $(BUILDER)) in buildah) make=from ;; *) make=create ;; esac; \
-	id=$$($(BUILDER) $$make $(IMAGE)) || exit 1; \
+	@builder=$$($(FIND_BUILDER)); case "$${builder##*/}" in buildah) make=from ;; *) make=create ;; esac; \
+	id=$$("$$builder" $$make "$$IMAGE") || exit 1; \
 	for file in sbom.cdx.json packages.md; do \
-	    if test $$make = from; then $(BUILDER) run $$id -- cat /opt/answermill/$$file > build/image/$$file; \
-	    else $(BUILDER) cp $$id:/opt/answermill/$$file build/image/$$file; fi || exit 1; \
+	    if test $$make = from; then "$$builder" run "$$id" -- cat /opt/answermill/$$file > build/image/$$file; \
+	    else "$$builder" cp "$$id:/opt/answermill/$$file" build/image/$$file; fi || exit 1; \
 	done; \
-	$(BUILDER) rm $$id > /dev/null
+	"$$builder" rm "$$id" > /dev/null
 image-report: ## what the image that was built last holds, by size, and why
 	@test -f build/image/packages.md || { echo "make image-report: nothing is built yet; make image first" >&2; exit 1; }
 	@cat build/image/packages.md
@@ -96,18 +106,18 @@ audit: $(VENV)/audit ## known vulnerabilities of the packages in the image
 	$(PY) -m pip_audit --strict --no-deps --disable-pip --progress-spinner off -r build/image/requirements.txt
 
 # These need pachctl and plain Python, no packages. IMAGE=… and BUCKET=gs://… (or REPO=…) say what and where.
-WHERE = $(if $(BUCKET),--bucket "$(BUCKET)") $(if $(REPO),--repo "$(REPO)")
-KEY = $(if $(BUCKET_KEY),--bucket-key "$(BUCKET_KEY)")
-DEPLOY = $(PYTHON) -m pachyderm.deploy
+WHERE = --image "$$IMAGE" $${BUCKET:+--bucket "$$BUCKET"} $${REPO:+--repo "$$REPO"}
+KEY = $${BUCKET_KEY:+--bucket-key "$$BUCKET_KEY"}
+DEPLOY = set -f; "$$PYTHON" -m pachyderm.deploy
 .PHONY: deploy deploy-plan undeploy secrets
 deploy: ## the pipelines on a Pachyderm cluster, by pachctl: IMAGE=… BUCKET=gs://…
-	@$(DEPLOY) deploy --image "$(IMAGE)" $(WHERE) $(KEY) $(if $(REPROCESS),--reprocess)
+	@$(DEPLOY) deploy $(WHERE) $(KEY) $${REPROCESS:+--reprocess} $$DEPLOY_OPTIONS
 deploy-plan: ## what deploy would call
-	@$(DEPLOY) plan --image "$(IMAGE)" $(WHERE) $(KEY) $(if $(REPROCESS),--reprocess)
+	@$(DEPLOY) plan $(WHERE) $(KEY) $${REPROCESS:+--reprocess} $$DEPLOY_OPTIONS
 secrets: ## the cluster's secrets, from BUCKET_KEY=FILE and libpq's variables
-	@$(DEPLOY) secrets $(KEY)
+	@$(DEPLOY) secrets $(KEY) $$DEPLOY_OPTIONS
 undeploy: ## takes the pipelines off the cluster
-	@$(DEPLOY) undeploy $(if $(WITH_SECRETS),--with-secrets)
+	@$(DEPLOY) undeploy $${WITH_SECRETS:+--with-secrets} $$DEPLOY_OPTIONS
 
 .PHONY: clean
 clean: ## removes what make has made
@@ -117,12 +127,12 @@ $(DEMO_MODEL): $(wildcard export/*.py models/minilm-qa/*) constraints.txt | $(VE
 	@$(PY) -m export models/minilm-qa --output $(@D)
 
 $(PY):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: Python 3.11 or newer is needed; say which with PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
+	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: Python 3.11 or newer is needed; say which with PYTHON=...")'
+	"$$PYTHON" -m venv $(VENV)
 
 $(VENV)/torch: constraints.txt | $(PY)
 	@echo "installing torch, the CPU build where there is one"
-	@$(PIP) --no-deps --retries 0 --timeout 15 --index-url $(TORCH_INDEX) torch 2>$(VENV)/torch.log || $(PIP) --no-deps torch
+	@$(PIP) --no-deps --retries 0 --timeout 15 --index-url "$$TORCH_INDEX" torch 2>$(VENV)/torch.log || $(PIP) --no-deps torch
 	@touch $@
 
 $(VENV)/demo: pyproject.toml constraints.txt $(VENV)/torch

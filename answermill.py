@@ -85,7 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = import_module(verb.module).main([*verb.words, *rest])
     except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] in ("export", "pachyderm", "runtime", "stages"):
+        name = error.name or ""
+        room = verb.module.partition(".")[0]
+        if name == room:
+            sys.stderr.write(f"answermill {first}: not in this image; run it where the wheel is installed\n")
+            return 1
+        if name.partition(".")[0] in ("export", "pachyderm", "runtime", "stages"):
             raise
         extra = "export" if first == "export" else "stages"
         sys.stderr.write(

@@ -1,4 +1,4 @@
-"""Files and figures -> a bundle folder, complete or not there at all."""
+"""Writes the files and figures of a bundle; its folder is complete or not there at all."""
 
 import hashlib
 import platform
@@ -27,7 +27,7 @@ def digests(folder: Path) -> dict[str, FileDigest]:
 
 
 def tools() -> dict[str, str]:
-    """Versions of what made the bundle."""
+    """Versions of the packages that made the bundle."""
     return {"python": platform.python_version(), **{name: version(name) for name in TOOLS}}
 
 
@@ -36,8 +36,8 @@ def cpu() -> dict[str, str]:
     return {"model": cpu_model(), "flags": " ".join(f for f in KERNEL_FLAGS if f in cpu_flags())}
 
 
-def check_place(target: Path) -> None:
-    """Raises ExportError if something that is no bundle stands where a bundle is to be."""
+def check_output_folder(target: Path) -> None:
+    """Raises ExportError if the output folder is a file, or a folder with something other than a bundle in it."""
     if target.is_dir():
         if not (target / MANIFEST).is_file() and any(target.iterdir()):
             raise ExportError(f"{target} is not empty and holds no bundle: choose another --output")
@@ -50,7 +50,7 @@ def put_in_place(folder: Path, target: Path) -> None:
 
     Raises ExportError if something that is no bundle stands in the way.
     """
-    check_place(target)
+    check_output_folder(target)
     outgoing = folder.with_name(f"{folder.name}.outgoing")
     if target.exists():
         target.rename(outgoing)

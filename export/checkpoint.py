@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from: a local folder, or a model hub at a pinned revision."""
+"""Finds a checkpoint: in a local folder, or on a model hub at a pinned revision."""
 
 import hashlib
 import json
@@ -12,9 +12,9 @@ from runtime.errors import ExportError
 DEFAULT_MODEL = "distilbert/distilbert-base-cased-distilled-squad"
 DEFAULT_REVISION = "564e9b582944a57a3e586bbb98fd6f0a4118db7f"
 
-# What a checkpoint needs; the weights of other frameworks stay on the hub.
+# The files that an export needs; the weights of other frameworks stay on the hub.
 FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "README.md")
-WAYS_ON = (
+WITHOUT_HUB = (
     "export the checkpoint that ships with this repository (`make export-model MODEL=models/minilm-qa`), "
     "or set HF_HOME to a cache that holds the model"
 )
@@ -27,7 +27,7 @@ class Checkpoint:
     Attributes:
         name: hub id, or the folder's name.
         revision: commit of the hub, or `sha256:…` over the weights of a local folder.
-        licence: what its card states, or None.
+        licence: the licence that its card states, or None.
 
     """
 
@@ -97,7 +97,7 @@ def _from_hub(model: str, revision: str | None) -> Checkpoint:
     except HFValidationError as error:
         raise ExportError(f"{model}: neither a folder nor a hub id (OWNER/NAME)") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, RequestException) as error:
-        raise ExportError(f"{model} is not in the cache, and no model hub can be reached: {WAYS_ON}") from error
+        raise ExportError(f"{model} is not in the cache, and no model hub can be reached: {WITHOUT_HUB}") from error
     return Checkpoint(folder, model, folder.name, _licence(folder))
 
 

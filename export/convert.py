@@ -1,17 +1,12 @@
 """Checkpoint -> fp32 ONNX, with optimum; and the tokenizer as one `tokenizer.json`."""
 
-import contextlib
 import inspect
-import logging
-import os
-import sys
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from export.checkpoint import Checkpoint
+from export.quiet import quiet
 from runtime.bundle import MODEL, TOKENIZER
 from runtime.decoding import Decoding, default_doc_stride
 from runtime.errors import ExportError
@@ -21,8 +16,8 @@ CONFIG = "config.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
-    """An fp32 ONNX model beside its tokenizer in `folder`, and the torch model that it must equal."""
+class ConvertedModel:
+    """An fp32 ONNX model and its tokenizer in `folder`, and the torch model whose logits it must give."""
 
     folder: Path
     torch_model: Any
@@ -31,11 +26,11 @@ class Converted:
     architecture: str
 
 
-def convert(checkpoint: Checkpoint, folder: Path) -> Converted:
+def convert(checkpoint: Checkpoint, folder: Path) -> ConvertedModel:
     """Writes model, tokenizer and config into `folder`.
 
-    Raises ExportError for weights that lack the question-answering head, and for tokenizers that put the question
-    last or cannot be made fast.
+    Raises ExportError for weights without a question-answering head, and for tokenizers that put the question last or
+    have no fast form.
     """
     with quiet():
         from transformers import AutoTokenizer
@@ -53,7 +48,7 @@ def convert(checkpoint: Checkpoint, folder: Path) -> Converted:
     backend.save(str(folder / TOKENIZER))
     limit = max_tokens(model.config, tokenizer.model_max_length)
     length = min(limit, Decoding().max_seq_len)
-    return Converted(
+    return ConvertedModel(
         folder,
         model,
         Inputs(limit, tokenizer.cls_token_id, has_token_types(model, tokenizer)),
@@ -79,20 +74,6 @@ def max_tokens(config: Any, tokenizer_limit: int) -> int:
     if config.model_type in ("roberta", "xlm-roberta", "camembert"):
         positions -= config.pad_token_id + 1
     return min(positions, tokenizer_limit)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Holds back the libraries' warnings, which no user of the export can act on; errors pass."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
 
 
 def _torch_model(checkpoint: Checkpoint) -> Any:

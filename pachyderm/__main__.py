@@ -4,23 +4,21 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from pachyderm.errors import PachydermError, SpecError
 from pachyderm.local import status
-from pachyderm.local.progress import watcher
+from pachyderm.local.interrupt import InterruptedByError, interruptible
+from pachyderm.local.progress import watching
 from pachyderm.local.runner import Options, run
 from pachyderm.local.store.journal import SUCCESS
-from pachyderm.local.worker.mapping import Place
-from pachyderm.local.worker.process import StoppedError
+from pachyderm.local.worker.mapping import LocalMapping
 from pachyderm.spec.reading import placed, read_specs, spec_files
 from pachyderm.spec.rules import check
+from runtime.command import DONE, EXIT_CODES, FAILED, describe, positive, printable, start_logging
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
 ROOT = Path("build/pachyderm")
 
 
@@ -29,7 +27,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m pachyderm",
         description="Pachyderm's pipeline specs without Pachyderm: checks them, and runs them on this machine.",
-        epilog="Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted; run again to go on.",
+        epilog=f"{EXIT_CODES} Run again to go on.",
         allow_abbrev=False,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -59,7 +57,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tick", action="store_true", help="cron inputs tick now; otherwise when they are due")
     parser.add_argument("--reprocess", action="append", default=[], metavar="PIPELINE", help="skip none of its datums")
     parser.add_argument(
-        "--workers", type=_count, metavar="N", help="most at a time; default: what the CPUs leave room for"
+        "--workers", type=positive, metavar="N", help="most at a time; default: what the CPUs leave room for"
     )
     parser.add_argument(
         "--repo",
@@ -99,13 +97,6 @@ def _pair(text: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
-
-
 def environment(given: Sequence[str]) -> dict[str, str | None]:
     """Variables from `NAME=VALUE` and `NAME`; `NAME=` and a NAME that the shell lacks take one away."""
     pairs = (text.partition("=") for text in given)
@@ -122,7 +113,7 @@ def options_of(given: argparse.Namespace) -> Options:
     return Options(
         root=given.root.absolute(),
         specs=specs,
-        place=Place(
+        mapping=LocalMapping(
             paths={"/model": Path("build/model"), **dict(given.map)},
             secrets=given.secrets or given.root / "secrets",
             without=frozenset(given.without_secret),
@@ -137,10 +128,9 @@ def options_of(given: argparse.Namespace) -> Options:
 
 
 def _run(given: argparse.Namespace) -> int:
-    stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda _signal, _frame: stop.set())
-    done = run(options_of(given), stop, watcher())
+    options = options_of(given)
+    with interruptible() as stop, watching() as watch:
+        done = run(options, stop, watch)
     if given.json:
         print(json.dumps([status.as_data(job) for job in done], ensure_ascii=False))  # noqa: T201
     elif not done:
@@ -162,20 +152,20 @@ def _status(given: argparse.Namespace) -> int:
         print(json.dumps(view, ensure_ascii=False))  # noqa: T201
         return DONE
     for line in status.details(view, given.pipeline) if given.pipeline else status.table(view):
-        print(line)  # noqa: T201
+        print(printable(line))  # noqa: T201
     return DONE
 
 
 def _logs(given: argparse.Namespace) -> int:
     for line in status.log_lines(given.root, given.pipeline, given.job, given.datum):
-        print(line)  # noqa: T201
+        print(printable(line))  # noqa: T201
     return DONE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Does what the command line says, and turns what is not its fault into lines on stderr and an exit code."""
     given = arguments(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="pachyderm: %(message)s", force=True)
+    start_logging("pachyderm")
     try:
         return {"check": _check, "run": _run, "status": _status, "logs": _logs}[given.verb](given)
     except SpecError as error:
@@ -184,13 +174,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except PachydermError as error:
         logging.error("%s", error)
-    except StoppedError:
-        logging.error("interrupted; run again to go on")
-        return INTERRUPTED
+    except InterruptedByError as interrupt:
+        logging.error("%s; run again to go on", interrupt)
+        return interrupt.exit_code
     except BrokenPipeError:
         sys.stderr.close()
     except OSError as error:
-        logging.error("%s: %s", error.filename or "error", error.strerror or error)
+        logging.error("%s", describe(error))
     return FAILED
 
 

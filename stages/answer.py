@@ -7,7 +7,7 @@ and the same text, plus the columns answer, score, confidence, start, end, error
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from runtime import command
 from runtime.cpu import available_cpus, limit_pools
 from runtime.errors import InputError
 from stages.answering.rows import COLUMNS, Columns, Job, Tally, answer_file
+from stages.common import batching
 from stages.common.files import check_apart, csv_files
 from stages.common.progress import Progress
 
@@ -55,7 +56,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-seq-len", type=command.positive, help="longest window, in tokens")
     parser.add_argument("--doc-stride", type=int, help="overlap of windows, in tokens")
     parser.add_argument("--no-answer", action="store_true", help='let "no answer" win (SQuAD 2 checkpoints)')
-    parser.add_argument("--batch-datums", action="store_true", help="take datum after datum from a Pachyderm worker")
+    parser.add_argument(batching.OPTION, action="store_true", help="take datum after datum from a Pachyderm worker")
     options = parser.parse_args(argv)
     if options.question_column == options.context_column:
         parser.error("--question-column and --context-column must differ")
@@ -64,12 +65,24 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def answer(options: argparse.Namespace) -> int:
     """Answers all files; a file that breaks a rule fails alone. Returns the exit code."""
+    check_apart(options.input, options.output)
+    # Before a second is spent on the model.
+    csv_files(options.input)
+    failed = answer_files(load_job(options), options.input, options.output)
+    return command.exit_code(list(failed), len(csv_files(options.input)))
+
+
+def prepare(options: argparse.Namespace) -> Callable[[], str]:
+    """Loads the model once. Returns what answers the datum that lies in INPUT, and says what was wrong with it."""
+    check_apart(options.input, options.output)
+    job = load_job(options)
+    return lambda: "; ".join(answer_files(job, options.input, options.output).values())
+
+
+def load_job(options: argparse.Namespace) -> Job:
+    """The bundle with the options that concern it. Raises AnswermillError."""
     from runtime import Answerer
 
-    check_apart(options.input, options.output)
-    if not options.batch_datums:
-        # Before a second is spent on the model.
-        csv_files(options.input)
     threads = options.threads or available_cpus()
     limit_pools(threads)
     answerer = Answerer.load(options.model, threads, options.second_look)
@@ -78,12 +91,7 @@ def answer(options: argparse.Namespace) -> int:
     job = Job(answerer, decoding, columns, options.min_score, options.min_confidence)
     # Limits that the model cannot keep are a mistake of the command line, not of the first file.
     answerer.answer((), job.decoding)
-    if options.batch_datums:
-        from stages.common.batching import process_datums, worker
-
-        process_datums(worker(), lambda: "; ".join(answer_files(job, options.input, options.output).values()))
-    failed = answer_files(job, options.input, options.output)
-    return command.exit_code(list(failed), len(csv_files(options.input)))
+    return job
 
 
 def answer_files(job: Job, source: Path, target: Path) -> dict[str, str]:
@@ -110,6 +118,8 @@ def answer_files(job: Job, source: Path, target: Path) -> dict[str, str]:
         "rows_per_second": round(tally.rows / seconds, 1) if seconds else 0.0,
         "tokens_per_second": round(tally.tokens / seconds) if seconds else 0,
         "model": job.model,
+        # A set's log does not say which datum a line is of.
+        **({"file": next(iter(files))} if len(files) == 1 else {}),
     }
     command.summarise("done", figures)
     return failed
@@ -143,6 +153,9 @@ def second_look(text: str) -> str | float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if batching.is_wanted(argv):
+        return batching.serve("answer", argv, arguments, prepare)
     return command.run("answer", answer, arguments(argv))
 
 

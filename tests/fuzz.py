@@ -99,9 +99,8 @@ def readings(content: bytes) -> list[list[str]] | None:
 def check(content: bytes, name: str, ingested: Path, answered: Path) -> str:
     """`answered` or `rejected`; raises AssertionError if the file is neither, or not what it was."""
     note = ingested / rejection_path(name)
-    parts = [answered / target_path(name)]
-    if not parts[0].exists():
-        parts = sorted((answered / part_path(name, 0)).parent.glob("*.csv"))
+    parts = [path for path in [answered / target_path(name)] if path.exists()]
+    parts += sorted((answered / part_path(name, 2)).parent.glob("*.csv"))
     if note.exists():
         told = json.loads(note.read_bytes())
         assert told["object"] == name and told["reason"] and told["remedy"], told

@@ -1,8 +1,9 @@
 """What is packed into the image, and by which workflows, held without building it; `tests/test_image.py` builds it."""
 
+import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -58,13 +59,23 @@ def test_workflows_use_actions_by_commit_and_grant_nothing_by_default(path: Path
         assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment)
     assert "\npermissions: {}\n" in text
     assert "\nconcurrency:\n" in text
-    assert not re.search(r":\s+write\b|latest(?!\n)", text.replace("Never `latest`", "").replace("ubuntu-latest", ""))
+    assert "latest" not in text.replace("Never `latest`", "").replace("ubuntu-latest", "")
+
+
+def test_the_job_that_runs_foreign_code_never_holds_the_token() -> None:
+    """Whatever the tests' packages leave running as root could wait for it."""
+    text = (ROOT / ".github/workflows/release.yml").read_text("utf-8")
+    build, push = text.split("jobs:\n")[1].split("\n  push:\n")
+    assert "secrets." not in build and not re.search(r":\s+write\b", build)
+    assert re.findall(r"(\S+):\s+write\b", push) == ["id-token", "attestations"]
+    assert not re.search(r"\b(make|sudo)\b|pip install", re.sub("#.*", "", push))
+    assert not re.search(r":\s+write\b|secrets\.", (ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("image", "BUILDER="), "make image: docker, podman or buildah is needed, and none answers here"),
+        (("image", "BUILDER=/nonexistent"), "make image: docker, podman or buildah is needed, and none answers here"),
         (("image-report",), "make image-report: nothing is built yet; make image first"),
     ],
 )
@@ -75,6 +86,77 @@ def test_make_says_in_one_line_what_is_missing(arguments: tuple[str, ...], messa
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == message
     assert len(done.stderr.splitlines()) == 2
+
+
+# Each would leave a file called `ran` behind if make or a shell took any of it for code.
+HOSTILE = (
+    "a`touch ran`",
+    "$(touch ran)",
+    "$$(touch ran)",
+    "$(shell touch ran)",
+    '"; touch ran; echo "',
+    "'; touch ran; echo '",
+    "a; touch ran",
+    "a && touch ran #",
+    "a | touch ran",
+    "a > ran",
+    "a,$(touch ran),b",
+    "${IFS}touch${IFS}ran",
+    "-x $(eval X := $(shell touch ran))",
+)
+TARGETS = {
+    "deploy-plan": ("IMAGE", "BUCKET", "REPO", "BUCKET_KEY", "REPROCESS", "DEPLOY_OPTIONS"),
+    "secrets": ("BUCKET_KEY", "DEPLOY_OPTIONS"),
+    "undeploy": ("WITH_SECRETS", "DEPLOY_OPTIONS"),
+    "export-model": ("MODEL", "REVISION", "OUTPUT", "OPTIONS"),
+    "image": ("IMAGE", "MODEL", "BASE", "REVISION", "COMMIT", "OPTIONS", "BUILD_OPTIONS", "TORCH_INDEX"),
+}
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """make in a folder where Python and the builder only print the words that they are given."""
+    program = tmp_path / "stub"
+    program.write_text('#!/bin/sh\nfor word; do printf "<%s>\\n" "$word"; done\n')
+    program.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").symlink_to(program)
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        words = ["make", "--assume-old=.venv/demo", f"PYTHON={program}", f"BUILDER={program}", *arguments]
+        return subprocess.run(
+            words, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_value_given_to_make_runs_as_code(
+    target: str, make: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    for name in TARGETS[target]:
+        for value in HOSTILE:
+            done = make(target, f"{name}={value}")
+            again = make(target, **{f"ANSWERMILL_{name}": value})
+            assert not (tmp_path / "ran").exists(), (name, value, done.stdout, again.stdout)
+
+
+def test_make_hands_values_on_as_they_stand(make: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = make("deploy-plan", "IMAGE=a b$$(c):1", "BUCKET=gs://b/'x'")
+    assert "<a b$$(c):1>" in done.stdout
+    assert "<gs://b/'x'>" in done.stdout
+
+
+def test_make_takes_no_variable_that_happens_to_be_exported(
+    make: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = make("deploy-plan", "BUCKET=gs://b", REPO="other", MODEL="other", IMAGE="other")
+    assert "other" not in done.stdout
+    assert "<gs://b>" in done.stdout
+    assert "<mine>" in make("deploy-plan", ANSWERMILL_REPO="mine").stdout
 
 
 def test_make_test_image_names_the_tool_that_is_missing(tmp_path: Path) -> None:

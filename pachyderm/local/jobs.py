@@ -2,25 +2,25 @@
 
 import logging
 import queue
-import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pachyderm.local.datums import Datum, datums, in_sets
-from pachyderm.local.store import journal
-from pachyderm.local.store.journal import FAILURE, KILLED, SUCCESS, Job
+from pachyderm.local.datums import Datum, cut_into_sets, datums
+from pachyderm.local.progress import Watch
+from pachyderm.local.store.files import File
+from pachyderm.local.store.journal import FAILURE, KILLED, SUCCESS, Job, JobFolder, Journal
 from pachyderm.local.store.names import collision
-from pachyderm.local.store.repos import Commit, File, commit, publish, unpublish
-from pachyderm.local.worker.mapping import Place
-from pachyderm.local.worker.worker import FAILED, PROCESSED, SKIPPED, JobOverdueError, Result, Task, Worker
+from pachyderm.local.store.repos import Commit, Repo
+from pachyderm.local.store.results import FAILED, PROCESSED, SKIPPED, Result
+from pachyderm.local.store.store import Store
+from pachyderm.local.worker.mapping import LocalMapping
+from pachyderm.local.worker.worker import JobOverdueError, StartError, Task, Worker
 from pachyderm.spec.reading import Pipeline
-
-Watch = Callable[[str, int, Mapping[str, int]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Workplace:
 
     """
 
-    root: Path
+    store: Store
     work: Path
-    place: Place
+    mapping: LocalMapping
     cpus: int
     most: int | None
     stop: threading.Event
@@ -48,55 +48,73 @@ def run_job(pipeline: Pipeline, commits: Mapping[str, Commit], job_id: str, salt
 
     Raises StoppedError, with the job still running in the books, and PachydermError for what no datum can help.
     """
-    root = where.root
-    numbers = {repo: commit.number for repo, commit in commits.items()}
-    job = journal.begin(root, pipeline.name, job_id, numbers, pipeline.digest, salt)
-    folder = journal.job_folder(root, pipeline.name, job.number)
-    journal.mend(folder)
-    unpublish(root, pipeline.name, job.number)
-    before = journal.base(root, pipeline.name)
-    earlier = _base_results(root, before, pipeline)
+    journal, repo = where.store.pipeline(pipeline.name), where.store.repo(pipeline.name)
+    job = journal.begin(job_id, {name: commit.number for name, commit in commits.items()}, pipeline.digest, salt)
+    folder = journal.of(job.number)
+    folder.mend()
+    repo.unpublish(job.number)
+    before = journal.base(repo)
     wanted = datums(pipeline, commits, salt)
-    known = journal.results(folder)
-    done = {datum.id: known[datum.id] for datum in wanted if _is_done(known.get(datum.id), datum, folder)}
-    skipped = [
-        replace(earlier[datum.id], state=SKIPPED, label=datum.label, tries=0, seconds=0.0)
-        for datum in wanted
-        if datum.id not in done and datum.id in earlier and earlier[datum.id].hash == datum.hash
-    ]
-    journal.append(folder, skipped)
-    done |= {result.id: result for result in skipped}
+    done = _finished_already(wanted, folder) | _skipped(wanted, _base_results(journal, repo, before, pipeline), folder)
     todo = [datum for datum in wanted if datum.id not in done]
     progress = _Progress(folder, pipeline.name, len(wanted), done, where.watch)
-    killed = _work(todo, Task(pipeline, where.place, folder, job.id, _deadline(pipeline), where.stop), where, progress)
+    task = Task(pipeline, where.mapping, folder, job.id, _deadline(pipeline), where.stop)
+    try:
+        killed = _work(todo, task, where, progress)
+    except StartError as error:
+        states = Counter(result.state for result in done.values())
+        return journal.save(replace(job, counts=dict(states)).finish(FAILURE, str(error)))
     states = Counter(result.state for result in done.values())
     job = replace(job, counts=dict(states), finished=time.time())
     if killed:
-        return journal.save(root, replace(job, state=KILLED, reason=f"jobTimeout of {pipeline.job_timeout:g} s"))
-    if reason := _why_not([done[datum.id] for datum in wanted]):
-        return journal.save(root, replace(job, state=FAILURE, reason=reason))
-    journal.settle(folder, [done[datum.id] for datum in wanted])
-    publish(root, pipeline.name, job.number, job.id, _files(root, pipeline.name, folder, before, done.values()))
-    job = journal.save(root, replace(job, state=SUCCESS))
-    shutil.rmtree(folder / "outputs", ignore_errors=True)
+        return journal.save(replace(job, state=KILLED, reason=f"jobTimeout of {pipeline.job_timeout:g} s"))
+    if reason := failure_reason([done[datum.id] for datum in wanted]):
+        return journal.save(replace(job, state=FAILURE, reason=reason))
+    folder.settle([done[datum.id] for datum in wanted])
+    repo.publish(job.number, job.id, _files(repo, folder, before, done.values()))
+    job = journal.save(replace(job, state=SUCCESS))
+    folder.drop_outputs()
     return job
 
 
-def _base_results(root: Path, before: Job | None, pipeline: Pipeline) -> dict[str, Result]:
-    """Datums that need not be done again while they stay as they are."""
+def _finished_already(wanted: Sequence[Datum], folder: JobFolder) -> dict[str, Result]:
+    """Datums that a runner which died had finished in this job."""
+    known = folder.results()
+    return {datum.id: known[datum.id] for datum in wanted if _is_done(known.get(datum.id), datum, folder)}
+
+
+def _skipped(wanted: Sequence[Datum], earlier: Mapping[str, Result], folder: JobFolder) -> dict[str, Result]:
+    """Datums that an earlier job has done and that are as they were; they are noted in this job's folder."""
+    skipped = [
+        replace(earlier[datum.id], state=SKIPPED, label=datum.label, tries=0, seconds=0.0)
+        for datum in wanted
+        if datum.id in earlier and earlier[datum.id].hash == datum.hash
+    ]
+    folder.append(skipped)
+    return {result.id: result for result in skipped}
+
+
+def _base_results(journal: Journal, repo: Repo, before: Job | None, pipeline: Pipeline) -> dict[str, Result]:
+    """Datums that need not be done again while they stay as they are, and while what they wrote is there."""
     if before is None or pipeline.every_job:
         return {}
-    found = journal.results(journal.job_folder(root, pipeline.name, before.number))
-    return {name: result for name, result in found.items() if result.state in (PROCESSED, SKIPPED)}
+    earlier = repo.commit(before.number)
+    return {
+        name: result
+        for name, result in journal.of(before.number).results().items()
+        if result.state in (PROCESSED, SKIPPED)
+        and all(
+            earlier.files.get(path) == file and earlier.path_of(path).is_file() for path, file in result.outputs.items()
+        )
+    }
 
 
-def _is_done(result: Result | None, datum: Datum, folder: Path) -> bool:
-    """Whether a runner that died had finished this datum in this job."""
+def _is_done(result: Result | None, datum: Datum, folder: JobFolder) -> bool:
     return (
         result is not None
         and result.state == PROCESSED
         and result.hash == datum.hash
-        and (folder / "outputs" / datum.id).is_dir()
+        and folder.output(datum.id).is_dir()
     )
 
 
@@ -107,7 +125,7 @@ def _deadline(pipeline: Pipeline) -> float | None:
 class _Progress:
     """Writes down each result as it comes, from whichever thread, and tells whoever watches."""
 
-    def __init__(self, folder: Path, name: str, total: int, done: dict[str, Result], watch: Watch) -> None:
+    def __init__(self, folder: JobFolder, name: str, total: int, done: dict[str, Result], watch: Watch) -> None:
         self._folder, self._name, self._total, self._done, self._watch = folder, name, total, done, watch
         self._lock = threading.Lock()
         self._counts = Counter(result.state for result in done.values())
@@ -115,7 +133,7 @@ class _Progress:
 
     def add(self, result: Result) -> None:
         with self._lock:
-            journal.append(self._folder, [result])
+            self._folder.append([result])
             self._done[result.id] = result
             self._counts[result.state] += 1
             self._watch(self._name, self._total, self._counts)
@@ -123,11 +141,14 @@ class _Progress:
 
 def _work(todo: Sequence[Datum], task: Task, where: Workplace, progress: _Progress) -> bool:
     """Lets workers do the datums. Returns whether the job's time ran out. Raises what a worker raises."""
-    if not todo:
-        return False
     pipeline = task.pipeline
+    if not todo:
+        if pipeline.transform.get("datumBatching"):
+            # A cluster gives each job a set without datums, for which it starts the process too.
+            list(Worker(task, f"{pipeline.name}-0", where.work).work([]))
+        return False
     sets: queue.SimpleQueue[list[Datum]] = queue.SimpleQueue()
-    for datum_set in in_sets(todo, pipeline, pipeline.workers):
+    for datum_set in cut_into_sets(todo, pipeline, pipeline.workers):
         sets.put(datum_set)
     # A pod that asks for more CPUs than are free waits; so does a worker here. One always fits.
     room = where.most or (max(1, int(where.cpus / pipeline.cpus)) if pipeline.cpus else pipeline.workers)
@@ -158,8 +179,8 @@ def _work(todo: Sequence[Datum], task: Task, where: Workplace, progress: _Progre
     return bool(problems)
 
 
-def _why_not(done: Sequence[Result]) -> str:
-    """Why the job fails, or nothing."""
+def failure_reason(done: Sequence[Result]) -> str:
+    """Why the job fails; empty where it does not."""
     failed = [result for result in done if result.state == FAILED]
     if failed:
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
@@ -175,17 +196,17 @@ def _why_not(done: Sequence[Result]) -> str:
 
 
 def _files(
-    root: Path, name: str, folder: Path, before: Job | None, done: Iterable[Result]
+    repo: Repo, folder: JobFolder, before: Job | None, results: Iterable[Result]
 ) -> dict[str, tuple[Path, File]]:
     """Where the content of each file of the output commit is: in the base's commit if skipped, else new."""
-    earlier = commit(root, name, before.number) if before else None
+    earlier = repo.commit(before.number) if before else None
     files: dict[str, tuple[Path, File]] = {}
-    for result in done:
+    for result in results:
         for path, file in result.outputs.items():
             if result.state == SKIPPED and earlier:
-                files[path] = earlier.place(path), file
+                files[path] = earlier.path_of(path), file
             else:
-                files[path] = folder / "outputs" / result.id / path[1:], file
+                files[path] = folder.output(result.id) / path[1:], file
     return files
 
 

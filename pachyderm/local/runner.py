@@ -1,31 +1,31 @@
 """Runs specs on one machine: brings in what is new, then gives each pipeline that it concerns a job, in order.
 
-A runner of specs, not an engine: one process, one change at a time. The place to scale is Pachyderm.
+A runner of specs, not an engine: one process, one change at a time. To scale out, use Pachyderm.
 """
 
-import fcntl
-import os
-import shutil
 import subprocess
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from pachyderm.errors import PachydermError, SpecError
-from pachyderm.local.jobs import Watch, Workplace, log_line, run_job
-from pachyderm.local.store import journal
-from pachyderm.local.store.journal import RUNNING, SUCCESS, UNRUNNABLE, Job
-from pachyderm.local.store.repos import forget, head, snapshot, tick
-from pachyderm.local.worker.mapping import Place, secret_folder
+from pachyderm.local.jobs import Workplace, log_line, run_job
+from pachyderm.local.progress import Watch
+from pachyderm.local.store.journal import RUNNING, SUCCESS, UNRUNNABLE, Job, Journal
+from pachyderm.local.store.repos import Repo
+from pachyderm.local.store.snapshot import snapshot
+from pachyderm.local.store.store import Store, exclusive_root
+from pachyderm.local.worker.mapping import LocalMapping, secret_folder
 from pachyderm.local.worker.process import own_mounts
 from pachyderm.spec import cron
 from pachyderm.spec.reading import Pipeline, Spec, effective, in_order, leaves, pipeline, repos_read
 from pachyderm.spec.rules import check
+from runtime.cpu import available_cpus
 
 # Fields that ask for something that one machine does not do, with what to say of it.
 _REFUSED = {
@@ -36,6 +36,8 @@ _REFUSED = {
     "tfJob": "TensorFlow jobs",
     "determined": "Determined",
 }
+# Ticks of one second are told apart by dating some ahead; further ahead, a clock was wrong.
+_FUTURE = timedelta(hours=1)
 _REFUSED_INPUT = {"s3": "S3 inputs", "lazy": "lazy inputs", "trigger": "triggers"}
 
 
@@ -55,7 +57,7 @@ class Options:
 
     root: Path
     specs: Mapping[str, Spec]
-    place: Place = field(default_factory=Place)
+    mapping: LocalMapping = field(default_factory=LocalMapping)
     repos: Mapping[str, Path] = field(default_factory=dict)
     tick: bool = False
     reprocess: frozenset[str] = frozenset()
@@ -70,23 +72,34 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
     """
     if problems := check(options.specs, _repos(options)):
         raise SpecError(problems)
-    if problems := list(_not_here(options)):
+    if problems := list(unsupported_features(options)):
         raise SpecError(problems)
-    pipelines = {found.name: found for found in map(pipeline, options.specs.values())}
+    pipelines = {one.name: one for one in map(pipeline, options.specs.values())}
     if unknown := sorted(options.reprocess - pipelines.keys()):
         raise PachydermError(f"no pipeline {unknown[0]} to reprocess; there are {', '.join(pipelines)}")
-    _check_place(options, pipelines)
-    with _alone(options.root) as work:
+    _check_mapping(options, pipelines)
+    with _named(options.root), exclusive_root(options.root) as work:
         where = Workplace(
-            root=options.root,
+            store=Store(options.root),
             work=work,
-            place=options.place,
-            cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            mapping=options.mapping,
+            cpus=available_cpus(),
             most=options.workers,
             stop=stop or threading.Event(),
             watch=watch or (lambda _name, _total, _counts: None),
         )
         return list(_jobs(options, pipelines, where))
+
+
+@contextmanager
+def _named(root: Path) -> Iterator[None]:
+    """Errors of the operating system that name no file, such as a full disk's in a write, name the root."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(root)
+        raise
 
 
 def _repos(options: Options) -> set[str]:
@@ -100,92 +113,102 @@ def _jobs(options: Options, pipelines: Mapping[str, Pipeline], where: Workplace)
     job_id = uuid.uuid4().hex
     for repo, source in options.repos.items():
         source.mkdir(parents=True, exist_ok=True)
-        snapshot(options.root, repo, source, job_id)
-    for found in pipelines.values():
-        _tick(options, found, job_id)
+        snapshot(where.store.repo(repo), source, job_id)
+    for one in pipelines.values():
+        _tick(where.store, one, job_id, now=options.tick)
     stuck: dict[str, str] = {}
-    for name in in_order({name: repos_read(found.input) for name, found in pipelines.items()}):
-        found = pipelines[name]
-        salt = journal.salt(options.root, name, renew=name in options.reprocess)
-        commits = {repo: head(options.root, repo) for repo in repos_read(found.input)}
+    for name in in_order({name: repos_read(one.input) for name, one in pipelines.items()}):
+        one, journal = pipelines[name], where.store.pipeline(name)
+        salt = journal.salt(renew=name in options.reprocess)
+        commits = {repo: where.store.repo(repo).head() for repo in repos_read(one.input)}
         reads = [repo for repo in commits if repo in stuck]
         if reads:
-            job = _unrunnable(options.root, found, job_id, stuck[reads[0]], salt)
-        elif _is_up_to_date(journal.last(options.root, name), found, salt, commits):
+            job = _unrunnable(journal, one, job_id, stuck[reads[0]], salt)
+        elif _is_up_to_date(journal.last(), one, salt, commits) and _has_output(where.store.repo(name), journal):
             continue
         else:
-            job = run_job(found, commits, job_id, salt, where)
+            job = run_job(one, commits, job_id, salt, where)
         if job.state != SUCCESS:
             stuck[name] = name if job.state != UNRUNNABLE else stuck[reads[0]]
         log_line(job)
         yield job
-        _forget(options.root, pipelines)
+        _forget(where.store, pipelines)
 
 
-def _is_up_to_date(last: Job | None, found: Pipeline, salt: str, commits: Mapping[str, Any]) -> bool:
+def _is_up_to_date(last: Job | None, one: Pipeline, salt: str, commits: Mapping[str, Any]) -> bool:
     """Whether the last job was for these commits and went well. On a cluster a failed one waits for a new commit."""
     return (
         last is not None
         and last.state == SUCCESS
-        and last.spec == found.digest
+        and last.spec == one.digest
         and last.salt == salt
         and last.inputs == {repo: commit.number for repo, commit in commits.items()}
     )
 
 
-def _unrunnable(root: Path, found: Pipeline, job_id: str, culprit: str, salt: str) -> Job:
+def _has_output(repo: Repo, journal: Journal) -> bool:
+    """Whether what the last job made is still there."""
+    last = journal.last()
+    return last is not None and repo.has(last.number)
+
+
+def _unrunnable(journal: Journal, one: Pipeline, job_id: str, culprit: str, salt: str) -> Job:
     """Writes down that a pipeline could not run; one that a dying runner left keeps what it had finished."""
-    last = journal.last(root, found.name)
-    left = last is not None and last.state == RUNNING
-    job = last if last and left else journal.begin(root, found.name, job_id, {}, found.digest, salt)
-    job = journal.ended(job, UNRUNNABLE, f"{culprit} failed")
-    return job if left else journal.save(root, job)
+    last = journal.last()
+    if last is not None and last.state == RUNNING:
+        return last.finish(UNRUNNABLE, f"{culprit} failed")
+    job = journal.begin(job_id, {}, one.digest, salt)
+    return journal.save(job.finish(UNRUNNABLE, f"{culprit} failed"))
 
 
-def _tick(options: Options, found: Pipeline, job_id: str) -> None:
+def _tick(store: Store, one: Pipeline, job_id: str, *, now: bool) -> None:
     """Lets the pipeline's cron inputs tick, where they are due or told to."""
-    now = datetime.now(UTC).replace(microsecond=0)
-    for kind, leaf in leaves(found.input):
+    time = datetime.now(UTC).replace(microsecond=0)
+    for kind, leaf in leaves(one.input):
         if kind != "cron":
             continue
-        latest = max(head(options.root, leaf["repo"]).files, default=None)
-        if options.tick:
+        repo = store.repo(leaf["repo"])
+        latest = _last_tick(repo.head().files, time)
+        if now:
             # Two ticks in one second would be one datum.
-            name = cron.stamp(now)
-            if latest is not None and latest >= f"/{name}":
-                name = cron.stamp(datetime.fromisoformat(latest[1:]) + cron.SECOND)
+            name = cron.stamp(time if latest is None else max(time, latest + cron.SECOND))
         else:
-            since = datetime.fromisoformat(latest[1:]) if latest else _created(options.root, found.name, leaf, now)
-            if (time := cron.due(leaf["spec"], since, now)) is None:
+            since = latest or _created(store.pipeline(one.name), leaf, time)
+            if (due := cron.due(leaf["spec"], since, time)) is None:
                 continue
-            name = cron.stamp(time)
-        tick(options.root, leaf["repo"], name, job_id, overwrite=bool(leaf.get("overwrite")))
+            name = cron.stamp(due)
+        repo.tick(name, job_id, overwrite=bool(leaf.get("overwrite")))
 
 
-def _created(root: Path, name: str, leaf: Mapping[str, Any], now: datetime) -> datetime:
+def _created(journal: Journal, leaf: Mapping[str, Any], now: datetime) -> datetime:
     """From when a cron input that has not ticked yet counts: its `start`, or when it was first seen."""
     if leaf.get("start"):
         return datetime.fromisoformat(leaf["start"]).astimezone(UTC)
-    seen = root / "jobs" / name / "created"
-    if not seen.exists():
-        seen.parent.mkdir(parents=True, exist_ok=True)
-        seen.write_text(now.isoformat(), "utf-8")
-    return datetime.fromisoformat(seen.read_text("utf-8"))
+    return min(journal.created(now), now)
 
 
-def _forget(root: Path, pipelines: Mapping[str, Pipeline]) -> None:
+def _last_tick(files: Iterable[str], now: datetime) -> datetime | None:
+    """The newest of a cron repo's files. One from the far future, of a clock that was wrong, must not stop the rest."""
+    times = []
+    for path in files:
+        with suppress(ValueError):
+            times.append(datetime.fromisoformat(path[1:]).astimezone(UTC))
+    return max((time for time in times if time <= now + _FUTURE), default=None)
+
+
+def _forget(store: Store, pipelines: Mapping[str, Pipeline]) -> None:
     """Removes old jobs, and old commits that no remembered base was built on."""
     needed: dict[str, set[int]] = {}
     for name in pipelines:
-        for job in journal.forget(root, name):
+        for job in store.pipeline(name).forget(store.repo(name)):
             needed.setdefault(name, set()).add(job.number)
             for repo, number in job.inputs.items():
                 needed.setdefault(repo, set()).add(number)
     for repo, numbers in needed.items():
-        forget(root, repo, numbers)
+        store.repo(repo).forget(numbers)
 
 
-def _not_here(options: Options) -> Iterator[str]:
+def unsupported_features(options: Options) -> Iterator[str]:
     """What the specs ask for and this runner does not do."""
     remedy = "the local runner does not do them; run this pipeline on a cluster"
     for where, spec in options.specs.items():
@@ -201,37 +224,15 @@ def _not_here(options: Options) -> Iterator[str]:
                 yield f"{where}: branches other than master: {remedy}"
 
 
-def _check_place(options: Options, pipelines: Mapping[str, Pipeline]) -> None:
+def _check_mapping(options: Options, pipelines: Mapping[str, Pipeline]) -> None:
     """Raises PachydermError for a missing secret, or where /pfs cannot be mounted, before anything has begun."""
-    for found in pipelines.values():
-        for secret in found.transform.get("secrets", []):
-            secret_folder(options.place, secret["name"], Path())
-    if not options.place.real_pfs:
+    for one in pipelines.values():
+        for secret in one.transform.get("secrets", []):
+            secret_folder(options.mapping, secret["name"], Path())
+    if not options.mapping.real_pfs:
         return
     if not Path("/pfs").is_dir():
         raise PachydermError("/pfs: no such folder to mount on; make an empty one once (sudo mkdir /pfs)")
     probe = [*own_mounts(), "mount", "--bind", "/pfs", "/pfs"]
     if subprocess.run(probe, capture_output=True, check=False).returncode:
         raise PachydermError("mount namespaces are not allowed here; run without --pfs")
-
-
-@contextmanager
-def _alone(root: Path) -> Iterator[Path]:
-    """Keeps other runners off the root, and gives a folder that is gone afterwards. Raises PachydermError."""
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise PachydermError(f"{root}: in use by the runner with process id {lock.read().strip()}") from error
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        work = root / "work"
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(exist_ok=True)
-        try:
-            yield work
-        finally:
-            shutil.rmtree(work, ignore_errors=True)

@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from pachyderm.errors import PachydermError
-from pachyderm.local.store import journal
-from pachyderm.local.store.journal import RUNNING, Job, job_folder
-from pachyderm.local.store.repos import head, numbers
-from pachyderm.local.worker.worker import FAILED, RECOVERED
+from pachyderm.local.store.journal import RUNNING, Job, Journal
+from pachyderm.local.store.repos import Repo
+from pachyderm.local.store.results import FAILED, RECOVERED
+from pachyderm.local.store.store import Store
+from runtime.command import printable
 
 _SHOWN = 20
 
 
 def overview(root: Path) -> dict[str, Any]:
     """Everything, as plain data: repos with their files, pipelines with their jobs and the last one's datums."""
-    _check(root)
-    repos = [_repo(root, folder.name) for folder in sorted((root / "repos").glob("*")) if folder.is_dir()]
-    pipelines = [_pipeline(root, name) for name in _pipelines(root)]
+    store = Store(root)
+    store.check()
+    repos = [_repo(repo) for repo in store.repos()]
+    pipelines = [_pipeline(store.pipeline(name)) for name in store.pipelines()]
     return {"root": str(root), "repos": repos, "pipelines": pipelines}
 
 
@@ -28,7 +30,7 @@ def table(view: dict[str, Any]) -> Iterator[str]:
     """An overview in lines."""
     rows: list[list[object]] = [["REPO", "COMMITS", "FILES", "BYTES"]]
     rows += [[repo["name"], repo["commits"], len(repo["files"]), repo["bytes"]] for repo in view["repos"]]
-    yield from _aligned(rows)
+    yield from _align(rows)
     rows = [["PIPELINE", "JOB", "STATE", "DATUMS", "DONE", "SKIPPED", "FAILED", "SECONDS", "STARTED"]]
     for pipeline in view["pipelines"]:
         for job in pipeline["jobs"][-1:]:
@@ -48,59 +50,52 @@ def table(view: dict[str, Any]) -> Iterator[str]:
                 ]
             )
     yield ""
-    yield from _aligned(rows)
+    yield from _align(rows)
     for pipeline in view["pipelines"]:
         yield from _troubles(pipeline)
 
 
 def details(view: dict[str, Any], name: str) -> Iterator[str]:
     """One pipeline in lines: its jobs, and the last one's datums."""
-    pipeline = next((found for found in view["pipelines"] if found["name"] == name), None)
+    pipeline = next((one for one in view["pipelines"] if one["name"] == name), None)
     if pipeline is None:
         raise PachydermError(f"no pipeline {name}; there are {', '.join(p['name'] for p in view['pipelines'])}")
     rows = [["JOB", "STATE", "DATUMS", "SECONDS", "REASON"]]
     for job in pipeline["jobs"][-_SHOWN:]:
         rows.append([job["number"], job["state"], sum(job["counts"].values()), job["seconds"], job["reason"]])
-    yield from _aligned(rows)
+    yield from _align(rows)
     rows = [["DATUM", "STATE", "TRIES", "SECONDS", "PATH"]]
     for datum in pipeline["datums"]:
         rows.append([datum["id"][:12], datum["state"], datum["tries"], datum["seconds"], datum["label"]])
     yield ""
-    yield from _aligned(rows)
+    yield from _align(rows)
     yield from _troubles(pipeline)
 
 
 def log_lines(root: Path, pipeline: str, number: int | None, datum: str | None) -> Iterator[str]:
     """What the datums of a job said, each line after the datum's path. Raises PachydermError."""
-    _check(root)
-    found = [job for job in journal.jobs(root, pipeline) if number in (None, job.number)]
-    if not found:
-        raise PachydermError(f"no such job; there are pipelines {', '.join(_pipelines(root)) or '(none)'}")
-    folder = job_folder(root, pipeline, found[-1].number)
-    known = journal.results(folder)
-    for path in sorted((folder / "logs").glob("[!.]*.log")):
+    store = Store(root)
+    store.check()
+    journal = store.pipeline(pipeline)
+    jobs = [job for job in journal.jobs() if number in (None, job.number)]
+    if not jobs:
+        raise PachydermError(f"no such job; there are pipelines {', '.join(store.pipelines()) or '(none)'}")
+    folder = journal.of(jobs[-1].number)
+    known = folder.results()
+    for path in folder.logs():
         label = known[path.stem].label if path.stem in known else path.stem[:12]
         if datum and not (path.stem.startswith(datum) or datum in label):
             continue
         for line in path.read_text("utf-8", "replace").splitlines():
-            yield f"{label}: {line}"
+            yield printable(f"{label}: {line}")
 
 
-def _check(root: Path) -> None:
-    if not (root / "jobs").is_dir():
-        raise PachydermError(f"{root}: nothing has run here yet; python -m pachyderm run --root {root}")
-
-
-def _pipelines(root: Path) -> list[str]:
-    return [folder.name for folder in sorted((root / "jobs").glob("*")) if any(folder.glob("[0-9]*/job.json"))]
-
-
-def _repo(root: Path, name: str) -> dict[str, Any]:
-    last = head(root, name)
+def _repo(repo: Repo) -> dict[str, Any]:
+    last = repo.head()
     files = [{"path": path, "bytes": file.size, "hash": file.hash} for path, file in last.files.items()]
     return {
-        "name": name,
-        "commits": len(numbers(root / "repos" / name)),
+        "name": repo.name,
+        "commits": len(repo.numbers()),
         "head": last.number,
         "folder": str(last.folder),
         "bytes": sum(file.size for file in last.files.values()),
@@ -108,16 +103,16 @@ def _repo(root: Path, name: str) -> dict[str, Any]:
     }
 
 
-def _pipeline(root: Path, name: str) -> dict[str, Any]:
-    found = journal.jobs(root, name)
-    last = found[-1]
-    known = journal.results(job_folder(root, name, last.number))
+def _pipeline(journal: Journal) -> dict[str, Any]:
+    jobs = journal.jobs()
+    last = jobs[-1]
+    results = journal.of(last.number).results()
     if last.state == RUNNING:
-        found[-1] = replace(last, counts=dict(Counter(result.state for result in known.values())))
+        jobs[-1] = replace(last, counts=dict(Counter(result.state for result in results.values())))
     return {
-        "name": name,
-        "jobs": [as_data(job) for job in found],
-        "datums": [asdict(result) for result in known.values()],
+        "name": journal.name,
+        "jobs": [as_data(job) for job in jobs],
+        "datums": [asdict(result) for result in results.values()],
     }
 
 
@@ -134,13 +129,13 @@ def _troubles(pipeline: dict[str, Any]) -> Iterator[str]:
             yield f"{pipeline['name']} job {job['number']} {job['state']}: {job['reason']}"
     failed = [datum for datum in pipeline["datums"] if datum["state"] in (FAILED, RECOVERED)]
     for datum in failed[:_SHOWN]:
-        yield f"  {datum['label']} ({datum['id'][:12]}, {datum['tries']} tries): {datum['error']}"
+        yield f"  {printable(datum['label'])} ({datum['id'][:12]}, {datum['tries']} tries): {datum['error']}"
     if len(failed) > _SHOWN:
         yield f"  and {len(failed) - _SHOWN} more"
 
 
-def _aligned(rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    cells = [[str(cell) for cell in row] for row in rows]
+def _align(rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -30,6 +30,10 @@ class Mirror:
         self._entries = self._read()
         self._log = self._listing.open("a", encoding="utf-8")
 
+    def paths(self) -> list[str]:
+        """Every path below OUTPUT that this or an earlier run wrote, or was about to write."""
+        return sorted(self._entries)
+
     def made_from(self, path: str) -> str | None:
         """What the file at `path` was made from, as `done` was told; None for one that is not known to be whole."""
         return self._entries.get(path)
@@ -71,7 +75,7 @@ class Mirror:
 
     def _remove(self, path: Path) -> None:
         # A folder that has become a link since would lead out of OUTPUT.
-        if not path.parent.resolve().is_relative_to(self._output.resolve()):
+        if not Path(os.path.realpath(path.parent)).is_relative_to(self._output.resolve()):
             return
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()

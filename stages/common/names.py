@@ -6,6 +6,7 @@ that different objects stay different.
 """
 
 import re
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -17,7 +18,13 @@ _FORBIDDEN = frozenset("*?[]{}!()@+^%\\")
 # File systems hold 255 bytes a name; `.parts` and `.json` are still to come. A longer name goes on in a folder.
 _LONGEST, _CHUNK = 240, 200
 _CONTINUED = "%~"
-_CSV = re.compile(r"\.csv(\.gz)?\Z", re.IGNORECASE)
+_PACKED = r"(\.(gz|bz2|xz|zst|zip))?"
+_FORMATS = {
+    "csv": re.compile(rf"\.(csv|tsv){_PACKED}\Z|\.zip\Z", re.IGNORECASE),
+    "parquet": re.compile(r"\.(parquet|pq)\Z", re.IGNORECASE),
+    "ndjson": re.compile(rf"\.(ndjson|jsonl){_PACKED}\Z", re.IGNORECASE),
+}
+FORMATS = tuple(_FORMATS)
 _PART = re.compile(r"(.+)\.parts/row-(\d{10,})\.csv", re.DOTALL)
 
 
@@ -28,9 +35,14 @@ class Origin(NamedTuple):
     first_row: int
 
 
-def is_csv(name: str) -> bool:
-    """Whether an object of this name is to be mirrored: `*.csv` and `*.csv.gz`, in any case."""
-    return _CSV.search(name) is not None
+def is_table(name: str, formats: Collection[str] = FORMATS) -> bool:
+    """Whether an object of this name is to be mirrored, as one of the formats; in any case of letters."""
+    return format_of(name) in formats
+
+
+def format_of(name: str) -> str | None:
+    """`csv` for `a.csv`, `a.tsv.gz` and `a.zip`, `parquet` for `a.parquet`, `ndjson` for `a.jsonl`; None for others."""
+    return next((kind for kind, pattern in _FORMATS.items() if pattern.search(name)), None)
 
 
 def target_path(name: str) -> str:
@@ -96,7 +108,7 @@ def _file(name: str) -> str:
     stem = name.removesuffix(".csv")
     if stem in (name, ""):
         return f"{_segment(name)}.csv"
-    if is_csv(stem) and _file(stem) != _segment(stem):
+    if is_table(stem) and _file(stem) != _segment(stem):
         return f"{_segment(stem[:-1])}{_escape(stem[-1])}.csv"
     return _segment(name)
 

@@ -65,7 +65,8 @@ def test_card_shows_the_figures_of_the_manifest(int8_bundle: Path) -> None:
     assert "apache-2.0" in card
 
 
-def test_weights_are_int8_and_neighbours_within_seven_bits_each_in_sum(int8_bundle: Path) -> None:
+def test_int8_weights_stay_within_the_pair_limit(int8_bundle: Path) -> None:
+    """Weights are int8, and two neighbouring ones at most 128 steps in sum."""
     graph = onnx.load(int8_bundle / "model.onnx").graph
     constants = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
     products = [node for node in graph.node if "MatMul" in node.op_type and node.input[1] in constants]

@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pachyderm.local import progress as live
+from pachyderm.local.progress import line
 from tests.support.pachyderm_kit import COPY, spec
 
 ROOT = Path(__file__).parent.parent.parent
@@ -170,7 +171,7 @@ def test_a_second_runner_on_one_root_is_refused(shell: Shell) -> None:
         _, told = first.communicate(timeout=60)
     assert second.returncode == 1
     assert second.stderr.endswith(f"root: in use by the runner with process id {first.pid}\n")
-    assert (first.returncode, told) == (130, "pachyderm: interrupted; run again to go on\n")
+    assert (first.returncode, told) == (143, "pachyderm: terminated; run again to go on\n")
 
 
 def test_status_can_be_read_while_it_runs(shell: Shell) -> None:
@@ -192,15 +193,16 @@ def test_a_terminal_gets_a_live_view(shell: Shell) -> None:
     shell.write(spec("copy", "src", COPY))
     (shell.source / "a").write_text("1")
     reader, writer = pty.openpty()
+    termios.tcsetwinsize(writer, (24, 100))
     done = subprocess.run(shell.run_words(), cwd=ROOT, stderr=writer, timeout=60)
     os.close(writer)
     shown = os.read(reader, 1 << 16).decode()
     os.close(reader)
     assert done.returncode == 0
-    assert "\rcopy [....................] 0 of 1" in shown.replace("\x1b[K", "")
-    assert "\rcopy [####################] 1 of 1" in shown.replace("\x1b[K", "")
+    assert "copy:   0%" in shown
+    assert "copy: 100%" in shown
 
 
 def test_the_live_line() -> None:
     counts = {"processed": 3, "skipped": 1, "failed": 1}
-    assert live.line("load", 10, counts, 12.4) == "load [##########..........] 5 of 10, 1 skipped, 1 failed, 12 s"
+    assert line("load", 10, counts, 1, 8.0) == "load 5 of 10 datums, 1 skipped, 1 failed, 0.5 a second, 10 s left"

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from pachyderm.local.datums import Datum, datums, in_sets
-from pachyderm.local.store.repos import Commit, File
+from pachyderm.local.datums import Datum, cut_into_sets, datums
+from pachyderm.local.store.files import File
+from pachyderm.local.store.repos import Commit
 from pachyderm.spec.reading import Pipeline, pipeline
 
 FOO = [f"/foo{i}" for i in range(50)]
@@ -105,6 +106,6 @@ def test_group_gathers_what_captured_the_same() -> None:
 def test_sets(spec: dict[str, int] | None, workers: int, sizes: list[int]) -> None:
     fields = {"datumSetSpec": spec} if spec else {}
     work = found(pfs("/*"), {f"/{i}": "x" * 10 for i in range(10)})
-    sets = in_sets(work, of(pfs("/*"), **fields), workers)
+    sets = cut_into_sets(work, of(pfs("/*"), **fields), workers)
     assert [len(one) for one in sets] == sizes
     assert [datum for one in sets for datum in one] == work

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pachyderm.local.store.journal import last
+from pachyderm.local.store.store import Store
 from tests.pachyderm.test_cli import Shell, until
 from tests.support.pachyderm_kit import Bench, spec
 
@@ -50,7 +50,7 @@ def test_what_was_finished_stays_finished_and_what_was_not_is_done(tmp_path: Pat
     with shell.started("--workers", "1") as first:
         until(lambda: ran(tmp_path)["c"] == 1)
         first.kill()
-    job = last(tmp_path / "root", "copy")
+    job = Store(tmp_path / "root").pipeline("copy").last()
     assert job is not None
     assert job.state == "running"
     assert not (tmp_path / "root/repos/copy").exists()
@@ -128,7 +128,7 @@ def test_killed_at_any_point_nothing_is_lost_done_twice_or_left_running(tmp_path
     # Twice only where the kill fell between the work and the note of it: at most one per worker and kill.
     again = sum(ran(tmp_path).values()) - len(expected)
     assert again <= 3 * all_kills
-    job = last(tmp_path / "root", "first")
+    job = Store(tmp_path / "root").pipeline("first").last()
     assert job is not None
     assert job.counts == {"skipped": 36, "processed": 12}
 
@@ -137,13 +137,13 @@ def test_killed_at_any_point_nothing_is_lost_done_twice_or_left_running(tmp_path
 @pytest.mark.parametrize(
     "step",
     [
-        "store.journal.append",
-        "store.journal.settle",
-        "store.repos.publish",
-        "store.repos.write_json",
-        "store.journal.save",
+        "store.journal.JobFolder.append",
+        "store.journal.JobFolder.settle",
+        "store.repos.Repo.publish",
+        "store.files.write_json",
+        "store.journal.Journal.save",
         "worker.outputs.collect",
-        "store.repos.tick",
+        "store.repos.Repo.tick",
     ],
 )
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -182,13 +182,19 @@ PROGRAM = """
 import ast, importlib, os, signal, sys
 from pathlib import Path
 from pachyderm.local import jobs, runner
-from pachyderm.local.store import journal, repos
+from pachyderm.local.store import files, journal, repos
 from pachyderm.local.worker import outputs, worker
-from pachyderm.local.worker.mapping import Place
+from pachyderm.local.worker.mapping import LocalMapping
 
 step, when, call, specs, folder = sys.argv[1:]
-module, _, name = step.rpartition(".")
-original = getattr(importlib.import_module(f"pachyderm.local.{module}"), name)
+path, _, name = step.rpartition(".")
+module, _, owner = path.rpartition(".")
+if owner[0].isupper():
+    owners = [getattr(importlib.import_module(f"pachyderm.local.{module}"), owner)]
+else:
+    owners = [files, jobs, journal, outputs, repos, runner, worker]
+    module = path
+(original,) = {one for owner in owners if (one := vars(owner).get(name))}
 left = int(call)
 
 def killing(*arguments, **options):
@@ -201,11 +207,11 @@ def killing(*arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 
-for place in (jobs, journal, outputs, repos, runner, worker):
-    if getattr(place, name, None) is original:
-        setattr(place, name, killing)
+for owner in owners:
+    if vars(owner).get(name) is original:
+        setattr(owner, name, killing)
 specs = {one["pipeline"]["name"]: one for one in ast.literal_eval(specs)}
 folder = Path(folder)
-options = runner.Options(folder / "root", specs, Place(), {"src": folder / "src"}, tick=True)
+options = runner.Options(folder / "root", specs, LocalMapping(), {"src": folder / "src"}, tick=True)
 sys.exit(any(job.state != "success" for job in runner.run(options)))
 """

@@ -12,8 +12,8 @@ import pytest
 
 from pachyderm.local.runner import Options, run
 from pachyderm.local.store.journal import Job
-from pachyderm.local.store.repos import head
-from pachyderm.local.worker.mapping import Place
+from pachyderm.local.store.store import Store
+from pachyderm.local.worker.mapping import LocalMapping
 from pachyderm.spec.reading import Spec, placed, read_specs, spec_files
 from tests.conftest import ROOT, SAMPLES
 from tests.support.pachyderm_kit import Bench
@@ -63,13 +63,13 @@ class Mill:
             writer.writerow(["question", "context"])
             writer.writerows(["What?", context] for context in contexts)
 
-    def place(self) -> Place:
-        return Place(
+    def place(self) -> LocalMapping:
+        return LocalMapping(
             without=frozenset(["answermill-bucket", "answermill-database"]),
             environment={"DATABASE_URL": self.database, "GOOGLE_APPLICATION_CREDENTIALS": None},
         )
 
-    def run(self, place: Place | None = None, specs: dict[str, Spec] | None = None) -> dict[str, Job]:
+    def run(self, place: LocalMapping | None = None, specs: dict[str, Spec] | None = None) -> dict[str, Job]:
         options = Options(self.root, specs or self.specs, place or self.place(), tick=True)
         return {job.pipeline: job for job in run(options)}
 
@@ -131,8 +131,8 @@ def test_a_file_that_breaks_a_rule_holds_nobody_up(mill: Mill) -> None:
     jobs = mill.run()
     assert {name: job.state for name, job in jobs.items()} == ALL_DONE
     assert mill.answers() == {"good.csv": ["one"]}
-    ingested = head(mill.root, "ingest")
-    note = json.loads(ingested.place("/rejected/bad.csv.json").read_text())
+    ingested = Store(mill.root).repo("ingest").head()
+    note = json.loads(ingested.path_of("/rejected/bad.csv.json").read_text())
     assert (note["object"], note["row"]) == ("bad.csv", 1)
 
 
@@ -156,14 +156,14 @@ def test_ten_rows_appended_to_twenty_thousand_are_one_shard_to_answer(mill: Mill
     assert counts(mill.run()) == [{"skipped": 4, "processed": 1}] * 2
     answers = mill.answers()
     assert sum(map(len, answers.values())) == 20_010
-    assert sorted(answers)[0] == "big.csv.parts/part-00000.csv"
+    assert sorted(answers)[0] == "big.csv"
 
 
 def test_a_database_that_is_away_fails_the_job_and_the_next_run_goes_on(mill: Mill) -> None:
     mill.put("a.csv", "one x")
     for name in ("load.pipeline.json", "prune.pipeline.json"):
         mill.specs[name]["datumTries"] = 1
-    nowhere = Place(
+    nowhere = LocalMapping(
         without=mill.place().without,
         environment={"DATABASE_URL": f"postgresql:///x?host={mill.folder}/nowhere&connect_timeout=1"},
     )
@@ -193,7 +193,7 @@ def test_the_secret_says_where_the_database_is(mill: Mill) -> None:
     secret.mkdir(parents=True)
     lines = [f"{key}={value}" for key, value in info.items() if value not in (None, "")]
     (secret / "pg_service.conf").write_text("\n".join(["[answermill]", *lines, ""]))
-    place = Place(
+    place = LocalMapping(
         secrets=mill.folder / "secrets",
         without=frozenset(["answermill-bucket"]),
         environment={"GOOGLE_APPLICATION_CREDENTIALS": None},

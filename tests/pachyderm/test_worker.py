@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pachyderm.errors import PachydermError
-from pachyderm.local.worker.mapping import translated
+from pachyderm.local.worker.mapping import translate
 from pachyderm.local.worker.process import own_mounts
 from tests.support.pachyderm_kit import COPY, Bench, spec
 
@@ -54,7 +54,7 @@ def test_an_input_can_be_written_to_without_harm(bench: Bench) -> None:
 def test_the_environment_is_a_workers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_PASSWORD", "shell's")
     monkeypatch.setenv("SOMETHING_OF_THE_SHELLS", "1")
-    bench.place["environment"] = {"GIVEN": "here", "SPEC_ONLY": None}
+    bench.mapping["environment"] = {"GIVEN": "here", "SPEC_ONLY": None}
     environment = {"GIVEN": "spec", "SPEC_ONLY": "1", "MINE": "x", "FOLDER": "/pfs/out"}
     job = bench.run(
         spec("look", "src", "env > /pfs/out/env; cp /pfs/.env /pfs/out/dotenv", transform={"env": environment})
@@ -107,7 +107,7 @@ def test_a_missing_secret_is_said_before_anything_runs(bench: Bench) -> None:
     with pytest.raises(PachydermError, match=r"secret db: no folder .*secrets/db; make it .* --without-secret db"):
         bench.run(mounted)
     assert not (bench.root / "jobs").exists()
-    bench.place["without"] = frozenset(["db"])
+    bench.mapping["without"] = frozenset(["db"])
     bench.run(mounted)
     assert bench.files("look") == {"/x": ""}
 
@@ -263,7 +263,7 @@ def test_odd_names_that_a_repo_takes(bench: Bench) -> None:
 def test_the_real_pfs_where_mounts_are_allowed(bench: Bench) -> None:
     """Nothing is replaced here: the script asks the kernel."""
     allowed = subprocess.run([*own_mounts(), "true"], capture_output=True).returncode == 0
-    bench.place["real_pfs"] = True
+    bench.mapping["real_pfs"] = True
     real = spec(
         "real", "src", "p=/p; cat ${p}fs/in/a > ${p}fs/out/b; echo $in >> ${p}fs/out/b; ln -s ${p}fs/in/a ${p}fs/out/l"
     )
@@ -290,7 +290,7 @@ def test_the_real_pfs_where_mounts_are_allowed(bench: Bench) -> None:
     ],
 )
 def test_only_paths_of_the_image_are_replaced(text: str, expected: str) -> None:
-    assert translated(text, {"/pfs": Path("/local/r"), "/model": Path("build/m")}) == expected
+    assert translate(text, {"/pfs": Path("/local/r"), "/model": Path("build/m")}) == expected
 
 
 def test_python_is_this_python(bench: Bench) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stages.common.names import Origin, is_csv, origin_of, part_path, rejection_path, target_path
+from stages.common.names import Origin, is_table, origin_of, part_path, rejection_path, target_path
 
 # What Pachyderm takes: printable ASCII without glob characters.
 HOLDS = re.compile(r"[ -~]+")
@@ -67,5 +67,5 @@ def test_a_path_that_ingest_never_writes_is_a_name_of_its_own(path: str) -> None
 
 
 def test_a_name_that_goes_on_behind_its_suffix_is_no_csv() -> None:
-    assert is_csv("a.csv") and is_csv("a.CSV.gz")
-    assert not is_csv("a.csv\n")
+    assert is_table("a.csv") and is_table("a.CSV.gz")
+    assert not is_table("a.csv\n")

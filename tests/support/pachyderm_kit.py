@@ -5,11 +5,10 @@ from typing import Any
 
 from pachyderm.local import status
 from pachyderm.local.runner import Options, run
-from pachyderm.local.store import journal
 from pachyderm.local.store.journal import Job
-from pachyderm.local.store.repos import head
-from pachyderm.local.worker.mapping import Place
-from pachyderm.local.worker.worker import Result
+from pachyderm.local.store.results import Result
+from pachyderm.local.store.store import Store
+from pachyderm.local.worker.mapping import LocalMapping
 
 COPY = "cp -rL /pfs/in/. /pfs/out/"
 
@@ -29,7 +28,7 @@ class Bench:
         self.root = folder / "root"
         self.source = folder / "src"
         self.source.mkdir()
-        self.place: dict[str, Any] = {"secrets": folder / "secrets"}
+        self.mapping: dict[str, Any] = {"secrets": folder / "secrets"}
 
     def put(self, path: str, text: str) -> None:
         target = self.source / path
@@ -38,21 +37,21 @@ class Bench:
 
     def options(self, *specs: dict[str, Any], **options: Any) -> Options:
         named = {one["pipeline"]["name"]: one for one in specs}
-        return Options(self.root, named, Place(**self.place), {"src": self.source}, **options)
+        return Options(self.root, named, LocalMapping(**self.mapping), {"src": self.source}, **options)
 
     def run(self, *specs: dict[str, Any], **options: Any) -> dict[str, Job]:
         return {job.pipeline: job for job in run(self.options(*specs, **options))}
 
     def files(self, repo: str) -> dict[str, str]:
-        commit = head(self.root, repo)
-        return {path: commit.place(path).read_text() for path in commit.files}
+        commit = Store(self.root).repo(repo).head()
+        return {path: commit.path_of(path).read_text() for path in commit.files}
 
     def results(self, pipeline: str) -> dict[str, Result]:
         """What became of each datum of the last job, by its path."""
-        last = journal.last(self.root, pipeline)
+        journal = Store(self.root).pipeline(pipeline)
+        last = journal.last()
         assert last is not None
-        found = journal.results(journal.job_folder(self.root, pipeline, last.number))
-        return {result.label: result for result in found.values()}
+        return {result.label: result for result in journal.of(last.number).results().values()}
 
     def states(self, pipeline: str) -> dict[str, str]:
         return {path: result.state for path, result in self.results(pipeline).items()}

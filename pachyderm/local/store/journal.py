@@ -1,6 +1,7 @@
-"""What is remembered of jobs.
+"""What is remembered of a pipeline's jobs.
 
-ROOT/jobs/PIPELINE/salt            changed by --reprocess
+ROOT/jobs/PIPELINE/salt.json       changed by --reprocess
+ROOT/jobs/PIPELINE/created.json    since when its cron inputs count
 ROOT/jobs/PIPELINE/000003/
     job.json                       the job as a whole; replaced in one step
     datums.jsonl                   a line per datum that is decided; a torn last line is no line
@@ -8,19 +9,22 @@ ROOT/jobs/PIPELINE/000003/
     logs/ID.log
 """
 
-import json
+import logging
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pachyderm.local.store.repos import KEPT, File, write_json
-from pachyderm.local.worker.worker import Result
+from pachyderm.local.store.files import read_json, write_json
+from pachyderm.local.store.repos import KEPT, Repo
+from pachyderm.local.store.results import Result, read_line, write_line
 
+T = TypeVar("T")
 RUNNING, SUCCESS, FAILURE, KILLED, UNRUNNABLE = "running", "success", "failure", "killed", "unrunnable"
 
 
@@ -50,111 +54,179 @@ class Job:
     counts: Mapping[str, int] = field(default_factory=dict)
     restarts: int = 0
 
-
-def job_folder(root: Path, pipeline: str, number: int) -> Path:
-    """Where a job keeps what it knows."""
-    return root / "jobs" / pipeline / f"{number:06d}"
-
-
-def jobs(root: Path, pipeline: str) -> list[Job]:
-    """All jobs of a pipeline that are still remembered, the oldest first."""
-    found = sorted((root / "jobs" / pipeline).glob("[0-9]*/job.json"))
-    return [Job(**json.loads(path.read_text("utf-8"))) for path in found]
+    def finish(self, state: str, reason: str = "") -> "Job":
+        """The job, finished now."""
+        return replace(self, state=state, reason=reason, finished=time.time())
 
 
-def last(root: Path, pipeline: str) -> Job | None:
-    """The pipeline's newest job."""
-    found = jobs(root, pipeline)
-    return found[-1] if found else None
+class JobFolder:
+    """Where one job keeps what its datums did."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._datums = folder / "datums.jsonl"
+
+    def output(self, datum_id: str) -> Path:
+        """Folder of what a datum wrote."""
+        return self.folder / "outputs" / datum_id
+
+    def log(self, name: str) -> Path:
+        """Log of a datum, by its id, or of a worker's long-running process."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def logs(self) -> Iterator[Path]:
+        """The logs of all datums."""
+        yield from sorted((self.folder / "logs").glob("[!.]*.log"))
+
+    def append(self, results: Iterable[Result]) -> None:
+        """Adds datums that are decided. One write, so that a line is there or torn, never mixed."""
+        lines = "".join(map(write_line, results))
+        with self._datums.open("ab") as file:
+            file.write(lines.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def results(self) -> dict[str, Result]:
+        """The last word on each datum, by its id."""
+        try:
+            lines = self._datums.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return {}
+        # What follows the last line break was being written when the runner died.
+        return {result.id: result for line in lines[:-1] if line and (result := read_line(line))}
+
+    def mend(self) -> None:
+        """Cuts off a torn last line, so that the next one starts on its own."""
+        if self._datums.exists():
+            content = self._datums.read_bytes()
+            with self._datums.open("r+b") as file:
+                file.truncate(content.rfind(b"\n") + 1)
+
+    def settle(self, results: Iterable[Result]) -> None:
+        """Leaves only these: a job that was taken up with other inputs may have done datums that it no longer has."""
+        partial = self.folder / ".datums.partial"
+        partial.write_text("".join(map(write_line, results)), "utf-8")
+        partial.replace(self._datums)
+
+    def drop_outputs(self) -> None:
+        """Removes what the datums wrote, once it is in a commit."""
+        shutil.rmtree(self.folder / "outputs", ignore_errors=True)
 
 
-def base(root: Path, pipeline: str) -> Job | None:
-    """The last job that succeeded. One that failed is no base: even what succeeded in it is done again."""
-    return next((job for job in reversed(jobs(root, pipeline)) if job.state == SUCCESS), None)
+class Journal:
+    """The jobs of one pipeline."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = folder.name
+
+    def of(self, number: int) -> JobFolder:
+        """Where a job keeps what it knows."""
+        return JobFolder(self._folder_of(number))
+
+    def jobs(self) -> list[Job]:
+        """All jobs that are still remembered, the oldest first."""
+        return [job for number in self._numbers() if (job := self._read(number))]
+
+    def last(self) -> Job | None:
+        """The newest job."""
+        jobs = self.jobs()
+        return jobs[-1] if jobs else None
+
+    def base(self, repo: Repo) -> Job | None:
+        """The last job that succeeded and whose commit is there.
+
+        One that failed is no base: even what succeeded in it is done again.
+        """
+        jobs = reversed(self.jobs())
+        return next((job for job in jobs if job.state == SUCCESS and repo.has(job.number)), None)
+
+    def save(self, job: Job) -> Job:
+        """Writes the job down, in one step."""
+        folder = self._folder_of(job.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "job.json", asdict(job))
+        return job
+
+    def begin(self, job_id: str, inputs: Mapping[str, int], spec: str, salt: str) -> Job:
+        """A new job; or the last one again where a runner died over it, so that what was finished in it stays."""
+        earlier = self.last()
+        if earlier is not None and earlier.state == RUNNING:
+            restarts = earlier.restarts + 1
+            return self.save(replace(earlier, inputs=dict(inputs), spec=spec, salt=salt, restarts=restarts))
+        # Beyond a job that can no longer be read, too.
+        number = max([*self._numbers(), *([earlier.number] if earlier else [])], default=0) + 1
+        return self.save(Job(self.name, number, job_id, RUNNING, dict(inputs), spec, salt, time.time()))
+
+    def salt(self, *, renew: bool = False) -> str:
+        """What makes this pipeline's results its own; a new one makes every datum a changed one."""
+        return self._remembered("salt.json", lambda: uuid.uuid4().hex, lambda salt: salt, renew=renew)
+
+    def created(self, now: datetime) -> datetime:
+        """When the pipeline was first seen."""
+        return self._remembered("created.json", now.isoformat, _read_time)
+
+    def _remembered(self, name: str, make: Callable[[], str], read: Callable[[str], T], *, renew: bool = False) -> T:
+        """A text that is made once; made again, with a word, where it is damaged."""
+        path = self.folder / name
+        if not renew:
+            try:
+                if isinstance(text := read_json(path), str):
+                    return read(text)
+            except FileNotFoundError:
+                return self._remembered(name, make, read, renew=True)
+            except ValueError:
+                pass
+            logging.warning("%s: damaged; made anew", path)
+            if path.is_dir():
+                shutil.rmtree(path)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, text := make())
+        return read(text)
+
+    def forget(self, repo: Repo) -> list[Job]:
+        """Removes old jobs but for the last few and the base. Returns those that stay."""
+        jobs, base = self.jobs(), self.base(repo)
+        kept = [job for job in jobs if job in jobs[-KEPT:] or job == base]
+        for job in jobs:
+            if job not in kept:
+                shutil.rmtree(self._folder_of(job.number))
+        return kept
+
+    def _numbers(self) -> list[int]:
+        return sorted(int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdecimal())
+
+    def _read(self, number: int) -> Job | None:
+        """A job; None, with a word, where what is written of it is damaged: its datums are then done again."""
+        path = self._folder_of(number) / "job.json"
+        try:
+            return _as_job(read_json(path), self.name, number)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, TypeError, AttributeError):
+            logging.warning("%s: damaged; this job is passed over", path)
+            return None
+
+    def _folder_of(self, number: int) -> Path:
+        return self.folder / f"{number:06d}"
 
 
-def save(root: Path, job: Job) -> Job:
-    """Writes the job down, in one step."""
-    folder = job_folder(root, job.pipeline, job.number)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "job.json", asdict(job))
+def _as_job(fields: Any, pipeline: str, number: int) -> Job:
+    """Raises ValueError, TypeError or AttributeError for what is no job."""
+    job = Job(**fields)
+    texts = (job.id, job.state, job.spec, job.salt, job.reason)
+    numbers = (job.started, job.finished, job.restarts, *job.inputs.values(), *job.counts.values())
+    if not (
+        (job.pipeline, job.number) == (pipeline, number)
+        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(value, int | float) for value in numbers)
+    ):
+        raise ValueError("not a job")
     return job
 
 
-def begin(root: Path, pipeline: str, job_id: str, inputs: Mapping[str, int], spec: str, salt: str) -> Job:
-    """A new job; or the last one again where a runner died over it, so that what was finished in it stays."""
-    earlier = last(root, pipeline)
-    if earlier is not None and earlier.state == RUNNING:
-        return save(root, replace(earlier, inputs=dict(inputs), spec=spec, salt=salt, restarts=earlier.restarts + 1))
-    number = earlier.number + 1 if earlier else 1
-    return save(root, Job(pipeline, number, job_id, RUNNING, dict(inputs), spec, salt, time.time()))
-
-
-def ended(job: Job, state: str, reason: str = "") -> Job:
-    """The job, finished now."""
-    return replace(job, state=state, reason=reason, finished=time.time())
-
-
-def append(folder: Path, results: Iterable[Result]) -> None:
-    """Adds datums that are decided. One write, so that a line is there or torn, never mixed."""
-    lines = "".join(_line(result) for result in results)
-    with (folder / "datums.jsonl").open("ab") as file:
-        file.write(lines.encode())
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def results(folder: Path) -> dict[str, Result]:
-    """The last word on each datum, by its id."""
-    try:
-        lines = (folder / "datums.jsonl").read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return {}
-    # What follows the last line break was being written when the runner died.
-    found = (_unpacked(json.loads(line)) for line in lines[:-1] if line.startswith(b"{") and line.endswith(b"}"))
-    return {result.id: result for result in found}
-
-
-def mend(folder: Path) -> None:
-    """Cuts off a torn last line, so that the next one starts on its own."""
-    path = folder / "datums.jsonl"
-    if path.exists():
-        whole = path.read_bytes()
-        with path.open("r+b") as file:
-            file.truncate(whole.rfind(b"\n") + 1)
-
-
-def settle(folder: Path, done: Iterable[Result]) -> None:
-    """Leaves only these: a job that was taken up with other inputs may have done datums that it no longer has."""
-    partial = folder / ".datums.partial"
-    partial.write_text("".join(_line(result) for result in done), "utf-8")
-    partial.replace(folder / "datums.jsonl")
-
-
-def salt(root: Path, pipeline: str, *, renew: bool = False) -> str:
-    """What makes this pipeline's results its own; a new one makes every datum a changed one."""
-    path = root / "jobs" / pipeline / "salt.json"
-    if renew or not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, uuid.uuid4().hex)
-    found: str = json.loads(path.read_text("utf-8"))
-    return found
-
-
-def forget(root: Path, pipeline: str) -> list[Job]:
-    """Removes old jobs but for the last few and the base. Returns those that stay."""
-    found, kept_base = jobs(root, pipeline), base(root, pipeline)
-    kept = [job for job in found if job in found[-KEPT:] or job == kept_base]
-    for job in found:
-        if job not in kept:
-            shutil.rmtree(job_folder(root, pipeline, job.number))
-    return kept
-
-
-def _line(result: Result) -> str:
-    outputs = {path: [file.hash, file.size] for path, file in result.outputs.items()}
-    return json.dumps({**asdict(result), "outputs": outputs}, ensure_ascii=False) + "\n"
-
-
-def _unpacked(line: dict[str, Any]) -> Result:
-    return Result(**{**line, "outputs": {path: File(*entry) for path, entry in line["outputs"].items()}})
+def _read_time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError("no time zone")
+    return time

@@ -6,28 +6,19 @@
 Files are hard links, so a commit costs what changed in it.
 """
 
-import hashlib
-import json
+import logging
 import os
 import shutil
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pachyderm.errors import PachydermError
-from pachyderm.local.store.names import path_problem
+from pachyderm.local.store.files import DamagedError, File, digest, read_json, write_json
 
 # Commits of a repo that are kept for people to look at.
 KEPT = 20
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """Hash and size of a file's content."""
-
-    hash: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,130 +37,124 @@ class Commit:
     folder: Path
     files: Mapping[str, File]
 
-    def place(self, path: str) -> Path:
+    def path_of(self, path: str) -> Path:
         """Where the content of a file is."""
         return self.folder / path[1:]
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Writes a file that is whole or not there."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(content, file, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+class Repo:
+    """One repo of a root."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = folder.name
+
+    def numbers(self) -> list[int]:
+        """Numbers of the finished commits, in order; one whose folder is gone is none."""
+        names = (path.stem for path in self.folder.glob("[0-9]*.json"))
+        numbers = (int(name) for name in names if name.isdecimal())
+        return sorted(number for number in numbers if self._folder_of(number).is_dir())
+
+    def next_number(self) -> int:
+        """A number that no commit has had, not even one that is damaged: jobs remember their inputs by number."""
+        names = (path.name.removesuffix(".json") for path in self.folder.glob("[0-9]*"))
+        return max((int(name) for name in names if name.isdecimal()), default=0) + 1
+
+    def has(self, number: int) -> bool:
+        """Whether a commit is there, whole."""
+        return self._manifest_of(number).exists() and self._folder_of(number).is_dir()
+
+    def head(self) -> Commit:
+        """The last commit; an empty one where there is none yet."""
+        numbers = self.numbers()
+        return self.commit(numbers[-1] if numbers else 0)
+
+    def commit(self, number: int) -> Commit:
+        """A commit by its number; a damaged manifest is made again. Raises PachydermError if it is not there."""
+        folder = self._folder_of(number)
+        if number == 0:
+            return Commit(self.name, 0, "0" * 32, folder, {})
+        try:
+            return self._read(number)
+        except FileNotFoundError as error:
+            raise PachydermError(f"{folder}: no such commit") from error
+        except DamagedError as error:
+            logging.warning("%s; made again from the files in %s", error, folder)
+        files = {f"/{path.relative_to(folder).as_posix()}": digest(path) for path in _regular_files(folder)}
+        self._write_manifest(number, uuid.uuid4().hex, files)
+        return self.commit(number)
+
+    def publish(self, number: int, commit_id: str, files: Mapping[str, tuple[Path, File]]) -> Commit:
+        """Makes a commit of files that lie on the same disk and are not changed any more. Repeatable."""
+        folder = self._folder_of(number)
+        partial = folder.with_name(f".{folder.name}.partial")
+        for leftover in (folder, partial):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir(parents=True)
+        made = {partial}
+        for path, (source, _) in files.items():
+            target = partial / path[1:]
+            if target.parent not in made:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                made.add(target.parent)
+            os.link(source, target)
+        partial.rename(folder)
+        self._write_manifest(number, commit_id, {path: file for path, (_, file) in files.items()})
+        return self.commit(number)
+
+    def unpublish(self, number: int) -> None:
+        """Takes a commit back, of a job that a dying runner had not finished."""
+        self._manifest_of(number).unlink(missing_ok=True)
+
+    def tick(self, name: str, commit_id: str, *, overwrite: bool) -> Commit:
+        """Commits one empty file called `name`, alone with `overwrite`, else beside the earlier ones."""
+        last = self.head()
+        empty = self.folder / ".tick"
+        empty.parent.mkdir(parents=True, exist_ok=True)
+        empty.unlink(missing_ok=True)
+        empty.touch(mode=0o444)
+        files = {} if overwrite else {path: (last.path_of(path), file) for path, file in last.files.items()}
+        files[f"/{name}"] = empty, digest(empty)
+        made = self.publish(self.next_number(), commit_id, files)
+        empty.unlink()
+        return made
+
+    def forget(self, needed: Iterable[int]) -> None:
+        """Removes old commits but for the last few and those that are needed."""
+        for number in set(self.numbers()[:-KEPT]) - set(needed):
+            self._manifest_of(number).unlink()
+            shutil.rmtree(self._folder_of(number), ignore_errors=True)
+
+    def _read(self, number: int) -> Commit:
+        commit_id, files = _read_manifest(self._manifest_of(number))
+        return Commit(self.name, number, commit_id, self._folder_of(number), files)
+
+    def _write_manifest(self, number: int, commit_id: str, files: Mapping[str, File]) -> None:
+        listing = {path: [file.hash, file.size] for path, file in sorted(files.items())}
+        path = self._manifest_of(number)
+        if path.is_dir():
+            shutil.rmtree(path)
+        write_json(path, {"id": commit_id, "files": listing})
+
+    def _folder_of(self, number: int) -> Path:
+        return self.folder / f"{number:06d}"
+
+    def _manifest_of(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.json"
 
 
-def digest(path: Path) -> File:
-    """Hash and size of a file. Raises OSError."""
-    with path.open("rb") as file:
-        hashed = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32))
-        return File(hashed.hexdigest(), file.tell())
-
-
-def numbers(folder: Path) -> list[int]:
-    """Numbers of the finished commits of a repo's folder, in order."""
-    return sorted(int(path.stem) for path in folder.glob("[0-9]*.json"))
-
-
-def head(root: Path, repo: str) -> Commit:
-    """The repo's last commit; an empty one where there is none yet."""
-    found = numbers(root / "repos" / repo)
-    return commit(root, repo, found[-1] if found else 0)
-
-
-def commit(root: Path, repo: str, number: int) -> Commit:
-    """A commit by its number. Raises PachydermError if it is not there."""
-    folder = root / "repos" / repo / f"{number:06d}"
-    if number == 0:
-        return Commit(repo, 0, "0" * 32, folder, {})
+def _read_manifest(path: Path) -> tuple[str, dict[str, File]]:
+    """Id and files. Raises DamagedError, FileNotFoundError."""
+    manifest = read_json(path)
     try:
-        manifest = json.loads(folder.with_suffix(".json").read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise PachydermError(f"{folder}: no such commit") from error
-    files = {path: File(*entry) for path, entry in manifest["files"].items()}
-    return Commit(repo, number, manifest["id"], folder, files)
+        files = {name: File(str(hash_), int(size)) for name, (hash_, size) in manifest["files"].items()}
+        commit_id = manifest["id"]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise DamagedError(f"{path}: damaged") from error
+    if not (isinstance(commit_id, str) and all(name.startswith("/") for name in files)):
+        raise DamagedError(f"{path}: damaged")
+    return commit_id, files
 
 
-def publish(root: Path, repo: str, number: int, commit_id: str, files: Mapping[str, tuple[Path, File]]) -> Commit:
-    """Makes a commit of files that lie on the same disk and are not changed any more. Repeatable."""
-    folder = root / "repos" / repo / f"{number:06d}"
-    partial = folder.with_name(f".{folder.name}.partial")
-    for leftover in (folder, partial):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    made = {partial}
-    for path, (source, _) in files.items():
-        target = partial / path[1:]
-        if target.parent not in made:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            made.add(target.parent)
-        os.link(source, target)
-    partial.rename(folder)
-    listing = {path: [file.hash, file.size] for path, (_, file) in sorted(files.items())}
-    write_json(folder.with_suffix(".json"), {"id": commit_id, "files": listing})
-    return commit(root, repo, number)
-
-
-def unpublish(root: Path, repo: str, number: int) -> None:
-    """Takes a commit back, of a job that a dying runner had not finished."""
-    (root / "repos" / repo / f"{number:06d}.json").unlink(missing_ok=True)
-
-
-def snapshot(root: Path, repo: str, source: Path, commit_id: str) -> Commit:
-    """Commits what a folder of the user's holds now, unless the last commit holds the same. Hidden names are left out.
-
-    Raises PachydermError for a name that a repo does not take.
-    """
-    last = head(root, repo)
-    found = {f"/{path.relative_to(source).as_posix()}": path for path in _visible(source)}
-    for path, place in found.items():
-        if reason := path_problem(path):
-            raise PachydermError(f"{place}: {reason}; rename it")
-    files = {path: digest(place) for path, place in found.items()}
-    if last.number and files == last.files:
-        return last
-    incoming = root / "repos" / repo / ".incoming"
-    shutil.rmtree(incoming, ignore_errors=True)
-    copies: dict[str, tuple[Path, File]] = {}
-    for index, (path, place) in enumerate(found.items()):
-        incoming.mkdir(parents=True, exist_ok=True)
-        copy = incoming / str(index)
-        shutil.copyfile(place, copy)
-        copy.chmod(0o444)
-        copies[path] = copy, digest(copy)
-    made = publish(root, repo, last.number + 1, commit_id, copies)
-    shutil.rmtree(incoming, ignore_errors=True)
-    return made
-
-
-def tick(root: Path, repo: str, name: str, commit_id: str, *, overwrite: bool) -> Commit:
-    """Commits one empty file called `name`, alone with `overwrite`, else beside the earlier ones."""
-    last = head(root, repo)
-    empty = root / "repos" / repo / ".tick"
-    empty.parent.mkdir(parents=True, exist_ok=True)
-    empty.unlink(missing_ok=True)
-    empty.touch(mode=0o444)
-    files = {} if overwrite else {path: (last.place(path), file) for path, file in last.files.items()}
-    files[f"/{name}"] = empty, digest(empty)
-    made = publish(root, repo, last.number + 1, commit_id, files)
-    empty.unlink()
-    return made
-
-
-def forget(root: Path, repo: str, needed: Iterable[int]) -> None:
-    """Removes old commits but for the last few and those that are needed."""
-    folder = root / "repos" / repo
-    for number in set(numbers(folder)[:-KEPT]) - set(needed):
-        (folder / f"{number:06d}.json").unlink()
-        shutil.rmtree(folder / f"{number:06d}", ignore_errors=True)
-
-
-def _visible(source: Path) -> list[Path]:
-    """Files below a folder, links followed, in bytewise order."""
-    found: list[Path] = []
-    for folder, folders, names in os.walk(source, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
+def _regular_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())

@@ -22,8 +22,8 @@ PROJECT = "default"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A machine, seen from the specs.
+class LocalMapping:
+    """How paths, secrets and variables of the image map to this machine.
 
     Attributes:
         paths: folder here by path in the image, such as {"/model": Path("build/model")}.
@@ -41,7 +41,7 @@ class Place:
     real_pfs: bool = False
 
 
-def translated(text: str, paths: Mapping[str, Path]) -> str:
+def translate(text: str, paths: Mapping[str, Path]) -> str:
     """The text with each path of the image replaced by the one here: `--out=/pfs/out` -> `--out=/tmp/x/out`."""
     if not paths:
         return text
@@ -53,26 +53,26 @@ def translated(text: str, paths: Mapping[str, Path]) -> str:
 
 def command(words: Sequence[str], paths: Mapping[str, Path]) -> list[str]:
     """The command with paths of this machine and this interpreter."""
-    first = sys.executable if words[0] in ("python", "python3") else translated(words[0], paths)
-    return [first, *(translated(word, paths) for word in words[1:])]
+    first = sys.executable if words[0] in ("python", "python3") else translate(words[0], paths)
+    return [first, *(translate(word, paths) for word in words[1:])]
 
 
-def path_map(pipeline: Pipeline, place: Place, pfs: Path, empty: Path) -> dict[str, Path]:
+def path_map(pipeline: Pipeline, mapping: LocalMapping, pfs: Path, empty: Path) -> dict[str, Path]:
     """Folder here by path in the image, for the processes of one worker. Raises PachydermError for a missing secret."""
-    paths = {image.rstrip("/"): here.absolute() for image, here in place.paths.items()}
-    if not place.real_pfs:
+    paths = {image.rstrip("/"): here.absolute() for image, here in mapping.paths.items()}
+    if not mapping.real_pfs:
         paths["/pfs"] = pfs.absolute()
     for secret in pipeline.transform.get("secrets", []):
         if secret.get("mountPath"):
-            paths[secret["mountPath"].rstrip("/")] = secret_folder(place, secret["name"], empty).absolute()
+            paths[secret["mountPath"].rstrip("/")] = secret_folder(mapping, secret["name"], empty).absolute()
     return paths
 
 
-def secret_folder(place: Place, name: str, empty: Path) -> Path:
+def secret_folder(mapping: LocalMapping, name: str, empty: Path) -> Path:
     """The folder with the files of a secret. Raises PachydermError where there is none."""
-    if name in place.without:
+    if name in mapping.without:
         return empty
-    folder = place.secrets / name
+    folder = mapping.secrets / name
     if not folder.is_dir():
         raise PachydermError(
             f"secret {name}: no folder {folder}; make it with one file per key, or run with --without-secret {name}"
@@ -81,15 +81,15 @@ def secret_folder(place: Place, name: str, empty: Path) -> Path:
 
 
 def worker_environment(
-    pipeline: Pipeline, place: Place, paths: Mapping[str, Path], names: Mapping[str, str]
+    pipeline: Pipeline, mapping: LocalMapping, paths: Mapping[str, Path], names: Mapping[str, str]
 ) -> dict[str, str]:
     """What a worker's processes find in their environment, whatever the datum. Raises PachydermError."""
     environment = {name: value for name in _INHERITED if (value := os.environ.get(name)) is not None}
     for name, value in pipeline.transform.get("env", {}).items():
-        environment[name] = translated(value, paths)
+        environment[name] = translate(value, paths)
     for secret in pipeline.transform.get("secrets", []):
-        if secret.get("envVar") and secret["name"] not in place.without:
-            environment[secret["envVar"]] = _secret_value(place, secret)
+        if secret.get("envVar") and secret["name"] not in mapping.without:
+            environment[secret["envVar"]] = _secret_value(mapping, secret)
     environment |= {
         "PACH_IN_WORKER": "true",
         "PACH_NAMESPACE": "default",
@@ -106,7 +106,7 @@ def worker_environment(
         **names,
     }
     environment.pop("POSTGRES_PASSWORD", None)
-    for name, given in place.environment.items():
+    for name, given in mapping.environment.items():
         if given is None:
             environment.pop(name, None)
         else:
@@ -114,8 +114,17 @@ def worker_environment(
     return environment
 
 
-def _secret_value(place: Place, secret: Mapping[str, Any]) -> str:
-    file = secret_folder(place, secret["name"], Path()) / str(secret["key"])
+def secret_values(pipeline: Pipeline, mapping: LocalMapping) -> list[str]:
+    """What the specs take from secrets into variables: never to be written down."""
+    return [
+        _secret_value(mapping, secret)
+        for secret in pipeline.transform.get("secrets", [])
+        if secret.get("envVar") and secret["name"] not in mapping.without
+    ]
+
+
+def _secret_value(mapping: LocalMapping, secret: Mapping[str, Any]) -> str:
+    file = secret_folder(mapping, secret["name"], Path()) / str(secret["key"])
     try:
         return file.read_text("utf-8")
     except OSError as error:

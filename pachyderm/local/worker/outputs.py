@@ -1,14 +1,17 @@
 """What a try left in /pfs/out -> files for the output commit."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pachyderm.errors import PachydermError
+from pachyderm.local.store.files import File, digest
 from pachyderm.local.store.names import path_problem
-from pachyderm.local.store.repos import File, digest
 from pachyderm.local.worker.scratch import Scratch
+
+_PARTIAL = re.compile(r"\..+\.partial")
 
 
 class OutputError(PachydermError):
@@ -18,46 +21,57 @@ class OutputError(PachydermError):
 def collect(scratch: Scratch, target: Path) -> dict[str, File]:
     """Takes the files of a try to the folder `target`, which appears when it is whole. Returns them by path.
 
-    Links are followed, folders without files and what is no regular file are dropped. Raises OutputError for a
-    dangling link and for a name that a repo does not take.
+    Links are followed, folders without files, what is no regular file, and files that were being written (`.….partial`)
+    are dropped. Raises OutputError for a dangling link, for a name that a repo does not take, and where /pfs/out is
+    not the folder any more that the process was given: what is there now may be anybody's.
     """
+    out = scratch.folder
+    if not (scratch.out.is_symlink() and scratch.out.readlink() == scratch.link) or out.is_symlink():
+        raise OutputError("/pfs/out was replaced; write files into it and leave the folder itself alone")
+    if not out.is_dir():
+        raise OutputError("/pfs/out was removed; write files into it and leave the folder itself alone")
     partial = target.with_name(f".{target.name}.partial")
     for leftover in (partial, target):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     files: dict[str, File] = {}
-    out = scratch.out.resolve()
-    for path, source in _found(out, "", frozenset()):
+    out = out.resolve()
+    for path, source in _output_files(out, "", frozenset()):
         if reason := path_problem(path):
             raise OutputError(f"output {path}: {reason}")
         kept = partial / path[1:]
         kept.parent.mkdir(parents=True, exist_ok=True)
-        _take(source, kept, out, scratch.originals)
+        _keep(source, kept, out, scratch.originals)
         kept.chmod(0o444)
         files[path] = digest(kept)
     partial.rename(target)
     return files
 
 
-def _take(source: Path, target: Path, out: Path, originals: Mapping[Path, Path]) -> None:
-    """Takes over a file of the output, or copies what a link leads to; for an input laid out empty, its content."""
+def _keep(source: Path, target: Path, out: Path, originals: Mapping[Path, Path]) -> None:
+    """Takes over a file of the output, or copies what a link leads to; for an input laid out empty, its content.
+
+    A file with a second name elsewhere is copied too: it can still be written to, and its mode is not ours to change.
+    """
     real = source.resolve()
-    if real.is_relative_to(out):
+    if real.is_relative_to(out) and real.stat().st_nlink == 1:
         os.link(real, target)
     else:
         shutil.copyfile(originals.get(real, real), target)
 
 
-def _found(folder: Path, path: str, above: frozenset[Path]) -> Iterator[tuple[str, Path]]:
+def _output_files(folder: Path, path: str, above: frozenset[Path]) -> Iterator[tuple[str, Path]]:
     """Every regular file below a folder as (path, where it is), in order."""
     real = folder.resolve()
     if real in above:
         raise OutputError(f"output {path}: a link to a folder that it is in")
     for entry in sorted(os.scandir(real), key=lambda entry: entry.name):
-        place, inner = Path(entry.path), f"{path}/{entry.name}"
-        if entry.is_symlink() and not place.exists():
-            raise OutputError(f"output {inner}: a link to nothing: {place.readlink()}")
-        if place.is_dir():
-            yield from _found(place, inner, above | {real})
-        elif place.is_file():
-            yield inner, place
+        location, inner = Path(entry.path), f"{path}/{entry.name}"
+        if entry.is_symlink() and not location.exists():
+            raise OutputError(f"output {inner}: a link to nothing: {location.readlink()}")
+        if _PARTIAL.fullmatch(entry.name):
+            continue
+        if location.is_dir():
+            yield from _output_files(location, inner, above | {real})
+        elif location.is_file():
+            yield inner, location

@@ -4,6 +4,7 @@ As on a cluster, `/pfs/NAME` and `/pfs/out` are links into a scratch folder, so 
 topmost link fails here too.
 """
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -19,13 +20,15 @@ class Scratch:
     """A datum laid out.
 
     Attributes:
-        out: where the user's code writes.
+        out: the link through which the user's code writes; `link` is where it leads, and `folder` that folder.
         originals: for files that are laid out empty, where their content is.
         environment: the variables that only this datum has.
 
     """
 
     out: Path
+    link: Path
+    folder: Path
     originals: Mapping[Path, Path]
     environment: Mapping[str, str]
 
@@ -35,7 +38,8 @@ def lay_out(datum: Datum, pfs: Path, seen_as: Path) -> Scratch:
     clear(pfs)
     own = pfs / ".scratch" / uuid.uuid4().hex
     (own / "out").mkdir(parents=True)
-    (pfs / "out").symlink_to((own / "out").relative_to(pfs))
+    link = (own / "out").relative_to(pfs)
+    (pfs / "out").symlink_to(link)
     originals: dict[Path, Path] = {}
     environment: dict[str, str] = {}
     for piece in datum.pieces:
@@ -44,7 +48,7 @@ def lay_out(datum: Datum, pfs: Path, seen_as: Path) -> Scratch:
             folder.mkdir()
             (pfs / piece.name).symlink_to(folder.relative_to(pfs))
         for path in piece.files:
-            target, source = folder / path[1:], piece.commit.place(path)
+            target, source = folder / path[1:], piece.commit.path_of(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             if piece.empty_files:
                 target.touch()
@@ -57,17 +61,26 @@ def lay_out(datum: Datum, pfs: Path, seen_as: Path) -> Scratch:
             if value:
                 environment[f"PACH_DATUM_{piece.name}_{variable}"] = value
     environment["PACH_DATUM_ID"] = datum.id
-    return Scratch(pfs / "out", originals, environment)
+    return Scratch(pfs / "out", link, own / "out", originals, environment)
 
 
 def write_environment(pfs: Path, environment: Mapping[str, str]) -> None:
-    """Writes `/pfs/.env`: the whole environment, unescaped."""
-    (pfs / ".env").write_text("".join(f"{name}={value}\n" for name, value in environment.items()), "utf-8")
+    """Writes `/pfs/.env`: the whole environment, unescaped, for nobody else to read."""
+    text = "".join(f"{name}={value}\n" for name, value in environment.items())
+    file = pfs / ".env"
+    file.touch(mode=0o600, exist_ok=False)
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+def remove_environment(pfs: Path) -> None:
+    """Takes `/pfs/.env` away when its datum has ended."""
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        (pfs / ".env").unlink()
 
 
 def repoint(out: Path, seen_as: Path, pfs: Path) -> None:
     """Turns links that a process made into its own view of /pfs into links that lead to the same from outside."""
-    for folder, folders, names in os.walk(out.resolve()):
+    for folder, folders, names in os.walk(out):
         for name in folders + names:
             link = Path(folder, name)
             if link.is_symlink() and link.readlink().is_relative_to(seen_as):

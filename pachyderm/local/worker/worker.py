@@ -4,21 +4,27 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
+from pachyderm.errors import PachydermError
 from pachyderm.local.datums import Datum
-from pachyderm.local.store.repos import File
+from pachyderm.local.store.files import File
+from pachyderm.local.store.journal import JobFolder
+from pachyderm.local.store.results import FAILED, PROCESSED, RECOVERED, Result
 from pachyderm.local.worker.batching import PrematureExitError, Session
-from pachyderm.local.worker.mapping import Place, command, path_map, translated, worker_environment
+from pachyderm.local.worker.mapping import LocalMapping, command, path_map, secret_values, translate, worker_environment
 from pachyderm.local.worker.outputs import OutputError, collect
-from pachyderm.local.worker.process import OverdueError, Start, kill, start, wait
-from pachyderm.local.worker.scratch import Scratch, lay_out, repoint, write_environment
-from pachyderm.spec.reading import HERE, Pipeline
+from pachyderm.local.worker.process import CommandError, OverdueError, ProcessSpec, kill, start, wait
+from pachyderm.local.worker.redaction import Redaction
+from pachyderm.local.worker.scratch import Scratch, clear, lay_out, remove_environment, repoint, write_environment
+from pachyderm.spec.reading import Pipeline
 
-PROCESSED, SKIPPED, FAILED, RECOVERED = "processed", "skipped", "failed", "recovered"
 GRPC_PORT = "1080"
 _LAST_LINE = 4096
+# The image's own folder holds the stages; here it is the one that holds this package.
+_PACKAGES = Path(str(resources.files("pachyderm"))).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,36 +39,26 @@ class Task:
     """
 
     pipeline: Pipeline
-    place: Place
-    folder: Path
+    mapping: LocalMapping
+    folder: JobFolder
     job_id: str
     deadline: float | None
     stop: threading.Event
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a datum went.
-
-    Attributes:
-        seconds: of all tries.
-        outputs: the files it wrote, by path.
-        error: why the last try failed, with the last line of its log.
-
-    """
-
-    id: str
-    hash: str
-    label: str
-    state: str
-    tries: int = 0
-    seconds: float = 0.0
-    outputs: Mapping[str, File] = field(default_factory=dict)
-    error: str = ""
-
-
 class JobOverdueError(Exception):
     """The job's own time is over."""
+
+
+class StartError(PachydermError):
+    """A batched process ended before it asked for its first datum; no datum can be blamed, and none would help."""
+
+
+# What a real worker does then, first start and restart (seen on 2.12.2). Here the job fails, and says it.
+_ON_A_CLUSTER = (
+    "repeats this for ever, and no timeout applies",
+    "takes the rest of the set as done, with nothing written",
+)
 
 
 class Worker:
@@ -74,62 +70,76 @@ class Worker:
         self._name = name
         self._pfs = work / name / "pfs"
         empty = work / name / "empty"
-        for folder in (self._pfs, empty, task.folder / "outputs", task.folder / "logs"):
+        for folder in (self._pfs, empty, task.folder.output(""), task.folder.log("").parent):
             folder.mkdir(parents=True, exist_ok=True)
-        self._paths = path_map(task.pipeline, task.place, self._pfs, empty)
-        self._seen_as = Path("/pfs") if task.place.real_pfs else self._pfs.absolute()
+        self._paths = path_map(task.pipeline, task.mapping, self._pfs, empty)
+        self._seen_as = Path("/pfs") if task.mapping.real_pfs else self._pfs.absolute()
         names = {
             "PACH_JOB_ID": task.job_id,
             "PACH_OUTPUT_COMMIT_ID": task.job_id,
             "PPS_POD_NAME": name,
             "PPS_WORKER_GRPC_PORT": GRPC_PORT,
         }
-        self._environment = worker_environment(task.pipeline, task.place, self._paths, names)
+        self._environment = worker_environment(task.pipeline, task.mapping, self._paths, names)
+        self._redaction = Redaction(self._environment, secret_values(task.pipeline, task.mapping))
         self._last_environment = self._environment
         self._session: Session | None = None
-        self._session_log = task.folder / "logs" / f".{name}.log"
+        self._starts = 0
+        # Resolved: `sockets` is a link where the root's own path is too long for a socket's.
+        self._socket = (work / "sockets").resolve() / name
+        self._session_log = task.folder.log(f".{name}")
 
     def work(self, datums: Sequence[Datum]) -> Iterator[Result]:
-        """Does the datums of a set. Raises StoppedError, and JobOverdueError when the job's time is over."""
+        """Does the datums of a set. Raises StoppedError, JobOverdueError when the job's time is over, StartError."""
+        self._starts = 0
         try:
+            if not datums and self._task.pipeline.transform.get("datumBatching"):
+                self._begin_session()
             for datum in datums:
                 yield self._datum(datum)
         finally:
             self._end_session()
+            clear(self._pfs)
 
     def _datum(self, datum: Datum) -> Result:
-        pipeline, began = self._task.pipeline, time.monotonic()
-        error, tries, recovered = "", 0, False
-        while tries < pipeline.tries:
+        began = time.monotonic()
+        state, tries, outputs, error = FAILED, 0, {}, ""
+        while state == FAILED and tries < self._task.pipeline.tries:
             tries += 1
-            scratch = None
             try:
-                if pipeline.transform.get("datumBatching"):
-                    scratch = self._batched_try(datum)
-                else:
-                    scratch = self._single_try(datum)
-                if self._task.place.real_pfs:
-                    repoint(scratch.out, self._seen_as, self._pfs.absolute())
-                outputs = collect(scratch, self._task.folder / "outputs" / datum.id)
+                outputs = self._try(datum)
+                state, error = PROCESSED, ""
             except OutputError as refused:
                 # No retry: what a repo does not take today it will not take tomorrow.
                 error = str(refused)
                 break
             except _TryError as failed:
                 error = str(failed)
-                recovered = self._run_error_command(datum)
-                continue
-            seconds = round(time.monotonic() - began, 3)
-            return Result(datum.id, datum.hash, datum.label, PROCESSED, tries, seconds, outputs)
+                if self._run_error_command(datum) and tries == self._task.pipeline.tries:
+                    state = RECOVERED
+            finally:
+                remove_environment(self._pfs)
+                self._redaction.file(self._log(datum))
+        if error:
+            error = self._redaction.text(f"{error}: {line}" if (line := self._last_line(datum)) else error)
         seconds = round(time.monotonic() - began, 3)
-        state = RECOVERED if recovered else FAILED
-        error = f"{error}: {line}" if (line := self._last_line(datum)) else error
-        return Result(datum.id, datum.hash, datum.label, state, tries, seconds, {}, error)
+        return Result(datum.id, datum.hash, datum.label, state, tries, seconds, outputs, error)
+
+    def _try(self, datum: Datum) -> dict[str, File]:
+        """Lets user code do the datum once. Returns the files it wrote. Raises _TryError, OutputError."""
+        try:
+            batched = self._task.pipeline.transform.get("datumBatching")
+            scratch = self._batched_try(datum) if batched else self._single_try(datum)
+        except CommandError as impossible:
+            raise _TryError(str(impossible)) from impossible
+        if self._task.mapping.real_pfs:
+            repoint(scratch.folder, self._seen_as, self._pfs.absolute())
+        return collect(scratch, self._task.folder.output(datum.id))
 
     def _single_try(self, datum: Datum) -> Scratch:
         """A process of its own for one datum."""
         transform = self._task.pipeline.transform
-        scratch, environment = self._laid_out(datum)
+        scratch, environment = self._lay_out(datum)
         if not transform.get("cmd"):
             raise _TryError("no command specified")
         process = start(self._start(transform["cmd"], transform.get("stdin"), environment, self._log(datum)))
@@ -137,7 +147,7 @@ class Worker:
         try:
             code = wait(process, deadline, self._task.stop)
         except OverdueError as overdue:
-            raise self._timed_out(deadline) from overdue
+            raise self._timeout_error(deadline) from overdue
         finally:
             kill(process)
         if code != 0 and code not in transform.get("acceptReturnCode", []):
@@ -149,24 +159,18 @@ class Worker:
         deadline: float | None = self._task.deadline
         log_from = self._session_log.stat().st_size if self._session_log.exists() else 0
         try:
-            if self._session is None:
-                transform = self._task.pipeline.transform
-                self._session = Session(
-                    self._start(transform["cmd"], transform.get("stdin"), self._environment, self._session_log)
-                )
-                self._session.next_call(deadline, self._task.stop)
-            port = {"PPS_WORKER_GRPC_PORT": str(self._session.port)}
-            scratch, environment = self._laid_out(datum, port)
+            session = self._session or self._begin_session()
+            scratch, environment = self._lay_out(datum, session.address)
             deadline = self._datum_deadline()
-            self._session.hand_out([f"{name}={value}" for name, value in environment.items()])
-            if reported := self._session.next_call(deadline, self._task.stop):
+            session.hand_out([f"{name}={value}" for name, value in environment.items()])
+            if reported := session.next_call(deadline, self._task.stop):
                 raise _TryError(reported)
         except PrematureExitError as gone:
             self._end_session()
             raise _TryError(str(gone)) from gone
         except OverdueError as overdue:
             self._end_session()
-            raise self._timed_out(deadline) from overdue
+            raise self._timeout_error(deadline) from overdue
         except _TryError:
             self._end_session()
             raise
@@ -174,7 +178,23 @@ class Worker:
             self._share_log(log_from, self._log(datum))
         return scratch
 
-    def _laid_out(self, datum: Datum, more: Mapping[str, str] | None = None) -> tuple[Scratch, dict[str, str]]:
+    def _begin_session(self) -> Session:
+        """Starts the process and waits until it asks for its first datum. Raises StartError where it never does."""
+        transform = self._task.pipeline.transform
+        command = self._start(transform["cmd"], transform.get("stdin"), self._environment, self._session_log)
+        self._session = Session(command, self._socket)
+        self._starts += 1
+        try:
+            self._session.next_call(self._task.deadline, self._task.stop)
+        except PrematureExitError as gone:
+            reason = self._redaction.text(_last_line(self._session_log))
+            said = f": {reason}" if reason else ""
+            raise StartError(
+                f"{gone} before it asked for a datum{said}; a cluster {_ON_A_CLUSTER[self._starts > 1]}"
+            ) from gone
+        return self._session
+
+    def _lay_out(self, datum: Datum, more: Mapping[str, str] | None = None) -> tuple[Scratch, dict[str, str]]:
         scratch = lay_out(datum, self._pfs, self._seen_as)
         environment = {**self._environment, **scratch.environment, **(more or {})}
         if not self._task.pipeline.transform.get("datumBatching"):
@@ -188,8 +208,11 @@ class Worker:
         transform = self._task.pipeline.transform
         if not transform.get("errCmd"):
             return False
-        what = self._start(transform["errCmd"], transform.get("errStdin"), self._last_environment, self._log(datum))
-        process = start(what)
+        command = self._start(transform["errCmd"], transform.get("errStdin"), self._last_environment, self._log(datum))
+        try:
+            process = start(command)
+        except CommandError:
+            return False
         try:
             return wait(process, self._datum_deadline(), self._task.stop) == 0
         except OverdueError:
@@ -199,16 +222,15 @@ class Worker:
 
     def _start(
         self, words: Sequence[str], stdin: Sequence[str] | None, environment: Mapping[str, str], log: Path
-    ) -> Start:
+    ) -> ProcessSpec:
         folder = self._task.pipeline.transform.get("workingDir")
-        return Start(
+        return ProcessSpec(
             words=command(words, self._paths),
             environment=environment,
-            # The image's own folder holds the stages; here it is the one that holds this package.
-            folder=Path(translated(folder, self._paths)) if folder else HERE.parent,
-            stdin="".join(f"{translated(line, self._paths)}\n" for line in stdin) if stdin else None,
+            folder=Path(translate(folder, self._paths)) if folder else _PACKAGES,
+            stdin="".join(f"{translate(line, self._paths)}\n" for line in stdin) if stdin else None,
             log=log,
-            pfs=self._pfs.absolute() if self._task.place.real_pfs else None,
+            pfs=self._pfs.absolute() if self._task.mapping.real_pfs else None,
         )
 
     def _datum_deadline(self) -> float | None:
@@ -217,7 +239,7 @@ class Worker:
             limits.append(time.monotonic() + self._task.pipeline.datum_timeout)
         return min(limits, default=None)
 
-    def _timed_out(self, deadline: float | None) -> Exception:
+    def _timeout_error(self, deadline: float | None) -> Exception:
         if self._task.deadline is not None and deadline is not None and deadline >= self._task.deadline:
             return JobOverdueError()
         return _TryError(f"timed out after {self._task.pipeline.datum_timeout:g} s")
@@ -226,26 +248,31 @@ class Worker:
         if self._session is not None:
             self._session.end()
             self._session = None
+            self._redaction.file(self._session_log)
 
     def _log(self, datum: Datum) -> Path:
-        return self._task.folder / "logs" / f"{datum.id}.log"
+        return self._task.folder.log(datum.id)
 
     def _share_log(self, begin: int, log: Path) -> None:
-        """Copies what the process that serves many datums has said during this one."""
+        """Appends this datum's share of the long-running process's log to the datum's own log."""
         if self._session_log.exists():
             with self._session_log.open("rb") as file, log.open("ab") as copy:
                 file.seek(begin)
-                copy.write(file.read())
+                copy.write(self._redaction.content(file.read()))
 
     def _last_line(self, datum: Datum) -> str:
-        try:
-            with self._log(datum).open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE))
-                lines = file.read().decode(errors="replace").split("\n")
-        except FileNotFoundError:
-            return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return _last_line(self._log(datum))
 
 
 class _TryError(Exception):
     """A try failed; the datum may be tried again."""
+
+
+def _last_line(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE))
+            lines = file.read().decode(errors="replace").split("\n")
+    except FileNotFoundError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -1,0 +1,50 @@
+"""How a datum went, as workers report it and the journal keeps it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from pachyderm.local.store.files import File
+
+PROCESSED, SKIPPED, FAILED, RECOVERED = "processed", "skipped", "failed", "recovered"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a datum went.
+
+    Attributes:
+        seconds: of all tries.
+        outputs: the files it wrote, by path.
+        error: why the last try failed, with the last line of its log.
+
+    """
+
+    id: str
+    hash: str
+    label: str
+    state: str
+    tries: int = 0
+    seconds: float = 0.0
+    outputs: Mapping[str, File] = field(default_factory=dict)
+    error: str = ""
+
+
+def write_line(result: Result) -> str:
+    """The result as a line of the journal."""
+    outputs = {path: [file.hash, file.size] for path, file in result.outputs.items()}
+    return json.dumps({**asdict(result), "outputs": outputs}, ensure_ascii=False) + "\n"
+
+
+def read_line(line: bytes) -> Result | None:
+    """A line of the journal as a result; None for a damaged one, whose datum is then done again."""
+    try:
+        fields = json.loads(line)
+        outputs = {str(path): File(str(hash_), int(size)) for path, (hash_, size) in fields["outputs"].items()}
+        result = Result(**{**fields, "outputs": outputs})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    texts = (result.id, result.hash, result.label, result.state, result.error)
+    numbers = (result.tries, result.seconds)
+    whole = all(isinstance(one, str) for one in texts) and all(isinstance(one, int | float) for one in numbers)
+    return result if whole else None

@@ -1,0 +1,62 @@
+"""A folder of the user's -> a commit of what it holds now."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pachyderm.errors import PachydermError
+from pachyderm.local.store.files import File, digest
+from pachyderm.local.store.names import path_problem
+from pachyderm.local.store.repos import Commit, Repo
+
+
+def snapshot(repo: Repo, source: Path, commit_id: str) -> Commit:
+    """Commits what a folder holds now, unless the last commit holds the same. Hidden names are left out.
+
+    Raises PachydermError for a name that a repo does not take.
+    """
+    last = repo.head()
+    visible = {f"/{path.relative_to(source).as_posix()}": path for path in sorted(visible_files(source))}
+    for path, file in visible.items():
+        if reason := path_problem(path):
+            raise PachydermError(f"{file}: {reason}; rename it")
+    files = {path: digest(file) for path, file in visible.items()}
+    if last.number and files == last.files:
+        return last
+    incoming = repo.folder / ".incoming"
+    shutil.rmtree(incoming, ignore_errors=True)
+    copies: dict[str, tuple[Path, File]] = {}
+    for index, (path, file) in enumerate(visible.items()):
+        incoming.mkdir(parents=True, exist_ok=True)
+        copy = incoming / str(index)
+        shutil.copyfile(file, copy)
+        copy.chmod(0o444)
+        copies[path] = copy, digest(copy)
+    made = repo.publish(repo.next_number(), commit_id, copies)
+    shutil.rmtree(incoming, ignore_errors=True)
+    return made
+
+
+def visible_files(source: Path) -> Iterator[Path]:
+    """Files below a folder but for hidden ones.
+
+    Links are followed, but no folder is entered twice: two links to their own parent would make 2^40 paths of one file.
+    A folder that is reached by its own name and by a link is listed by its own name.
+    """
+    entered = set()
+    linked: list[Path] = []
+    pending = [source]
+    while pending or linked:
+        folder = pending.pop() if pending else linked.pop(0)
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in entered:
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                (linked if entry.is_symlink() else pending).append(Path(entry.path))
+            elif entry.is_file():
+                yield Path(entry.path)

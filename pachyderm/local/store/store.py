@@ -1,0 +1,92 @@
+"""The root: all state of the local runner."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pachyderm.errors import PachydermError
+from pachyderm.local.store.journal import Journal
+from pachyderm.local.store.repos import Repo
+
+# The path of a Unix socket has room for 107 bytes.
+_LONGEST_SOCKET_FOLDER = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """ROOT/repos and ROOT/jobs."""
+
+    root: Path
+
+    def repo(self, name: str) -> Repo:
+        """A repo by its name, whether anything is in it or not."""
+        return Repo(self.root / "repos" / name)
+
+    def repos(self) -> list[Repo]:
+        """The repos that are there, in order of their names."""
+        return [Repo(folder) for folder in sorted((self.root / "repos").glob("*")) if folder.is_dir()]
+
+    def pipeline(self, name: str) -> Journal:
+        """The jobs of a pipeline."""
+        return Journal(self.root / "jobs" / name)
+
+    def pipelines(self) -> list[str]:
+        """Names of the pipelines that have had a job."""
+        folders = sorted((self.root / "jobs").glob("*"))
+        return [folder.name for folder in folders if any(folder.glob("[0-9]*/job.json"))]
+
+    def check(self) -> None:
+        """Raises PachydermError where nothing has run yet."""
+        if not (self.root / "jobs").is_dir():
+            raise PachydermError(f"{self.root}: nothing has run here yet; python -m pachyderm run --root {self.root}")
+
+
+@contextmanager
+def exclusive_root(root: Path) -> Iterator[Path]:
+    """Keeps other runners off the root, and gives a folder that is gone afterwards. Raises PachydermError."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise PachydermError(f"{root}: in use by the runner with process id {lock.read().strip()}") from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        # Rows, logs and the environment of datums are nobody else's to read, in a root of an earlier version too.
+        for name in ("repos", "jobs"):
+            (root / name).mkdir(mode=0o700, exist_ok=True)
+            (root / name).chmod(0o700)
+        with _work_folder(root / "work") as work:
+            yield work
+
+
+@contextmanager
+def _work_folder(work: Path) -> Iterator[Path]:
+    """A private folder, gone afterwards, without what a killed runner left there; `sockets` in it has a short path."""
+    _remove(work)
+    work.mkdir(mode=0o700)
+    sockets = work / "sockets"
+    if len(os.fsencode(sockets.absolute())) < _LONGEST_SOCKET_FOLDER:
+        sockets.mkdir(mode=0o700)
+    else:
+        sockets.symlink_to(tempfile.mkdtemp(prefix="answermill-"))
+    try:
+        yield work
+    finally:
+        _remove(work)
+
+
+def _remove(work: Path) -> None:
+    sockets = work / "sockets"
+    if sockets.is_symlink():
+        shutil.rmtree(sockets.readlink(), ignore_errors=True)
+    if work.is_symlink() or work.is_file():
+        work.unlink()
+    shutil.rmtree(work, ignore_errors=True)
