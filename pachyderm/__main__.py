@@ -5,12 +5,14 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pachyderm.errors import PachydermError, SpecError
 from pachyderm.local import status
 from pachyderm.local.interrupt import InterruptedByError, interruptible
+from pachyderm.local.plan import plan, table
 from pachyderm.local.progress import watching
 from pachyderm.local.runner import Options, run
 from pachyderm.local.store.journal import SUCCESS
@@ -19,7 +21,7 @@ from pachyderm.spec.reading import placed, read_specs, spec_files
 from pachyderm.spec.rules import check
 from runtime.command import DONE, EXIT_CODES, FAILED, describe, positive, printable, start_logging
 
-ROOT = Path("build/pachyderm")
+ROOT, DEMO = Path("build/pachyderm"), Path("build/demo")
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -41,7 +43,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     logs.add_argument("--job", type=int, metavar="NUMBER", help="default: the last one")
     logs.add_argument("--datum", metavar="ID_OR_PATH", help="only this one: the start of its id, or part of its path")
     for verb in (shown, logs):
-        verb.add_argument("--root", type=Path, default=ROOT, help=f"folder of all state; default: {ROOT}")
+        verb.add_argument("--root", type=Path, help=f"folder of all state; default: the later used of {ROOT}, {DEMO}")
     return parser.parse_args(argv)
 
 
@@ -87,7 +89,8 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         "--without-secret", action="append", default=[], metavar="NAME", help="not needed here; an empty folder"
     )
     parser.add_argument("--pfs", action="store_true", help="mount the real /pfs instead of replacing it by a folder")
-    parser.add_argument("--json", action="store_true", help="print the jobs as JSON")
+    parser.add_argument("--dry-run", action="store_true", help="only show which pipelines would run, and the datums")
+    parser.add_argument("--json", action="store_true", help="print the jobs, or the plan, as JSON")
 
 
 def _pair(text: str) -> tuple[str, Path]:
@@ -129,6 +132,10 @@ def options_of(given: argparse.Namespace) -> Options:
 
 def _run(given: argparse.Namespace) -> int:
     options = options_of(given)
+    if given.dry_run:
+        plans = plan(options)
+        _print([json.dumps([asdict(one) for one in plans])] if given.json else status.align(list(table(plans))))
+        return DONE
     with interruptible() as stop, watching() as watch:
         done = run(options, stop, watch)
     if given.json:
@@ -136,6 +143,11 @@ def _run(given: argparse.Namespace) -> int:
     elif not done:
         logging.info("nothing to do: no input has changed and no tick is due; --tick ticks now")
     return DONE if all(job.state == SUCCESS for job in done) else FAILED
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(printable(line))  # noqa: T201
 
 
 def _check(given: argparse.Namespace) -> int:
@@ -146,8 +158,14 @@ def _check(given: argparse.Namespace) -> int:
     return DONE
 
 
+def last_root(roots: Sequence[Path] = (ROOT, DEMO)) -> Path:
+    """The root that a run used last; what follows `make demo` is a look at the demo."""
+    used = {root: (root / "lock").stat().st_mtime for root in roots if (root / "lock").exists()}
+    return max(used, key=lambda root: used[root], default=roots[0])
+
+
 def _status(given: argparse.Namespace) -> int:
-    view = status.overview(given.root)
+    view = status.overview(given.root or last_root())
     if given.json:
         print(json.dumps(view, ensure_ascii=False))  # noqa: T201
         return DONE
@@ -157,7 +175,7 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def _logs(given: argparse.Namespace) -> int:
-    for line in status.log_lines(given.root, given.pipeline, given.job, given.datum):
+    for line in status.log_lines(given.root or last_root(), given.pipeline, given.job, given.datum):
         print(printable(line))  # noqa: T201
     return DONE
 

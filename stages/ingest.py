@@ -95,15 +95,16 @@ def ingest(options: argparse.Namespace) -> int:
             if options.again or not books.keep_unchanged(name, item)
         }
         with Progress(sum(item.size for item in changed.values()), "files") as progress:
-            for result in fetch_all(source, changed, waiting, options.concurrency, progress.advance):
-                take(result, waiting / "parts", books, rules)
+            results = fetch_all(source, changed, waiting, options.concurrency, progress.advance)
+            for number, result in enumerate(results):
+                take(result, waiting / f"table-{number}", books, rules)
                 progress.advance(0, 1)
         books.close()
     command.summarise("done", {**books.counts.figures(), "seconds": round(progress.seconds, 2)})
     return command.exit_code(books.counts.failed, len(listing.objects))
 
 
-def take(result: FetchResult, waiting: Path, books: Books, rules: Rules) -> None:
+def take(result: FetchResult, stem: Path, books: Books, rules: Rules) -> None:
     """Puts one object through the gate, and into the books."""
     name = result.name
     if result.error is not None and not isinstance(result.error, InputError):
@@ -117,7 +118,7 @@ def take(result: FetchResult, waiting: Path, books: Books, rules: Rules) -> None
             if result.error is not None:
                 raise result.error
             check_name(name, rules.limits)
-            admission = admit(result.path, name, waiting, rules)
+            admission = admit(result.path, name, stem, rules)
         except InputError as error:
             logging.warning("rejected %s: %s", name, error)
             books.reject(name, result.item, error)

@@ -55,7 +55,7 @@ def run_job(pipeline: Pipeline, commits: Mapping[str, Commit], job_id: str, salt
     repo.unpublish(job.number)
     before = journal.base(repo)
     wanted = datums(pipeline, commits, salt)
-    done = _finished_already(wanted, folder) | _skipped(wanted, _base_results(journal, repo, before, pipeline), folder)
+    done = _finished_already(wanted, folder) | _skipped(wanted, base_results(journal, repo, before, pipeline), folder)
     todo = [datum for datum in wanted if datum.id not in done]
     progress = _Progress(folder, pipeline.name, len(wanted), done, where.watch)
     task = Task(pipeline, where.mapping, folder, job.id, _deadline(pipeline), where.stop)
@@ -94,7 +94,7 @@ def _skipped(wanted: Sequence[Datum], earlier: Mapping[str, Result], folder: Job
     return {result.id: result for result in skipped}
 
 
-def _base_results(journal: Journal, repo: Repo, before: Job | None, pipeline: Pipeline) -> dict[str, Result]:
+def base_results(journal: Journal, repo: Repo, before: Job | None, pipeline: Pipeline) -> dict[str, Result]:
     """Datums that need not be done again while they stay as they are, and while what they wrote is there."""
     if before is None or pipeline.every_job:
         return {}
@@ -114,7 +114,7 @@ def _is_done(result: Result | None, datum: Datum, folder: JobFolder) -> bool:
         result is not None
         and result.state == PROCESSED
         and result.hash == datum.hash
-        and folder.output(datum.id).is_dir()
+        and all(folder.output(datum.id, index).is_file() for index in range(len(result.outputs)))
     )
 
 
@@ -202,11 +202,11 @@ def _files(
     earlier = repo.commit(before.number) if before else None
     files: dict[str, tuple[Path, File]] = {}
     for result in results:
-        for path, file in result.outputs.items():
+        for index, (path, file) in enumerate(sorted(result.outputs.items())):
             if result.state == SKIPPED and earlier:
                 files[path] = earlier.path_of(path), file
             else:
-                files[path] = folder.output(result.id) / path[1:], file
+                files[path] = folder.output(result.id, index), file
     return files
 
 

@@ -6,23 +6,21 @@ A runner of specs, not an engine: one process, one change at a time. To scale ou
 import subprocess
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from pachyderm.errors import PachydermError, SpecError
 from pachyderm.local.jobs import Workplace, log_line, run_job
 from pachyderm.local.progress import Watch
 from pachyderm.local.store.journal import RUNNING, SUCCESS, UNRUNNABLE, Job, Journal
-from pachyderm.local.store.repos import Repo
+from pachyderm.local.store.repos import Commit, Repo
 from pachyderm.local.store.snapshot import snapshot
 from pachyderm.local.store.store import Store, exclusive_root
+from pachyderm.local.ticks import tick
 from pachyderm.local.worker.mapping import LocalMapping, secret_folder
 from pachyderm.local.worker.process import own_mounts
-from pachyderm.spec import cron
 from pachyderm.spec.reading import Pipeline, Spec, effective, in_order, leaves, pipeline, repos_read
 from pachyderm.spec.rules import check
 from runtime.cpu import available_cpus
@@ -36,8 +34,6 @@ _REFUSED = {
     "tfJob": "TensorFlow jobs",
     "determined": "Determined",
 }
-# Ticks of one second are told apart by dating some ahead; further ahead, a clock was wrong.
-_FUTURE = timedelta(hours=1)
 _REFUSED_INPUT = {"s3": "S3 inputs", "lazy": "lazy inputs", "trigger": "triggers"}
 
 
@@ -70,14 +66,7 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
     A job that fails holds up what is downstream of it and nothing else; see the jobs' states. Raises SpecError for
     specs that break rules, PachydermError for what else is wrong, StoppedError when `stop` is set.
     """
-    if problems := check(options.specs, _repos(options)):
-        raise SpecError(problems)
-    if problems := list(unsupported_features(options)):
-        raise SpecError(problems)
-    pipelines = {one.name: one for one in map(pipeline, options.specs.values())}
-    if unknown := sorted(options.reprocess - pipelines.keys()):
-        raise PachydermError(f"no pipeline {unknown[0]} to reprocess; there are {', '.join(pipelines)}")
-    _check_mapping(options, pipelines)
+    pipelines = checked_pipelines(options)
     with _named(options.root), exclusive_root(options.root) as work:
         where = Workplace(
             store=Store(options.root),
@@ -89,6 +78,19 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
             watch=watch or (lambda _name, _total, _counts: None),
         )
         return list(_jobs(options, pipelines, where))
+
+
+def checked_pipelines(options: Options) -> dict[str, Pipeline]:
+    """The pipelines by name. Raises SpecError and PachydermError for what keeps them from running here."""
+    if problems := check(options.specs, _repos(options)):
+        raise SpecError(problems)
+    if problems := list(unsupported_features(options)):
+        raise SpecError(problems)
+    pipelines = {one.name: one for one in map(pipeline, options.specs.values())}
+    if unknown := sorted(options.reprocess - pipelines.keys()):
+        raise PachydermError(f"no pipeline {unknown[0]} to reprocess; there are {', '.join(pipelines)}")
+    _check_mapping(options, pipelines)
+    return pipelines
 
 
 @contextmanager
@@ -115,7 +117,7 @@ def _jobs(options: Options, pipelines: Mapping[str, Pipeline], where: Workplace)
         source.mkdir(parents=True, exist_ok=True)
         snapshot(where.store.repo(repo), source, job_id)
     for one in pipelines.values():
-        _tick(where.store, one, job_id, now=options.tick)
+        tick(where.store, one, job_id, now=options.tick)
     stuck: dict[str, str] = {}
     for name in in_order({name: repos_read(one.input) for name, one in pipelines.items()}):
         one, journal = pipelines[name], where.store.pipeline(name)
@@ -124,7 +126,7 @@ def _jobs(options: Options, pipelines: Mapping[str, Pipeline], where: Workplace)
         reads = [repo for repo in commits if repo in stuck]
         if reads:
             job = _unrunnable(journal, one, job_id, stuck[reads[0]], salt)
-        elif _is_up_to_date(journal.last(), one, salt, commits) and _has_output(where.store.repo(name), journal):
+        elif is_up_to_date(journal, where.store.repo(name), one, salt, commits):
             continue
         else:
             job = run_job(one, commits, job_id, salt, where)
@@ -135,21 +137,20 @@ def _jobs(options: Options, pipelines: Mapping[str, Pipeline], where: Workplace)
         _forget(where.store, pipelines)
 
 
-def _is_up_to_date(last: Job | None, one: Pipeline, salt: str, commits: Mapping[str, Any]) -> bool:
-    """Whether the last job was for these commits and went well. On a cluster a failed one waits for a new commit."""
+def is_up_to_date(journal: Journal, repo: Repo, one: Pipeline, salt: str, commits: Mapping[str, Commit]) -> bool:
+    """Whether the last job was for these commits, went well, and what it made is still there.
+
+    On a cluster a failed one waits for a new commit.
+    """
+    last = journal.last()
     return (
         last is not None
         and last.state == SUCCESS
         and last.spec == one.digest
         and last.salt == salt
-        and last.inputs == {repo: commit.number for repo, commit in commits.items()}
+        and last.inputs == {name: commit.number for name, commit in commits.items()}
+        and repo.has(last.number)
     )
-
-
-def _has_output(repo: Repo, journal: Journal) -> bool:
-    """Whether what the last job made is still there."""
-    last = journal.last()
-    return last is not None and repo.has(last.number)
 
 
 def _unrunnable(journal: Journal, one: Pipeline, job_id: str, culprit: str, salt: str) -> Job:
@@ -159,41 +160,6 @@ def _unrunnable(journal: Journal, one: Pipeline, job_id: str, culprit: str, salt
         return last.finish(UNRUNNABLE, f"{culprit} failed")
     job = journal.begin(job_id, {}, one.digest, salt)
     return journal.save(job.finish(UNRUNNABLE, f"{culprit} failed"))
-
-
-def _tick(store: Store, one: Pipeline, job_id: str, *, now: bool) -> None:
-    """Lets the pipeline's cron inputs tick, where they are due or told to."""
-    time = datetime.now(UTC).replace(microsecond=0)
-    for kind, leaf in leaves(one.input):
-        if kind != "cron":
-            continue
-        repo = store.repo(leaf["repo"])
-        latest = _last_tick(repo.head().files, time)
-        if now:
-            # Two ticks in one second would be one datum.
-            name = cron.stamp(time if latest is None else max(time, latest + cron.SECOND))
-        else:
-            since = latest or _created(store.pipeline(one.name), leaf, time)
-            if (due := cron.due(leaf["spec"], since, time)) is None:
-                continue
-            name = cron.stamp(due)
-        repo.tick(name, job_id, overwrite=bool(leaf.get("overwrite")))
-
-
-def _created(journal: Journal, leaf: Mapping[str, Any], now: datetime) -> datetime:
-    """From when a cron input that has not ticked yet counts: its `start`, or when it was first seen."""
-    if leaf.get("start"):
-        return datetime.fromisoformat(leaf["start"]).astimezone(UTC)
-    return min(journal.created(now), now)
-
-
-def _last_tick(files: Iterable[str], now: datetime) -> datetime | None:
-    """The newest of a cron repo's files. One from the far future, of a clock that was wrong, must not stop the rest."""
-    times = []
-    for path in files:
-        with suppress(ValueError):
-            times.append(datetime.fromisoformat(path[1:]).astimezone(UTC))
-    return max((time for time in times if time <= now + _FUTURE), default=None)
 
 
 def _forget(store: Store, pipelines: Mapping[str, Pipeline]) -> None:

@@ -30,7 +30,7 @@ def table(view: dict[str, Any]) -> Iterator[str]:
     """An overview in lines."""
     rows: list[list[object]] = [["REPO", "COMMITS", "FILES", "BYTES"]]
     rows += [[repo["name"], repo["commits"], len(repo["files"]), repo["bytes"]] for repo in view["repos"]]
-    yield from _align(rows)
+    yield from align(rows)
     rows = [["PIPELINE", "JOB", "STATE", "DATUMS", "DONE", "SKIPPED", "FAILED", "SECONDS", "STARTED"]]
     for pipeline in view["pipelines"]:
         for job in pipeline["jobs"][-1:]:
@@ -50,7 +50,7 @@ def table(view: dict[str, Any]) -> Iterator[str]:
                 ]
             )
     yield ""
-    yield from _align(rows)
+    yield from align(rows)
     for pipeline in view["pipelines"]:
         yield from _troubles(pipeline)
 
@@ -63,12 +63,12 @@ def details(view: dict[str, Any], name: str) -> Iterator[str]:
     rows = [["JOB", "STATE", "DATUMS", "SECONDS", "REASON"]]
     for job in pipeline["jobs"][-_SHOWN:]:
         rows.append([job["number"], job["state"], sum(job["counts"].values()), job["seconds"], job["reason"]])
-    yield from _align(rows)
+    yield from align(rows)
     rows = [["DATUM", "STATE", "TRIES", "SECONDS", "PATH"]]
     for datum in pipeline["datums"]:
         rows.append([datum["id"][:12], datum["state"], datum["tries"], datum["seconds"], datum["label"]])
     yield ""
-    yield from _align(rows)
+    yield from align(rows)
     yield from _troubles(pipeline)
 
 
@@ -134,7 +134,8 @@ def _troubles(pipeline: dict[str, Any]) -> Iterator[str]:
         yield f"  and {len(failed) - _SHOWN} more"
 
 
-def _align(rows: Sequence[Sequence[object]]) -> Iterator[str]:
+def align(rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Rows as lines whose columns stand below each other, without anything that a terminal would obey."""
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:

@@ -3,13 +3,13 @@
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from stages.common.files import whole_file
+from runtime.command import describe
+from runtime.errors import AnswermillError, InputError
 from stages.common.names import format_of
 from stages.ingesting.encodings import LineDecoder, detect, extends_ascii, is_utf8, recoded, wide_encoding
 from stages.ingesting.limits import Limits
@@ -61,16 +61,27 @@ class Admission:
     remarks: list[str]
 
 
-def admit(path: Path, name: str, waiting: Path, rules: Rules) -> Admission:
-    """Writes a table that keeps the rules into the folder `waiting`, in parts if it is long.
+def admit(path: Path, name: str, stem: Path, rules: Rules) -> Admission:
+    """Writes a table that keeps the rules as files whose names begin with `stem`, in parts if it is long.
 
-    Only when the last row has been checked are the parts of any use. Raises InputError for a table that breaks a rule.
+    Only when the last row has been checked are the parts of any use. Raises InputError for a table that breaks a rule,
+    and leaves no file then.
     """
-    shutil.rmtree(waiting, ignore_errors=True)
-    waiting.mkdir()
     remarks: list[str] = []
-    table = open_table(_as_csv(path, name, waiting, rules, remarks), rules, remarks)
-    return Admission(list(cut(table, waiting, rules.shard_rows)), table.remarks)
+    converted = stem.with_name(f"{stem.name}-table")
+    written: list[Path] = []
+    try:
+        table = open_table(_as_csv(path, name, converted, rules, remarks), rules, remarks)
+        return Admission(list(cut(table, stem, rules.shard_rows, written)), table.remarks)
+    except OSError as error:
+        # Those of a write do not say where.
+        raise AnswermillError(f"{stem.parent}: {describe(error)}") from error
+    except InputError:
+        for part in written:
+            part.unlink()
+        raise
+    finally:
+        converted.unlink(missing_ok=True)
 
 
 def open_table(path: Path, rules: Rules, remarks: list[str]) -> Table:
@@ -100,19 +111,20 @@ def open_table(path: Path, rules: Rules, remarks: list[str]) -> Table:
     return Table(open_text, rules.required, rules.limits, decoder, remarks)
 
 
-def cut(table: Table, folder: Path, most: int) -> Iterator[Part]:
-    """Writes parts of at most `most` rows, each with the header, rows byte for byte.
+def cut(table: Table, stem: Path, most: int, written: list[Path]) -> Iterator[Part]:
+    """Writes parts of at most `most` rows, each with the header, rows byte for byte; names them in `written`.
 
-    At least one part, so that a header without rows stays a file.
+    At least one part, so that a header without rows stays a file. They are not yet on disk, only with the system.
     """
     rows = table.rows()
     header = next(rows)
     row = next(rows, None)
     first_row = 1
     while row is not None or first_row == 1:
-        path = folder / f"{first_row:010d}"
+        path = stem.with_name(f"{stem.name}-{first_row:010d}")
         counted = _Counter()
-        with whole_file(path) as part:
+        with path.open("wb") as part:
+            written.append(path)
             part.write(header)
             if row is not None:
                 # One by one: a part of 5,000 long contexts is more than memory should hold.
@@ -139,9 +151,8 @@ class _Counter:
             yield record
 
 
-def _as_csv(path: Path, name: str, waiting: Path, rules: Rules, remarks: list[str]) -> Path:
-    """The table as a CSV: itself, or a copy of another format in the folder `waiting`."""
-    converted = waiting / "table"
+def _as_csv(path: Path, name: str, converted: Path, rules: Rules, remarks: list[str]) -> Path:
+    """The table as a CSV: itself, or a copy of another format at `converted`."""
     with path.open("rb") as stream:
         magic = stream.read(len(PARQUET))
     if magic == PARQUET or format_of(name) == "parquet":

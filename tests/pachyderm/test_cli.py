@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from pachyderm.__main__ import last_root
 from pachyderm.local.progress import line
 from tests.support.pachyderm_kit import COPY, spec
 
@@ -187,6 +188,49 @@ def test_status_can_be_read_while_it_runs(shell: Shell) -> None:
         assert process.wait(60) == 0
     job = view["pipelines"][0]["jobs"][0]
     assert (job["state"], job["counts"]) == ("running", {"processed": 1})
+
+
+def test_status_without_a_root_shows_what_ran_last(tmp_path: Path) -> None:
+    roots = tmp_path / "pachyderm", tmp_path / "demo"
+    assert last_root(roots) == roots[0]
+    for root in roots:
+        root.mkdir()
+    for newest, root in enumerate(roots):
+        (root / "lock").touch()
+        os.utime(root / "lock", (newest, newest))
+        assert last_root(roots) == root
+    os.utime(roots[0] / "lock", (5, 5))
+    assert last_root(roots) == roots[0]
+
+
+def test_a_dry_run_says_what_would_run_and_writes_nothing(shell: Shell) -> None:
+    cron = {"cron": {"name": "tick", "spec": "@never"}}
+    shell.write(
+        spec("copy", "src", COPY),
+        spec("next", "copy", COPY),
+        {**spec("clock", "src", "echo > /pfs/out/t"), "input": cron},
+    )
+    for name in "abc":
+        (shell.source / name).write_text("1")
+    shown = [line.split() for line in shell.do(shell.run_words("--dry-run")).stdout.splitlines()]
+    assert ["copy", "yes", "3", "0", "0"] in shown
+    assert ["next", "yes", "0", "0", "0", "and", "what", "copy", "will", "give"] in shown
+    assert not (shell.folder / "root").exists()
+    shell.run()
+    (shell.source / "a").write_text("2")
+    (shell.source / "b").unlink()
+    (shell.source / "d").write_text("1")
+    (shell.source / "e").write_text("1")
+    before = sorted((shell.folder / "root").rglob("*"))
+    plans = json.loads(shell.do(shell.run_words("--dry-run", "--json")).stdout)
+    assert sorted((shell.folder / "root").rglob("*")) == before
+    by_name = {one["pipeline"]: one for one in plans}
+    assert [by_name["copy"][key] for key in ("runs", "new", "changed", "skipped")] == [True, 2, 1, 1]
+    assert (by_name["next"]["runs"], by_name["next"]["waits_for"]) == (True, ["copy"])
+    assert by_name["clock"]["runs"] is False
+    shell.run()
+    plans = json.loads(shell.do(shell.run_words("--dry-run", "--json")).stdout)
+    assert {one["runs"] for one in plans} == {False}
 
 
 def test_a_terminal_gets_a_live_view(shell: Shell) -> None:

@@ -220,8 +220,8 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "object")
         path.write_bytes(case.content if content is None else content)
-        admission = admit(path, case.name, Path(folder, "parts"), rules)
-        return {part.path.name: part.path.read_text("utf-8") for part in admission.parts[:1]}, admission.remarks
+        admission = admit(path, case.name, Path(folder, "table"), rules)
+        return {str(part.first_row): part.path.read_text("utf-8") for part in admission.parts[:1]}, admission.remarks
 
 
 def page() -> Iterator[str]:

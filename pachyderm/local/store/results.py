@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 
 from pachyderm.local.store.files import File
 
@@ -30,10 +30,16 @@ class Result:
     error: str = ""
 
 
+_FIELDS = tuple(one.name for one in fields(Result))
+
+
 def write_line(result: Result) -> str:
     """The result as a line of the journal."""
     outputs = {path: [file.hash, file.size] for path, file in result.outputs.items()}
-    return json.dumps({**asdict(result), "outputs": outputs}, ensure_ascii=False) + "\n"
+    # By hand: asdict copies deeply, and took a third of the time of a job that skips all its datums.
+    return (
+        json.dumps({**{name: getattr(result, name) for name in _FIELDS}, "outputs": outputs}, ensure_ascii=False) + "\n"
+    )
 
 
 def read_line(line: bytes) -> Result | None:

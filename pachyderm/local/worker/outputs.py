@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pachyderm.errors import PachydermError
@@ -18,33 +18,30 @@ class OutputError(PachydermError):
     """The output cannot be committed. On a cluster such a job starts again and again, for ever."""
 
 
-def collect(scratch: Scratch, target: Path) -> dict[str, File]:
-    """Takes the files of a try to the folder `target`, which appears when it is whole. Returns them by path.
+def collect(scratch: Scratch, output: Callable[[int], Path]) -> dict[str, File]:
+    """Takes the files of a try; `output` says where the content of each goes. Returns them by path, in order.
 
     Links are followed, folders without files, what is no regular file, and files that were being written (`.….partial`)
     are dropped. Raises OutputError for a dangling link, for a name that a repo does not take, and where /pfs/out is
     not the folder any more that the process was given: what is there now may be anybody's.
     """
-    out = scratch.folder
-    if not (scratch.out.is_symlink() and scratch.out.readlink() == scratch.link) or out.is_symlink():
-        raise OutputError("/pfs/out was replaced; write files into it and leave the folder itself alone")
-    if not out.is_dir():
-        raise OutputError("/pfs/out was removed; write files into it and leave the folder itself alone")
-    partial = target.with_name(f".{target.name}.partial")
-    for leftover in (partial, target):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
+    if not scratch.is_intact():
+        raise OutputError("/pfs/out was removed or replaced; write files into it and leave the folder itself alone")
+    out = scratch.folder.resolve()
+    listed = sorted(_output_files(out, "", frozenset()))
+    links = any(source.is_symlink() or source != out / path[1:] for path, source in listed)
     files: dict[str, File] = {}
-    out = out.resolve()
-    for path, source in _output_files(out, "", frozenset()):
+    for index, (path, source) in enumerate(listed):
         if reason := path_problem(path):
             raise OutputError(f"output {path}: {reason}")
-        kept = partial / path[1:]
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        _keep(source, kept, out, scratch.originals)
+        kept = output(index)
+        kept.unlink(missing_ok=True)
+        if not links and source.stat().st_nlink == 1:
+            source.rename(kept)
+        else:
+            _keep(source, kept, out, scratch.originals)
         kept.chmod(0o444)
         files[path] = digest(kept)
-    partial.rename(target)
     return files
 
 

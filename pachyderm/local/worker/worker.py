@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pachyderm.local.worker.mapping import LocalMapping, command, path_map, secr
 from pachyderm.local.worker.outputs import OutputError, collect
 from pachyderm.local.worker.process import CommandError, OverdueError, ProcessSpec, kill, start, wait
 from pachyderm.local.worker.redaction import Redaction
-from pachyderm.local.worker.scratch import Scratch, clear, lay_out, remove_environment, repoint, write_environment
+from pachyderm.local.worker.scratch import Layout, Scratch, remove_environment, repoint, write_environment
 from pachyderm.spec.reading import Pipeline
 
 GRPC_PORT = "1080"
@@ -70,10 +71,11 @@ class Worker:
         self._name = name
         self._pfs = work / name / "pfs"
         empty = work / name / "empty"
-        for folder in (self._pfs, empty, task.folder.output(""), task.folder.log("").parent):
+        for folder in (self._pfs, empty, task.folder.outputs, task.folder.log("").parent):
             folder.mkdir(parents=True, exist_ok=True)
         self._paths = path_map(task.pipeline, task.mapping, self._pfs, empty)
         self._seen_as = Path("/pfs") if task.mapping.real_pfs else self._pfs.absolute()
+        self._layout = Layout(self._pfs, self._seen_as)
         names = {
             "PACH_JOB_ID": task.job_id,
             "PACH_OUTPUT_COMMIT_ID": task.job_id,
@@ -99,7 +101,7 @@ class Worker:
                 yield self._datum(datum)
         finally:
             self._end_session()
-            clear(self._pfs)
+            self._layout.clear()
 
     def _datum(self, datum: Datum) -> Result:
         began = time.monotonic()
@@ -134,7 +136,7 @@ class Worker:
             raise _TryError(str(impossible)) from impossible
         if self._task.mapping.real_pfs:
             repoint(scratch.folder, self._seen_as, self._pfs.absolute())
-        return collect(scratch, self._task.folder.output(datum.id))
+        return collect(scratch, partial(self._task.folder.output, datum.id))
 
     def _single_try(self, datum: Datum) -> Scratch:
         """A process of its own for one datum."""
@@ -157,7 +159,7 @@ class Worker:
     def _batched_try(self, datum: Datum) -> Scratch:
         """The next datum for the process that runs already, or a new one after a failure."""
         deadline: float | None = self._task.deadline
-        log_from = self._session_log.stat().st_size if self._session_log.exists() else 0
+        log_from = self._session_log_size()
         try:
             session = self._session or self._begin_session()
             scratch, environment = self._lay_out(datum, session.address)
@@ -195,7 +197,7 @@ class Worker:
         return self._session
 
     def _lay_out(self, datum: Datum, more: Mapping[str, str] | None = None) -> tuple[Scratch, dict[str, str]]:
-        scratch = lay_out(datum, self._pfs, self._seen_as)
+        scratch = self._layout.lay_out(datum)
         environment = {**self._environment, **scratch.environment, **(more or {})}
         if not self._task.pipeline.transform.get("datumBatching"):
             environment["FILESET_ID"] = datum.hash[:32]
@@ -255,10 +257,16 @@ class Worker:
 
     def _share_log(self, begin: int, log: Path) -> None:
         """Appends this datum's share of the long-running process's log to the datum's own log."""
-        if self._session_log.exists():
+        if self._session_log_size() > begin:
             with self._session_log.open("rb") as file, log.open("ab") as copy:
                 file.seek(begin)
                 copy.write(self._redaction.content(file.read()))
+
+    def _session_log_size(self) -> int:
+        try:
+            return self._session_log.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def _last_line(self, datum: Datum) -> str:
         return _last_line(self._log(datum))
