@@ -111,7 +111,8 @@ def target_of(options: argparse.Namespace) -> "Target":
 
     types = parse_columns(options.columns)
     names = {"question": options.question_column, "context": options.context_column}
-    names |= {name: options.prefix + name for name in answering.COLUMNS}
+    # A confidence goes to `extra`: CSVs that were answered before there was one have no such column.
+    names |= {name: options.prefix + name for name in answering.COLUMNS if name != "confidence"}
     return Target(options.schema, options.table, names | {name: name for name in types}, types)
 
 
