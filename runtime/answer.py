@@ -18,11 +18,9 @@ class Answer:
         score: probability of the span, summed over mentions of the same text, so that it may exceed 1.
         start: first code point of the answer in the context.
         end: one past its last code point: `context[start:end] == text`.
-        confidence: share of answers like this one that are right, 0..1; None where the bundle was fitted on no labelled
-            rows, and for all answers to a row but the best.
+        confidence: share of answers like this one that are right, 0..1; None where the bundle has no fitted curve.
         error: why this row cannot be answered, or None.
         tokens: tokens that the model saw for this row, overlaps counted twice.
-        looked_again: whether the fp32 graph gave the answer, because the quantized one saw a near tie.
 
     """
 
@@ -33,7 +31,6 @@ class Answer:
     confidence: float | None = None
     error: str | None = None
     tokens: int = 0
-    looked_again: bool = False
 
     @classmethod
     def failed(cls, error: str) -> "Answer":

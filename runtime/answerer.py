@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -38,20 +37,14 @@ class Answerer:
         self._windowers: dict[tuple[int, int], Windower] = {}
 
     @classmethod
-    def load(
-        cls, folder: str | Path, threads: int | None = None, second_look: Literal["auto", "off"] | float = "auto"
-    ) -> "Answerer":
+    def load(cls, folder: str | Path, threads: int | None = None) -> "Answerer":
         """Loads a bundle; `threads` defaults to the CPUs that affinity and cgroup quota leave to this process.
 
-        Rows whose second-best answer scores at least `second_look` times the best are answered again by the bundle's
-        fp32 graph; "auto" is the ratio that the export found, and "off" where the bundle has no such graph.
-        Raises BundleError for a folder that holds no sound bundle, OptionError for options that make no sense.
+        Raises BundleError for a folder that holds no sound bundle, OptionError for fewer threads than one.
         """
         if threads is not None and threads < 1:
             raise OptionError(f"threads is {threads}; it must be at least 1")
         bundle = Bundle.open(folder)
-        if second_look not in ("auto", "off"):
-            raise OptionError(f"{bundle.folder} holds no fp32 graph for a second look: leave the option out")
         return cls(bundle, bundle.session(), threads or available_cpus())
 
     def answer(self, pairs: Iterable[Pair], decoding: Decoding | None = None) -> Iterator[Answer]:

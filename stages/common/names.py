@@ -87,6 +87,11 @@ def origin_of(path: str) -> Origin:
     return Origin(path, 1)
 
 
+def utf8(name: str) -> str:
+    r"""The name as a database can hold it: bytes that are not UTF-8 as `\xe9`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _segment(part: str) -> str:
     if not part:
         # Buckets tell `a//b` from `a/b`. No other segment holds an encoded slash.
