@@ -78,7 +78,9 @@ def origin_of(path: str) -> Origin:
     whole, first_row = (part[1], int(part[2])) if part else (path, 1)
     joined = re.sub(f"{_CONTINUED}/~", "", whole)
     decoded = "/".join(
-        "" if segment == _escape("/") else unquote_to_bytes(segment).decode("utf-8", "surrogateescape")
+        ""
+        if segment == _escape("/")
+        else unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
         for segment in joined.split("/")
     )
     for name in (decoded, decoded.removesuffix(".csv")):
