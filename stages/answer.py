@@ -38,8 +38,8 @@ MIN_ROWS_TO_JUDGE = 20
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The stage's options."""
     parser = command.parser("answer", "Answers the questions in every CSV below INPUT.")
-    parser.add_argument("input", type=Path, metavar="INPUT", help="a folder of CSVs, or one CSV")
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for the answered CSVs")
+    parser.add_argument("input", type=Path, metavar="INPUT", help="a folder of CSVs, or one; - for stdin")
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for the answered CSVs; - for stdout")
     parser.add_argument("--model", type=Path, default=Path("build/model"), help="bundle to use")
     parser.add_argument("--threads", type=command.positive, help="default: the CPUs this process may use")
     parser.add_argument("--question-column", default="question", help="column with the questions")
@@ -79,6 +79,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def answer(options: argparse.Namespace) -> int:
     """Answers all files; a file that breaks a rule fails alone. Returns the exit code."""
+    if options.input == options.output == Path("-"):
+        return answer_pipe(load_job(options))
     check_apart(options.input, options.output)
     # Before a second is spent on the model.
     files = csv_files(options.input)
@@ -97,6 +99,15 @@ def answer(options: argparse.Namespace) -> int:
         return foretell(job, options, due)
     failures = answer_folder(job, options, files, due, part)
     return command.exit_code(list(failures), len(due))
+
+
+def answer_pipe(job: Job) -> int:
+    """Answers the CSV on stdin, to stdout. Returns the exit code."""
+    from stages.answering.pipes import answer_stdin
+
+    counts, seconds, is_whole = answer_stdin(job)
+    summarise(job, counts, seconds, ["stdin"])
+    return command.DONE if is_whole else command.FAILED
 
 
 def answer_folder(
