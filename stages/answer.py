@@ -1,8 +1,8 @@
 """CSVs of questions -> the same CSVs with answers.
 
 Each CSV below INPUT is written again below OUTPUT, under the same relative path, with the same rows in the same order
-and the same text, plus the columns answer, score, confidence, start, end, error and model. OUTPUT mirrors INPUT: what is
-answered already is left alone, what is gone from INPUT goes from OUTPUT too.
+and the same text, plus the columns answer, score, confidence, start, end, error and model. OUTPUT mirrors INPUT: what
+is answered already is left alone, what is gone from INPUT goes from OUTPUT too.
 """
 
 import argparse
