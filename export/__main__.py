@@ -66,6 +66,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--force", action="store_true", help="write a bundle that misses these thresholds, and say so in it"
     )
+    parser.add_argument(
+        "--align-to-words",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether the bundle's answers grow to whole words; auto is yes unless most answers become whole contexts",
+    )
     parser.add_argument("--quiet", action="store_true", help="log only errors")
     options = parser.parse_args(argv)
     if options.sweep and options.precision == "fp32":
@@ -92,7 +98,8 @@ def _export(options: argparse.Namespace) -> int:
     )
     recipe = Recipe(target=options.target) if options.precision == "int8" else None
     source = checkpoint.find(options.model, options.revision)
-    export(source, options.output, ExportRequest(recipe, rows, thresholds, options.force, options.sweep))
+    align = {"auto": None, "yes": True, "no": False}[options.align_to_words]
+    export(source, options.output, ExportRequest(recipe, rows, thresholds, options.force, options.sweep, align))
     return command.DONE
 
 

@@ -13,6 +13,7 @@ from runtime.errors import ExportError
 from runtime.manifest import Inputs
 
 CONFIG = "config.json"
+AGAIN = "download the checkpoint again, or save it again with save_pretrained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,16 @@ def convert(checkpoint: Checkpoint, folder: Path) -> ConvertedModel:
         from transformers import AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, use_fast=True)  # type: ignore[no-untyped-call]
+            tokenizer = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
+                checkpoint.folder, use_fast=True, trust_remote_code=False
+            )
         except Exception as error:  # transformers raises whatever its converters meet
-            raise ExportError(f"{checkpoint.name}: its tokenizer cannot be loaded: {error}") from error
+            raise ExportError(
+                f"{checkpoint.name}: its tokenizer cannot be loaded: {first_line(error)}; {AGAIN}"
+            ) from error
         model = _torch_model(checkpoint)
         _check_tokenizer(checkpoint, tokenizer)
+        _check_embeddings(checkpoint, tokenizer, model)
         _export(model, folder)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
@@ -82,10 +88,15 @@ def _torch_model(checkpoint: Checkpoint) -> Any:
 
     try:
         model, report = AutoModelForQuestionAnswering.from_pretrained(
-            checkpoint.folder, dtype=torch.float32, output_loading_info=True
+            checkpoint.folder,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
+            # A pickle may run code; this reads tensors and nothing else.
+            weights_only=True,
         )
     except Exception as error:  # whatever torch, safetensors and transformers make of a broken folder
-        raise ExportError(f"{checkpoint.name}: its weights cannot be loaded: {error}") from error
+        raise ExportError(f"{checkpoint.name}: its weights cannot be loaded: {first_line(error)}; {AGAIN}") from error
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:4])
         raise ExportError(f"{checkpoint.name}: the weights lack {missing}; it was not trained for question answering")
@@ -102,6 +113,24 @@ def _check_tokenizer(checkpoint: Checkpoint, tokenizer: Any) -> None:
         )
 
 
+def _check_embeddings(checkpoint: Checkpoint, tokenizer: Any, model: Any) -> None:
+    """A token beyond the embedding table would fail at run time, on the rows that hold it."""
+    table = model.get_input_embeddings().num_embeddings
+    beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= table)
+    if beyond:
+        number, token = beyond[0]
+        raise ExportError(
+            f"{checkpoint.name}: its tokenizer has {len(beyond)} tokens beyond the model's {table} embeddings, the "
+            f"first is {token!r} with id {number}; remove them from the tokenizer, or train the model after "
+            "model.resize_token_embeddings(len(tokenizer))"
+        )
+
+
+def first_line(error: Exception) -> str:
+    """What the error says, without the paragraphs that some libraries add."""
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+
+
 def _export(model: Any, folder: Path) -> None:
     from optimum.exporters.onnx import onnx_export_from_model
 
@@ -110,6 +139,8 @@ def _export(model: Any, folder: Path) -> None:
     except OSError:
         raise
     except Exception as error:  # optimum and torch's tracer raise what they like
-        raise ExportError(f"a {model.config.model_type} model cannot be converted to ONNX: {error}") from error
+        raise ExportError(
+            f"a {model.config.model_type} model cannot be converted to ONNX: {first_line(error)}"
+        ) from error
     if not (folder / MODEL).is_file():
         raise ExportError(f"a {model.config.model_type} model is not converted to one {MODEL}")

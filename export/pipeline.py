@@ -3,17 +3,18 @@
 import dataclasses
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from export import bundle, verify
+from tokenizers import Tokenizer
+
+from export import alignment, bundle, verify, workspace
 from export.card import card
 from export.checkpoint import Checkpoint
-from export.convert import CONFIG, ConvertedModel, convert
+from export.convert import CONFIG, ConvertedModel, convert, first_line
 from export.evaluation import Row
 from export.fuse import fuse, optimise
 from export.int8.activations import Activation, observe
@@ -43,6 +44,7 @@ class ExportRequest:
         thresholds: what the bundle must meet to be written.
         force: whether to write a bundle that misses the thresholds, and say so in it.
         sweep: whether to try other recipes too, and take the best.
+        align_to_words: whether answers grow to whole words by default; None to find out on the rows.
 
     """
 
@@ -51,6 +53,7 @@ class ExportRequest:
     thresholds: Thresholds
     force: bool = False
     sweep: bool = False
+    align_to_words: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +78,22 @@ class FloatModel:
 def export(source: Checkpoint, output: Path, request: ExportRequest) -> Manifest:
     """Writes the bundle of a checkpoint to `output`, or leaves `output` as it was.
 
-    All work is done in a hidden folder beside `output`, on the same file system, so that the last step is a rename.
     Raises ExportError for a checkpoint that cannot be exported, and for a bundle that misses its thresholds.
     """
     output = output.absolute()
     # Before minutes are spent on the model.
-    bundle.check_output_folder(output)
+    workspace.check_output_folder(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     _check_disk(source, output.parent)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as work:
-        folder = Path(work, "bundle")
+    with workspace.working_folder(output) as work:
+        folder = work / "bundle"
         folder.mkdir()
-        float_model = _float_model(source, request, Path(work))
+        float_model = _float_model(source, request, work)
         quantization = _int8_model(float_model, request.recipe, request, folder) if request.recipe else None
         if not quantization:
             shutil.copy(float_model.folder / MODEL, folder / MODEL)
         manifest = _finish(float_model, quantization, request, folder)
-        bundle.put_in_place(folder, output)
+        workspace.publish(folder, output)
     logging.info("wrote %s: %s", output, manifest.bundle_id)
     return manifest
 
@@ -112,6 +114,7 @@ def _float_model(source: Checkpoint, request: ExportRequest, work: Path) -> Floa
     folder.mkdir()
     with _step("convert"):
         converted = convert(source, plain)
+    alignment.check_offsets(Tokenizer.from_file(str(plain / TOKENIZER)), request.rows, source.name)
     with _step("fuse"):
         fuse(plain / MODEL, fused)
         optimise(fused, folder / MODEL)
@@ -128,9 +131,33 @@ def _float_model(source: Checkpoint, request: ExportRequest, work: Path) -> Floa
         files={},
     )
     with _step("answer"):
-        answers = verify.answers(_answerer(folder, manifest, plain), request.rows)
+        manifest, answers = _float_answers(manifest, folder, plain, request)
     windower = Windower(plain / TOKENIZER, converted.inputs.cls_token_id, converted.decoding)
     return FloatModel(converted, manifest, folder, fused, windower, answers)
+
+
+def _float_answers(
+    manifest: Manifest, folder: Path, plain: Path, request: ExportRequest
+) -> tuple[Manifest, Sequence[Answer]]:
+    """The answers of the model in `folder`; without alignment to words where that makes most of them whole contexts."""
+
+    def answers(align: bool) -> tuple[Manifest, Sequence[Answer]]:
+        changed = dataclasses.replace(manifest, decoding=dataclasses.replace(manifest.decoding, align_to_words=align))
+        return changed, verify.answers(_answerer(folder, changed, plain), request.rows)
+
+    aligned = answers(request.align_to_words is not False)
+    whole = alignment.whole_contexts(aligned[1], request.rows)
+    if request.align_to_words is not None or whole <= alignment.MOST_WHOLE:
+        return aligned
+    unaligned = answers(False)
+    if alignment.whole_contexts(unaligned[1], request.rows) >= whole:
+        return aligned
+    logging.warning(
+        "%.0f%% of the answers are their whole context, as words of this script are sentences: answers are not aligned "
+        "to words (--align-to-words yes aligns them)",
+        100 * whole,
+    )
+    return unaligned
 
 
 def _int8_model(float_model: FloatModel, recipe: Recipe, request: ExportRequest, folder: Path) -> Quantization:
@@ -247,8 +274,8 @@ def _step(name: str) -> Iterator[None]:
         raise
     except Exception as error:  # numpy's LinAlgError, torch's and onnxruntime's own, MemoryError
         logging.debug("the step %s failed", name, exc_info=True)
-        reason = str(error).strip().partition("\n")[0] or "no reason given"
-        raise ExportError(f"the step {name!r} failed: {type(error).__name__}: {reason}; {_remedy(error)}") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ExportError(f"the step {name!r} failed: {reason}; {_remedy(error)}") from error
     logging.info("%-8s %5.1f s", name, time.monotonic() - began)
 
 

@@ -18,8 +18,9 @@ from pachyderm.local.store.names import collision
 from pachyderm.local.store.repos import Commit, Repo
 from pachyderm.local.store.results import FAILED, PROCESSED, SKIPPED, Result
 from pachyderm.local.store.store import Store
+from pachyderm.local.worker.batched import StartError
 from pachyderm.local.worker.mapping import LocalMapping
-from pachyderm.local.worker.worker import JobOverdueError, StartError, Task, Worker
+from pachyderm.local.worker.worker import JobOverdueError, Task, Worker
 from pachyderm.spec.reading import Pipeline
 
 

@@ -33,6 +33,14 @@ def csv_files(root: Path) -> dict[str, Path]:
     return dict(sorted(csvs.items()))
 
 
+def size_of(path: Path) -> int:
+    """The file's bytes; 0 where it cannot be told, which whoever opens the file will say."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def is_hidden(path: PurePath) -> bool:
     """Whether the path has a part that begins with a dot."""
     return any(part.startswith(".") for part in path.parts)
@@ -101,14 +109,15 @@ def check_apart(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
     """A file that gets its name when it is complete and on disk; after any error or kill, `path` is as it was.
 
-    The temporary name depends on `path` alone, so that a rerun overwrites what a killed run left. Raises
-    AnswermillError where another process is writing the same file.
+    The temporary name depends on `path` alone, so that a rerun overwrites what a killed run left. Where another name is
+    given for it, `resumable`, SIGTERM and Ctrl-C leave it there as SIGKILL does. Raises AnswermillError where another
+    process is writing the same file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(partial_name(path.name))
+    partial = resumable or path.with_name(partial_name(path.name))
     with partial.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,8 +131,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
             partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
+        except BaseException as error:
+            if not resumable or isinstance(error, Exception):
+                partial.unlink(missing_ok=True)
             raise
 
 

@@ -25,12 +25,13 @@ from runtime.manifest import Inputs, Manifest, Quantization, Source, Verificatio
 from tests.conftest import CHECKPOINT, ROOT, SAMPLES
 
 
-def export(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def export(*arguments: object, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "export", *map(str, arguments)],
         cwd=ROOT,
         # A hub that refuses at once, so that no test waits for a network.
         env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", **environment},
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=240,

@@ -163,6 +163,7 @@ class PlainMill(Mill):
         return [
             [*python, "stages.ingest", str(self.bucket), checked, "--shard-rows", str(SHARD_ROWS)],
             [*python, "stages.answer", checked, answers, "--model", str(self.bundle)],
+            [*python, "stages.load", answers, loaded, "--table", self.table],
             [*python, "stages.load", answers, loaded, "--table", self.table, "--prune"],
         ]
 

@@ -113,7 +113,7 @@ def test_the_summary_counts_errors_by_kind(stage: Stage, tmp_path: Path, int8_bu
     assert line["model"] == Answerer.load(int8_bundle).bundle.manifest.bundle_id
 
 
-def test_a_line_is_logged_every_half_minute_where_there_is_no_terminal(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_is_logged_every_minute_where_there_is_no_terminal(caplog: pytest.LogCaptureFixture) -> None:
     now = [100.0]
     caplog.set_level("INFO")
     with Progress(1000, clock=lambda: now[0]) as progress:
@@ -121,11 +121,11 @@ def test_a_line_is_logged_every_half_minute_where_there_is_no_terminal(caplog: p
             now[0] += EVERY / 2
             progress.advance(50, 5)
     assert [record.getMessage() for record in caplog.records] == [
-        "progress rows=10 rows_per_second=0.3 percent=10.0 seconds_left=270",
-        "progress rows=20 rows_per_second=0.3 percent=20.0 seconds_left=240",
-        "progress rows=30 rows_per_second=0.3 percent=30.0 seconds_left=210",
-        "progress rows=40 rows_per_second=0.3 percent=40.0 seconds_left=180",
-        "progress rows=50 rows_per_second=0.3 percent=50.0 seconds_left=150",
+        "progress rows=10 rows_per_second=0.2 percent=10.0 seconds_left=540",
+        "progress rows=20 rows_per_second=0.2 percent=20.0 seconds_left=480",
+        "progress rows=30 rows_per_second=0.2 percent=30.0 seconds_left=420",
+        "progress rows=40 rows_per_second=0.2 percent=40.0 seconds_left=360",
+        "progress rows=50 rows_per_second=0.2 percent=50.0 seconds_left=300",
     ]
 
 

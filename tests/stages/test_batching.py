@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import json
 import os
 import signal
 import socket
@@ -68,8 +69,10 @@ def test_an_error_is_reported_and_the_next_datum_taken(pod: Worker, int8_bundle:
     with batching(pod, int8_bundle):
         assert pod.calls.get(timeout=60) == ""
         out = pod.hand_out("bad", {"a.csv": b"question\nWho?\n", "b.csv": QUESTIONS})
-        assert pod.calls.get(timeout=60).startswith('a.csv: header, column "context": no such column')
+        # A CSV that breaks a rule must not fail the datum, and with it hold up the other CSVs for ever.
+        assert pod.calls.get(timeout=60) == ""
         assert not (out / "a.csv").exists()
+        assert json.loads((out / "rejected/a.csv.json").read_text())["column"] == "context"
         pod.take_away()
         pod.replies.put([])
         assert pod.calls.get(timeout=60) == f"{pod.root}/questions: no such file or folder"

@@ -102,7 +102,9 @@ class JobFolder:
         return {result.id: result for line in lines[:-1] if line and (result := read_line(line))}
 
     def mend(self) -> None:
-        """Cuts off a torn last line, so that the next one starts on its own."""
+        """Takes up a job that a runner died over: no torn last line, no log of a process, which may hold secrets."""
+        for log in (self.folder / "logs").glob(".*.log"):
+            log.unlink()
         if self._datums.exists():
             content = self._datums.read_bytes()
             with self._datums.open("r+b") as file:

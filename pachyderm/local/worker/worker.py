@@ -1,6 +1,5 @@
 """A worker: takes sets of datums and tries each as often as its spec says."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,12 +8,12 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 
-from pachyderm.errors import PachydermError
 from pachyderm.local.datums import Datum
 from pachyderm.local.store.files import File
 from pachyderm.local.store.journal import JobFolder
 from pachyderm.local.store.results import FAILED, PROCESSED, RECOVERED, Result
-from pachyderm.local.worker.batching import PrematureExitError, Session
+from pachyderm.local.worker.batched import BatchedProcess, last_line
+from pachyderm.local.worker.batching import PrematureExitError
 from pachyderm.local.worker.mapping import LocalMapping, command, path_map, secret_values, translate, worker_environment
 from pachyderm.local.worker.outputs import OutputError, collect
 from pachyderm.local.worker.process import CommandError, OverdueError, ProcessSpec, kill, start, wait
@@ -23,7 +22,6 @@ from pachyderm.local.worker.scratch import Layout, Scratch, remove_environment, 
 from pachyderm.spec.reading import Pipeline
 
 GRPC_PORT = "1080"
-_LAST_LINE = 4096
 # The image's own folder holds the stages; here it is the one that holds this package.
 _PACKAGES = Path(str(resources.files("pachyderm"))).parent
 
@@ -51,17 +49,6 @@ class JobOverdueError(Exception):
     """The job's own time is over."""
 
 
-class StartError(PachydermError):
-    """A batched process ended before it asked for its first datum; no datum can be blamed, and none would help."""
-
-
-# What a real worker does then, first start and restart (seen on 2.12.2). Here the job fails, and says it.
-_ON_A_CLUSTER = (
-    "repeats this for ever, and no timeout applies",
-    "takes the rest of the set as done, with nothing written",
-)
-
-
 class Worker:
     """One of a job's workers: one datum at a time, in a folder of its own."""
 
@@ -85,22 +72,19 @@ class Worker:
         self._environment = worker_environment(task.pipeline, task.mapping, self._paths, names)
         self._redaction = Redaction(self._environment, secret_values(task.pipeline, task.mapping))
         self._last_environment = self._environment
-        self._session: Session | None = None
-        self._starts = 0
         # Resolved: `sockets` is a link where the root's own path is too long for a socket's.
-        self._socket = (work / "sockets").resolve() / name
-        self._session_log = task.folder.log(f".{name}")
+        socket = (work / "sockets").resolve() / name
+        self._batched = BatchedProcess(self._batched_command, socket, task.folder.log(f".{name}"), self._redaction)
 
     def work(self, datums: Sequence[Datum]) -> Iterator[Result]:
         """Does the datums of a set. Raises StoppedError, JobOverdueError when the job's time is over, StartError."""
-        self._starts = 0
         try:
             if not datums and self._task.pipeline.transform.get("datumBatching"):
-                self._begin_session()
+                self._batched.session(self._task.deadline, self._task.stop)
             for datum in datums:
                 yield self._datum(datum)
         finally:
-            self._end_session()
+            self._batched.end_set()
             self._layout.clear()
 
     def _datum(self, datum: Datum) -> Result:
@@ -159,42 +143,25 @@ class Worker:
     def _batched_try(self, datum: Datum) -> Scratch:
         """The next datum for the process that runs already, or a new one after a failure."""
         deadline: float | None = self._task.deadline
-        log_from = self._session_log_size()
         try:
-            session = self._session or self._begin_session()
+            session = self._batched.session(deadline, self._task.stop)
             scratch, environment = self._lay_out(datum, session.address)
             deadline = self._datum_deadline()
             session.hand_out([f"{name}={value}" for name, value in environment.items()])
             if reported := session.next_call(deadline, self._task.stop):
                 raise _TryError(reported)
         except PrematureExitError as gone:
-            self._end_session()
+            self._batched.end()
             raise _TryError(str(gone)) from gone
         except OverdueError as overdue:
-            self._end_session()
+            self._batched.end()
             raise self._timeout_error(deadline) from overdue
         except _TryError:
-            self._end_session()
+            self._batched.end()
             raise
         finally:
-            self._share_log(log_from, self._log(datum))
+            self._batched.share_log(self._log(datum))
         return scratch
-
-    def _begin_session(self) -> Session:
-        """Starts the process and waits until it asks for its first datum. Raises StartError where it never does."""
-        transform = self._task.pipeline.transform
-        command = self._start(transform["cmd"], transform.get("stdin"), self._environment, self._session_log)
-        self._session = Session(command, self._socket)
-        self._starts += 1
-        try:
-            self._session.next_call(self._task.deadline, self._task.stop)
-        except PrematureExitError as gone:
-            reason = self._redaction.text(_last_line(self._session_log))
-            said = f": {reason}" if reason else ""
-            raise StartError(
-                f"{gone} before it asked for a datum{said}; a cluster {_ON_A_CLUSTER[self._starts > 1]}"
-            ) from gone
-        return self._session
 
     def _lay_out(self, datum: Datum, more: Mapping[str, str] | None = None) -> tuple[Scratch, dict[str, str]]:
         scratch = self._layout.lay_out(datum)
@@ -222,6 +189,10 @@ class Worker:
         finally:
             kill(process)
 
+    def _batched_command(self, log: Path) -> ProcessSpec:
+        transform = self._task.pipeline.transform
+        return self._start(transform["cmd"], transform.get("stdin"), self._environment, log)
+
     def _start(
         self, words: Sequence[str], stdin: Sequence[str] | None, environment: Mapping[str, str], log: Path
     ) -> ProcessSpec:
@@ -246,41 +217,12 @@ class Worker:
             return JobOverdueError()
         return _TryError(f"timed out after {self._task.pipeline.datum_timeout:g} s")
 
-    def _end_session(self) -> None:
-        if self._session is not None:
-            self._session.end()
-            self._session = None
-            self._redaction.file(self._session_log)
-
     def _log(self, datum: Datum) -> Path:
         return self._task.folder.log(datum.id)
 
-    def _share_log(self, begin: int, log: Path) -> None:
-        """Appends this datum's share of the long-running process's log to the datum's own log."""
-        if self._session_log_size() > begin:
-            with self._session_log.open("rb") as file, log.open("ab") as copy:
-                file.seek(begin)
-                copy.write(self._redaction.content(file.read()))
-
-    def _session_log_size(self) -> int:
-        try:
-            return self._session_log.stat().st_size
-        except FileNotFoundError:
-            return 0
-
     def _last_line(self, datum: Datum) -> str:
-        return _last_line(self._log(datum))
+        return last_line(self._log(datum))
 
 
 class _TryError(Exception):
     """A try failed; the datum may be tried again."""
-
-
-def _last_line(log: Path) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE))
-            lines = file.read().decode(errors="replace").split("\n")
-    except FileNotFoundError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
