@@ -49,7 +49,7 @@ def service_file(environment: Mapping[str, str]) -> str:
     return "\n".join([*lines, ""])
 
 
-def secret(name: str, files: Mapping[str, bytes]) -> str:
+def manifest(name: str, files: Mapping[str, bytes]) -> str:
     """The template of a secret, filled: JSON, as pachctl takes no YAML here."""
     template = json.loads((TEMPLATES / f"{name}.json").read_text("utf-8"))
     template["data"] = {file: base64.b64encode(content).decode() for file, content in files.items()}

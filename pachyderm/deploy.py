@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pachyderm.credentials import BUCKET_SECRET, DATABASE_SECRET, filled_secrets, secret
+from pachyderm.credentials import BUCKET_SECRET, DATABASE_SECRET, filled_secrets, manifest
 from pachyderm.errors import PachydermError, SpecError
 from pachyderm.pachctl import Pachctl
 from pachyderm.spec.reading import Spec, effective, in_order, placed, read_specs, repos_read, spec_files
@@ -189,7 +189,7 @@ def secret_step(name: str, files: Mapping[str, bytes]) -> Step:
         ("inspect", "secret", name),
         present=(("delete", "secret", name), create),
         absent=(create,),
-        stdin=secret(name, files),
+        stdin=manifest(name, files),
         shown=f"secret {name} with {', '.join(files)}",
     )
 
