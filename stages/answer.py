@@ -1,8 +1,8 @@
 """CSVs of questions -> the same CSVs with answers.
 
 Each CSV below INPUT is written again below OUTPUT, under the same relative path, with the same rows in the same order
-and the same text, plus the columns answer, score, start, end, error and model. OUTPUT mirrors INPUT: what is answered
-already is left alone, what is gone from INPUT goes from OUTPUT too.
+and the same text, plus the columns answer, score, confidence, start, end, error and model. OUTPUT mirrors INPUT: what
+is answered already is left alone, what is gone from INPUT goes from OUTPUT too.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime import command
+from runtime.cpu import available_cpus, limit_pools
 from runtime.errors import InputError
-from runtime.threads import available_cpus, limit_pools
 from stages.answering.rows import COLUMNS, Columns, Counts, Job
 from stages.answering.shares import Share, files_of, share, share_of_environment
 from stages.common import batching
@@ -38,8 +38,8 @@ MIN_ROWS_TO_JUDGE = 20
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The stage's options."""
     parser = command.parser("answer", "Answers the questions in every CSV below INPUT.")
-    parser.add_argument("input", type=Path, metavar="INPUT", help="a folder of CSVs, or one CSV")
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for the answered CSVs")
+    parser.add_argument("input", type=Path, metavar="INPUT", help="a folder of CSVs, or one; - for stdin")
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for the answered CSVs; - for stdout")
     parser.add_argument("--model", type=Path, default=Path("build/model"), help="bundle to use")
     parser.add_argument("--threads", type=command.positive, help="default: the CPUs this process may use")
     parser.add_argument("--question-column", default="question", help="column with the questions")
@@ -49,6 +49,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--top-k", type=command.positive, help="write the K best answers, one row each, with a column rank"
     )
     parser.add_argument("--min-score", type=float, default=0.0, help="leave weaker answers blank; scores stay")
+    parser.add_argument(
+        "--align-to-words", choices=("yes", "no"), help="whether answers grow to whole words; default: the bundle's"
+    )
     parser.add_argument("--max-answer-len", type=command.positive, help="longest answer, in tokens")
     parser.add_argument("--max-seq-len", type=command.positive, help="longest window, in tokens")
     parser.add_argument("--doc-stride", type=int, help="overlap of windows, in tokens")
@@ -76,6 +79,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def answer(options: argparse.Namespace) -> int:
     """Answers all files; a file that breaks a rule fails alone. Returns the exit code."""
+    if options.input == options.output == Path("-"):
+        return answer_pipe(load_job(options))
     check_apart(options.input, options.output)
     # Before a second is spent on the model.
     files = csv_files(options.input)
@@ -94,6 +99,15 @@ def answer(options: argparse.Namespace) -> int:
         return foretell(job, options, due)
     failures = answer_folder(job, options, files, due, part)
     return command.exit_code(list(failures), len(due))
+
+
+def answer_pipe(job: Job) -> int:
+    """Answers the CSV on stdin, to stdout. Returns the exit code."""
+    from stages.answering.pipes import answer_stdin
+
+    counts, seconds, is_whole = answer_stdin(job)
+    summarise(job, counts, seconds, ["stdin"])
+    return command.DONE if is_whole else command.FAILED
 
 
 def answer_folder(
@@ -241,7 +255,7 @@ def decoding_of(options: argparse.Namespace, defaults: "Decoding") -> "Decoding"
         max_answer_len=options.max_answer_len or defaults.max_answer_len,
         top_k=options.top_k or 1,
         handle_impossible_answer=options.no_answer or defaults.handle_impossible_answer,
-        align_to_words=defaults.align_to_words,
+        align_to_words=defaults.align_to_words if options.align_to_words is None else options.align_to_words == "yes",
     )
 
 

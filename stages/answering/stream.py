@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -33,6 +33,7 @@ class File:
         target: where its answers go.
         known: answers that need not be sought again.
         partial: where they lie until they are complete, and stay if the run is interrupted.
+        stream: takes the answers instead of `target`, as they come.
 
     """
 
@@ -41,6 +42,7 @@ class File:
     target: Path
     known: OldAnswers | None = None
     partial: Path | None = None
+    stream: BinaryIO | None = None
 
 
 @dataclass(slots=True)
@@ -158,7 +160,11 @@ class Stream:
 
         if self._output is None:
             stack = ExitStack()
-            file = stack.enter_context(whole_file(block.file.target, block.file.partial))
+            stream = block.file.stream
+            output: AbstractContextManager[BinaryIO] = (
+                nullcontext(stream) if stream else whole_file(block.file.target, block.file.partial)
+            )
+            file = stack.enter_context(output)
             self._output = block.file, file, stack
         file = self._output[1]
         answers = [ranked for ranked in block.answers if ranked is not None]

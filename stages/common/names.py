@@ -77,14 +77,17 @@ def origin_of(path: str) -> Origin:
     part = _PART.fullmatch(path)
     whole, first_row = (part[1], int(part[2])) if part else (path, 1)
     joined = re.sub(f"{_CONTINUED}/~", "", whole)
-    decoded = "/".join(
-        "" if segment == _escape("/") else unquote_to_bytes(segment).decode("utf-8", "surrogateescape")
-        for segment in joined.split("/")
-    )
+    decoded = "/".join(map(_decode, joined.split("/")))
     for name in (decoded, decoded.removesuffix(".csv")):
         if part_path(name, first_row) == path:
             return Origin(name, first_row)
     return Origin(path, 1)
+
+
+def _decode(segment: str) -> str:
+    if segment == _escape("/"):
+        return ""
+    return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
 def utf8(name: str) -> str:

@@ -43,11 +43,22 @@ class FsspecSource:
     def _below(self) -> dict[str, Mapping[str, object]]:
         """What lies below the root, which may itself be an object too.
 
-        fsspec's own `find` gives that object alone, and takes a folder that it may not list for an empty one.
+        fsspec's own `find` gives that object alone, and takes a folder that it may not list for an empty one; so does
+        its `walk(on_error="raise")`, which forgets the option on its way down.
         """
         files: dict[str, Mapping[str, object]] = {}
-        for _, _, inside in self._system.walk(self._root, detail=True, on_error="raise"):
-            files |= {str(info["name"]): info for info in inside.values() if info["name"] != self._root}
+        folders, visited = [self._root], set[str]()
+        while folders:
+            folder = folders.pop()
+            visited.add(folder.rstrip("/"))
+            for info in self._system.ls(folder, detail=True):
+                name = str(info["name"])
+                if name.rstrip("/") in visited:
+                    continue
+                if info["type"] == "directory":
+                    folders.append(name)
+                else:
+                    files[name] = info
         return files
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from itertools import islice
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stages.answering.shares import Share, files_of
-from tests.conftest import SAMPLES, Stage
+from tests.conftest import ROOT, SAMPLES, Stage
 from tests.stages.test_answer_faults import tree
 from tests.support.processes import start
 
@@ -214,3 +216,13 @@ def test_a_dry_run_counts_and_writes_nothing(stage: Stage, source: Path, tmp_pat
     assert "errors={'empty question': 1} " in told
     assert float(told.partition(" seconds=")[2].split()[0]) > 0 and " cost=" in told
     assert tree(tmp_path) == before
+
+
+def test_a_pipe_is_answered_from_stdin_to_stdout(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
+    run(stage, source, tmp_path / "out", int8_bundle)
+    command = [sys.executable, "-m", "stages.answer", "-", "-", "--model", str(int8_bundle)]
+    done = subprocess.run(command, cwd=ROOT, input=(source / "d/0.csv").read_bytes(), capture_output=True)
+    assert (done.returncode, done.stdout) == (0, (tmp_path / "out/d/0.csv").read_bytes()), done.stderr
+    done = subprocess.run(command, cwd=ROOT, input=b"question,context\nWho?\n", capture_output=True)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"answer: stdin: row 1: 1 fields where the header has 2" in done.stderr

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from runtime.errors import InputError
 from stages import ingest
-from stages.common.files import open_regular
+from stages.common.files import csv_files, open_regular, whole_file
 from stages.ingesting import folder as folder_source
 from tests.conftest import ROOT, Stage
 
@@ -264,3 +265,33 @@ def test_a_datum_keeps_no_listing_of_its_own(tmp_path: Path, source: Path, monke
     (source / "a.csv").write_bytes(rows(1))
     assert run(source, tmp_path / "out") == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.csv", "listing.json"}
+
+
+def test_the_output_is_never_a_link_into_the_input(source: Path, tmp_path: Path) -> None:
+    (source / "a.csv").write_bytes(rows(1))
+    (tmp_path / "out").symlink_to("in")
+    (source / "sub").mkdir()
+    (tmp_path / "deep").symlink_to("in/sub")
+    for output in ("out", "deep", "deep/new"):
+        assert ingest.main([str(source), str(tmp_path / output)]) == 1
+    assert tree(source) == {"a.csv": rows(1)}
+
+
+def test_names_that_are_not_utf8_go_all_the_way(tmp_path: Path, stage: Stage) -> None:
+    """`csv_files` and `whole_file` take them too, so that they do not stop the files beside them."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    odd = Path(os.fsdecode(os.fsencode(folder) + b"/latin\xe9.csv"))
+    odd.write_bytes(rows(1))
+    assert list(csv_files(folder).values()) == [odd]
+    with whole_file(odd) as file:
+        file.write(rows(2))
+    assert odd.read_bytes() == rows(2)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.csv"
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    with pytest.raises(InputError, match="not a regular file"):
+        open_regular(path)
