@@ -34,6 +34,7 @@ VERBS = {
     "ingest": Verb("mirror a bucket's tables into checked CSVs", "stages.ingest"),
     "answer": Verb("answer the questions in CSVs", "stages.answer"),
     "load": Verb("copy answered CSVs into PostgreSQL", "stages.load"),
+    "view": Verb("write answers as one HTML page", "stages.view"),
     "check": _pachyderm("check", "find what a cluster would refuse in pipeline specs"),
     "run": _pachyderm("run", "run pipeline specs on this machine"),
     "status": _pachyderm("status", "show repos, jobs and datums of a run"),
