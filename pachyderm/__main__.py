@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pachyderm import deploy
+from pachyderm import deploy, why
 from pachyderm.errors import PachydermError, SpecError
 from pachyderm.local import status
 from pachyderm.local.interrupt import InterruptedByError, interruptible
@@ -30,7 +30,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m pachyderm",
         description="Pachyderm's pipeline specs without Pachyderm: checks them, and runs them on this machine.",
-        epilog=f"{', '.join(deploy.VERBS)} are verbs too: VERB --help. {EXIT_CODES} Run again to go on.",
+        epilog=f"why, {', '.join(deploy.VERBS)} are verbs too: VERB --help. {EXIT_CODES} Run again to go on.",
         allow_abbrev=False,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -186,6 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in deploy.VERBS:
         return deploy.main(words)
+    if words[:1] == ["why"]:
+        return why.main(words[1:])
     given = arguments(words)
     start_logging("pachyderm")
     try:
