@@ -25,9 +25,9 @@ from export.thresholds import Thresholds, missed_thresholds
 from runtime.answer import Answer
 from runtime.answerer import Answerer
 from runtime.bundle import MANIFEST, MODEL, TOKENIZER, Bundle
+from runtime.cpu import available_cpus
 from runtime.errors import AnswermillError, ExportError
 from runtime.manifest import Manifest, Quantization, Source, Verification
-from runtime.threads import available_cpus
 from runtime.windows import Windower
 
 # The work takes this many times the checkpoint's size: converted, fused, optimised, quantized, and one to spare.
