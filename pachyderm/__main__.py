@@ -1,4 +1,4 @@
-"""`python -m pachyderm check|run|status|logs`: pipeline specs without a cluster."""
+"""`python -m pachyderm check|run|status|logs`: pipeline specs without a cluster; deploy and its like are handed on."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from pachyderm import deploy
 from pachyderm.errors import PachydermError, SpecError
 from pachyderm.local import status
 from pachyderm.local.interrupt import InterruptedByError, interruptible
@@ -29,7 +30,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m pachyderm",
         description="Pachyderm's pipeline specs without Pachyderm: checks them, and runs them on this machine.",
-        epilog=f"{EXIT_CODES} Run again to go on.",
+        epilog=f"{', '.join(deploy.VERBS)} are verbs too: VERB --help. {EXIT_CODES} Run again to go on.",
         allow_abbrev=False,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -182,7 +183,10 @@ def _logs(given: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Does what the command line says, and turns what is not its fault into lines on stderr and an exit code."""
-    given = arguments(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and words[0] in deploy.VERBS:
+        return deploy.main(words)
+    given = arguments(words)
     start_logging("pachyderm")
     try:
         return {"check": _check, "run": _run, "status": _status, "logs": _logs}[given.verb](given)

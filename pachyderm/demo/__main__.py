@@ -22,9 +22,9 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from pachyderm.credentials import BUCKET_SECRET, DATABASE_SECRET
 from pachyderm.demo.bucket import BUCKET, emulated_bucket
 from pachyderm.demo.database import embedded_postgres
-from pachyderm.deploy import BUCKET_SECRET, DATABASE_SECRET
 from pachyderm.errors import PachydermError
 from pachyderm.local.interrupt import InterruptedByError, interruptible
 from pachyderm.local.progress import watching

@@ -151,6 +151,9 @@ def placed(spec: Spec, *, image: str | None = None, bucket: str | None = None, r
         for kind, leaf in leaves(spec["input"]):
             if kind == "pfs" and leaf["repo"] == "ingest":
                 leaf["repo"] = repo  # type: ignore[index]
+        if spec["pipeline"]["name"] == "load":
+            # Nothing that ingest wrote: `a.csv.parts/…` in such a repo is a folder of the user's own.
+            spec["transform"]["cmd"].append("--plain-names")
     return spec
 
 
