@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import machine
 from runtime import Answerer
-from runtime.threads import available_cpus, limit_pools
+from runtime.cpu import available_cpus, limit_pools
 from stages.answering.mirrored import MirroredRun, Settings
 from stages.answering.rows import Columns, Counts, Job
 from stages.common.files import csv_files, size_of

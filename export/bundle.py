@@ -5,7 +5,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from runtime.bundle import MANIFEST, cpu_flags, cpu_model
+from runtime.bundle import MANIFEST
+from runtime.cpu import cpu_flags, cpu_model
 from runtime.manifest import FileDigest
 
 TOOLS = ("onnx", "onnxruntime", "optimum", "optimum-onnx", "tokenizers", "torch", "transformers")

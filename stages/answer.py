@@ -1,8 +1,8 @@
 """CSVs of questions -> the same CSVs with answers.
 
 Each CSV below INPUT is written again below OUTPUT, under the same relative path, with the same rows in the same order
-and the same text, plus the columns answer, score, start, end, error and model. OUTPUT mirrors INPUT: what is answered
-already is left alone, what is gone from INPUT goes from OUTPUT too.
+and the same text, plus the columns answer, score, confidence, start, end, error and model. OUTPUT mirrors INPUT: what
+is answered already is left alone, what is gone from INPUT goes from OUTPUT too.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime import command
+from runtime.cpu import available_cpus, limit_pools
 from runtime.errors import InputError
-from runtime.threads import available_cpus, limit_pools
 from stages.answering.rows import COLUMNS, Columns, Counts, Job
 from stages.answering.shares import Share, files_of, share, share_of_environment
 from stages.common import batching
@@ -49,6 +49,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--top-k", type=command.positive, help="write the K best answers, one row each, with a column rank"
     )
     parser.add_argument("--min-score", type=float, default=0.0, help="leave weaker answers blank; scores stay")
+    parser.add_argument(
+        "--align-to-words", choices=("yes", "no"), help="whether answers grow to whole words; default: the bundle's"
+    )
     parser.add_argument("--max-answer-len", type=command.positive, help="longest answer, in tokens")
     parser.add_argument("--max-seq-len", type=command.positive, help="longest window, in tokens")
     parser.add_argument("--doc-stride", type=int, help="overlap of windows, in tokens")
@@ -252,7 +255,7 @@ def decoding_of(options: argparse.Namespace, defaults: "Decoding") -> "Decoding"
         max_answer_len=options.max_answer_len or defaults.max_answer_len,
         top_k=options.top_k or 1,
         handle_impossible_answer=options.no_answer or defaults.handle_impossible_answer,
-        align_to_words=defaults.align_to_words,
+        align_to_words=defaults.align_to_words if options.align_to_words is None else options.align_to_words == "yes",
     )
 
 

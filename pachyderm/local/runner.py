@@ -23,7 +23,7 @@ from pachyderm.local.worker.mapping import LocalMapping, secret_folder
 from pachyderm.local.worker.process import own_mounts
 from pachyderm.spec.reading import Pipeline, Spec, effective, in_order, leaves, pipeline, repos_read
 from pachyderm.spec.rules import check
-from runtime.threads import available_cpus
+from runtime.cpu import available_cpus
 
 # Fields that ask for something that one machine does not do, with what to say of it.
 _REFUSED = {

@@ -6,15 +6,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from runtime.errors import InputError
-from stages.csvs.columns import GIVEN
+from stages.csvs.columns import ANSWER_COLUMNS, GIVEN, RANK
 
 if TYPE_CHECKING:
     import polars as pl
 
     from runtime import Answer, Answerer, Decoding
 
-COLUMNS = ("answer", "score", "start", "end", "error", "model")
-RANK = "rank"
+COLUMNS = tuple(ANSWER_COLUMNS)
 
 Ranked = Sequence["Answer"]
 # Rows that are written at a time where each is repeated for its ranks.
@@ -116,6 +115,7 @@ def with_answers(
             ([rank for _, rank, _ in flat], pl.Int64),
             ([answer.text for *_, answer in flat], pl.String),
             ([answer.score for *_, answer in flat], pl.Float64),
+            ([answer.confidence for *_, answer in flat], pl.Float64),
             ([answer.start for *_, answer in flat], pl.Int64),
             ([answer.end for *_, answer in flat], pl.Int64),
             ([answer.error for *_, answer in flat], pl.String),

@@ -18,7 +18,7 @@ from onnx import TensorProto
 
 from export.checkpoint import DEFAULT_MODEL, DEFAULT_REVISION
 from runtime import Answerer, Bundle
-from runtime.bundle import cpu_flags
+from runtime.cpu import cpu_flags
 from runtime.decoding import Decoding
 from runtime.errors import BundleError
 from runtime.manifest import Inputs, Manifest, Quantization, Source, Verification

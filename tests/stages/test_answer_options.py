@@ -43,7 +43,7 @@ def test_top_k_writes_a_row_for_each_rank(stage: Stage, tmp_path: Path, short: P
     assert done.returncode == 0, done.stderr
     rows, answerer = read(short), Answerer.load(int8_bundle)
     assert list(read(tmp_path / "news.csv")[0])[len(rows[0]) :] == (
-        ["rank", "answer", "score", "start", "end", "error", "model"]
+        ["rank", "answer", "score", "confidence", "start", "end", "error", "model"]
     )
     ranked = defaultdict(list)
     for row in read(tmp_path / "news.csv"):
@@ -147,3 +147,12 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left(tmp_path: Path, short: Pa
     text = shown.decode()
     assert "rows, " in text and "/s, " in text and " left" in text and "%|" in text
     assert "done files=1 rows=4" in text
+
+
+def test_align_to_words_beats_the_bundles_default(stage: Stage, tmp_path: Path, short: Path, int8_bundle: Path) -> None:
+    for choice in ("yes", "no"):
+        done = stage("answer", short, tmp_path / choice, "--model", int8_bundle, "--align-to-words", choice)
+        assert done.returncode == 0, done.stderr
+        pairs = [(row["question"], row["context"]) for row in read(short)]
+        wanted = Answerer.load(int8_bundle).answer(pairs, Decoding(align_to_words=choice == "yes"))
+        assert [row["answer"] for row in read(tmp_path / choice / "news.csv")] == [answer.text for answer in wanted]

@@ -16,7 +16,7 @@ from stages.common.progress import Progress
 from stages.csvs.tables import BLOCK_ROWS
 from tests.conftest import Stage
 
-ADDED = ["answer", "score", "start", "end", "error", "model"]
+ADDED = ["answer", "score", "confidence", "start", "end", "error", "model"]
 WORDS = [
     "", " ", "a", "Anna", "\n", "\r\n", "\r", '"', '""', ",", "NULL", "null", "\\N", "\\.", "1e5", "007", "-0.0", "nan",
     "true", "#", "é", "e\u0301", "😀", "\u2028", "\x85", "\x1c", "\ufeff", "\t", " x ", "'", ";", "=1+1",
@@ -74,11 +74,11 @@ def test_a_table_that_python_wrote_comes_back_equal(
     assert [row[:width] for row in out] == table
     assert out[0][width:] == ADDED
     added = (row[width:] for row in out[1:])
-    for row, (text_answer, score, start, end, error, model) in zip(table[1:], added, strict=True):
+    for row, (text_answer, score, confidence, start, end, error, model) in zip(table[1:], added, strict=True):
         question, context = (row[table[0].index(name)] for name in ("question", "context"))
         assert model == job.model
         if error:
-            assert (text_answer, score, start, end) == ("", "", "", "")
+            assert (text_answer, score, confidence, start, end) == ("", "", "", "", "")
             assert question.strip() == "" or context.strip() == "" or error in ("empty context", "question too long")
         else:
             assert context[int(start) : int(end)] == text_answer
