@@ -39,6 +39,7 @@ VERBS = {
     "run": _pachyderm("run", "run pipeline specs on this machine"),
     "status": _pachyderm("status", "show repos, jobs and datums of a run"),
     "logs": _pachyderm("logs", "show what datums wrote to stdout and stderr"),
+    "why": _pachyderm("why", "show why jobs failed, here or on a cluster"),
     "deploy": _pachyderm("deploy", "put the pipelines on a Pachyderm cluster"),
     "plan": _pachyderm("plan", "show what deploy would call"),
     "secrets": _pachyderm("secrets", "replace the cluster's secrets"),

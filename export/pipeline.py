@@ -242,12 +242,13 @@ def _verify(float_model: FloatModel, rows: Sequence[Row], folder: Path) -> Verif
         for each in (converted.folder, float_model.folder, folder)
     )
     windows = verify.spread_of_windows(float_model.windower, rows, verify.COMPARED_WINDOWS)
+    to_torch, to_plain = verify.logit_differences(converted.torch_model, plain, fused, windows)
     answers = verify.answers(final, rows)
     float_accuracy, accuracy = verify.accuracy(float_model.answers, rows), verify.accuracy(answers, rows)
     return Verification(
         rows=len(rows),
-        torch_difference=verify.torch_difference(converted.torch_model, plain, windows),
-        fusion_difference=verify.logit_difference(fused, plain, windows),
+        torch_difference=to_torch,
+        fusion_difference=to_plain,
         agreement=verify.agreement(answers, float_model.answers),
         exact_match=accuracy and accuracy.exact_match,
         f1=accuracy and accuracy.f1,

@@ -31,25 +31,22 @@ def spread_of_windows(windower: Windower, rows: Sequence[Row], count: int) -> li
     return [windows[int(index)] for index in picked]
 
 
-def torch_difference(model: Any, answerer: Answerer, windows: Sequence[Window]) -> float:
-    """Largest difference of a logit between the torch model and the ONNX one."""
+def logit_differences(model: Any, plain: Answerer, fused: Answerer, windows: Sequence[Window]) -> tuple[float, float]:
+    """Largest difference of a logit: the unfused ONNX model to the torch model, and the fused to the unfused."""
     import torch
 
-    largest = 0.0
+    to_torch, to_plain = [], []
     for window in windows:
         feed = {"input_ids": torch.from_numpy(window.ids)}
-        if answerer.bundle.manifest.inputs.token_types:
+        if plain.bundle.manifest.inputs.token_types:
             feed["token_type_ids"] = torch.from_numpy(window.type_ids)
         with torch.no_grad():
             output = model(**feed)
-        wanted = output.start_logits[0].numpy(), output.end_logits[0].numpy()
-        largest = max(largest, _difference(wanted, answerer.logits(window)))
-    return largest
-
-
-def logit_difference(one: Answerer, other: Answerer, windows: Sequence[Window]) -> float:
-    """Largest difference of a logit between two bundles of one checkpoint."""
-    return max(_difference(one.logits(window), other.logits(window)) for window in windows)
+        logits = plain.logits(window)
+        to_torch.append(_difference((output.start_logits[0].numpy(), output.end_logits[0].numpy()), logits))
+        to_plain.append(_difference(fused.logits(window), logits))
+    # numpy's, since Python's max() passes over a NaN, and a graph that gives one must not be written.
+    return float(np.max(to_torch)), float(np.max(to_plain))
 
 
 def answers(answerer: Answerer, rows: Sequence[Row]) -> list[Answer]:
@@ -77,4 +74,4 @@ def accuracy(answers: Sequence[Answer], rows: Sequence[Row]) -> Accuracy | None:
 
 
 def _difference(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
-    return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
+    return float(np.max([np.abs(a - b).max() for a, b in zip(one, other, strict=True)]))

@@ -8,19 +8,16 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pachyderm import deploy
+from pachyderm import deploy, why
 from pachyderm.errors import PachydermError, SpecError
-from pachyderm.local import status
-from pachyderm.local.interrupt import InterruptedByError, interruptible
-from pachyderm.local.plan import plan, table
-from pachyderm.local.progress import watching
-from pachyderm.local.runner import Options, run
-from pachyderm.local.store.journal import SUCCESS
-from pachyderm.local.worker.mapping import LocalMapping
 from pachyderm.spec.reading import placed, read_specs, spec_files
 from pachyderm.spec.rules import check
 from runtime.command import DONE, EXIT_CODES, FAILED, describe, positive, printable, start_logging
+
+if TYPE_CHECKING:
+    from pachyderm.local.runner import Options
 
 ROOT, DEMO = Path("build/pachyderm"), Path("build/demo")
 
@@ -30,7 +27,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m pachyderm",
         description="Pachyderm's pipeline specs without Pachyderm: checks them, and runs them on this machine.",
-        epilog=f"{', '.join(deploy.VERBS)} are verbs too: VERB --help. {EXIT_CODES} Run again to go on.",
+        epilog=f"why, {', '.join(deploy.VERBS)} are verbs too: VERB --help. {EXIT_CODES} Run again to go on.",
         allow_abbrev=False,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -107,8 +104,11 @@ def environment(given: Sequence[str]) -> dict[str, str | None]:
     return {name: (value if equals else os.environ.get(name)) or None for name, equals, value in pairs}
 
 
-def options_of(given: argparse.Namespace) -> Options:
+def options_of(given: argparse.Namespace) -> "Options":
     """The runner's options. Raises PachydermError."""
+    from pachyderm.local.runner import Options
+    from pachyderm.local.worker.mapping import LocalMapping
+
     specs = read_specs(spec_files(given.specs))
     if given.bucket:
         # The stages run in another folder.
@@ -132,13 +132,24 @@ def options_of(given: argparse.Namespace) -> Options:
 
 
 def _run(given: argparse.Namespace) -> int:
+    from pachyderm.local import status
+    from pachyderm.local.interrupt import InterruptedByError, interruptible
+    from pachyderm.local.plan import plan, table
+    from pachyderm.local.progress import watching
+    from pachyderm.local.runner import run
+    from pachyderm.local.store.journal import SUCCESS
+
     options = options_of(given)
     if given.dry_run:
         plans = plan(options)
         _print([json.dumps([asdict(one) for one in plans])] if given.json else status.align(list(table(plans))))
         return DONE
-    with interruptible() as stop, watching() as watch:
-        done = run(options, stop, watch)
+    try:
+        with interruptible() as stop, watching() as watch:
+            done = run(options, stop, watch)
+    except InterruptedByError as interrupt:
+        logging.error("%s; run again to go on", interrupt)
+        return interrupt.exit_code
     if given.json:
         print(json.dumps([status.as_data(job) for job in done], ensure_ascii=False))  # noqa: T201
     elif not done:
@@ -166,6 +177,8 @@ def last_root(roots: Sequence[Path] = (ROOT, DEMO)) -> Path:
 
 
 def _status(given: argparse.Namespace) -> int:
+    from pachyderm.local import status
+
     view = status.overview(given.root or last_root())
     if given.json:
         print(json.dumps(view, ensure_ascii=False))  # noqa: T201
@@ -176,6 +189,8 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def _logs(given: argparse.Namespace) -> int:
+    from pachyderm.local import status
+
     for line in status.log_lines(given.root or last_root(), given.pipeline, given.job, given.datum):
         print(printable(line))  # noqa: T201
     return DONE
@@ -186,6 +201,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in deploy.VERBS:
         return deploy.main(words)
+    if words[:1] == ["why"]:
+        return why.main(words[1:])
     given = arguments(words)
     start_logging("pachyderm")
     try:
@@ -196,9 +213,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except PachydermError as error:
         logging.error("%s", error)
-    except InterruptedByError as interrupt:
-        logging.error("%s; run again to go on", interrupt)
-        return interrupt.exit_code
     except BrokenPipeError:
         sys.stderr.close()
     except OSError as error:

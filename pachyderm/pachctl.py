@@ -58,7 +58,7 @@ class Pachctl:
 
     def unfinished_jobs(self, pipeline: str) -> list[str]:
         """Ids of a pipeline's jobs that have not ended."""
-        jobs = _objects(self.run(("list", "job", "-p", pipeline, "--raw")))
+        jobs = objects(self.run(("list", "job", "-p", pipeline, "--raw")))
         return [job["job"]["id"] for job in jobs if job.get("state") in _UNFINISHED]
 
     def _call(self, words: Sequence[str], stdin: str) -> "subprocess.CompletedProcess[str]":
@@ -87,7 +87,7 @@ def _failure(words: Sequence[str], stderr: str) -> str:
     return f"pachctl {shlex.join(words)}: {' '.join(stderr.split()) or 'failed without a word'}"
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
+def objects(text: str) -> Iterator[dict[str, Any]]:
     """The JSON objects of a stream: pachctl writes no list. Raises PachydermError."""
     decoder, at = json.JSONDecoder(), 0
     while text[at:].strip():

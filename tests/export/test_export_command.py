@@ -70,3 +70,12 @@ def test_a_library_that_raises_in_a_step_ends_in_one_line(error: Exception) -> N
     ):
         raise error
     assert "\n" not in str(caught.value)
+
+
+def test_a_logit_that_is_no_number_is_no_small_difference() -> None:
+    """A graph that gives NaN anywhere must miss its threshold; Python's max() would pass over it."""
+    from export.verify import _difference
+
+    sound, broken = np.zeros(3), np.array([0.0, np.nan, 0.0])
+    assert np.isnan(_difference((sound, broken), (sound, sound)))
+    assert np.isnan(_difference((broken, sound), (sound, sound)))

@@ -98,6 +98,11 @@ def test_a_failure_is_in_the_exit_code_the_status_and_the_log(shell: Shell) -> N
     assert "copy job 1 failure: datum /a failed: exit code 4: because" in lines
     assert "next job 1 unrunnable: copy failed" in lines
     assert any(line.startswith("  /a (") and line.endswith("2 tries): exit code 4: because") for line in lines)
+    told = shell.do(shell.words("why"))
+    assert told.returncode == 1
+    assert "copy@1 failure: datum /a failed" in told.stdout
+    assert "    | /a: because" in told.stdout
+    assert "behind it wait: next@1" in told.stdout
     assert shell.show("logs", "copy") == "/a: because\n/a: because\n"
 
 

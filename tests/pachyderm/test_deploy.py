@@ -32,6 +32,16 @@ broken = state / "broken"
 if broken.exists() and " ".join(words).startswith(broken.read_text()):
     sys.exit("rpc error: no")
 verb, kind, *names = words
+if verb in ("get", "logs") or words[:2] == ["list", "datum"]:
+    answers = {
+        "list datum load@bad": '{"datum": {"id": "d1"}, "state": "FAILED"}{"datum": {"id": "d2"}, "state": "SUCCESS"}',
+        "get file load.meta@bad:/meta/d1/meta": '{"reason": "exit code 1", "state": "FAILED", "inputs": '
+        '[{"fileInfo": {"file": {"path": "/a.csv"}}}]}',
+    }
+    told = [text for start, text in answers.items() if " ".join(words).startswith(start)]
+    sys.exit(print(told[0])) if told else sys.exit("no pods belonging to the rc were found")
+if (state / "failed").exists() and words[:4] == ["list", "job", "-p", "load"]:
+    sys.exit(print('{"job": {"id": "bad"}, "state": "JOB_FAILURE", "reason": "datum d1 failed"}'))
 if verb == "inspect":
     thing = state / f"{kind}-{names[0]}"
     if not thing.exists():
@@ -231,6 +241,21 @@ def test_the_face_hands_on_the_verbs(cluster: Cluster) -> None:
             timeout=60,
         )
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_why_reads_the_reason_from_the_meta_repo(cluster: Cluster) -> None:
+    (cluster.state / "failed").touch()
+    (cluster.state / "pipeline-load").write_text("{}")
+    done = subprocess.run(
+        [sys.executable, "-m", "pachyderm", "why", "--cluster"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": cluster.path, "STATE": str(cluster.state)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.splitlines()[:2] == ["load@bad failure: datum d1 failed", "  /a.csv (d1): exit code 1"]
 
 
 def test_a_deployment_that_broke_off_goes_on(cluster: Cluster) -> None:
