@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import stat
 import tempfile
 import time
@@ -14,6 +15,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from runtime.errors import DatabaseError
+from runtime.quoting import PATH_REMEDY, is_path, quoted_path
 from stages.loading.failures import may_pass, one_line, pauses, remedy
 
 Result = TypeVar("Result")
@@ -22,6 +24,23 @@ Result = TypeVar("Result")
 _LIMITS = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 # What libpq reads from files that must be private, and the variables that name them.
 _SECRETS = {"sslkey": "PGSSLKEY", "passfile": "PGPASSFILE"}
+# All that libpq reads from files. Its errors quote the path, and a pasted key with it.
+_FILES = {**_SECRETS, "sslcert": "PGSSLCERT", "sslrootcert": "PGSSLROOTCERT", "servicefile": "PGSERVICEFILE"}
+# Values of these that are no path: the trusted roots of the system, a key that an engine of OpenSSL keeps.
+_NO_FILE = re.compile(r"system|[a-z0-9]{1,20}:[\w-]{1,40}")
+# Parameters that other clients put into a URL. Only these are named: another word may be part of a password.
+_FOREIGN = frozenset(
+    {
+        "connection_limit",
+        "currentSchema",
+        "pgbouncer",
+        "pool_timeout",
+        "schema",
+        "search_path",
+        "ssl",
+        "statement_cache",
+    }
+)
 # The server's side of it: what a cut connection left half done holds the file's lock until the server notices.
 _SERVER_LIMITS = "set tcp_keepalives_idle = 60; set tcp_keepalives_interval = 10; set tcp_keepalives_count = 3"
 
@@ -90,6 +109,7 @@ def open_session(application: str, patience: float) -> Session:
     """
     given = _parse(os.environ.get("DATABASE_URL", ""))
     settings = dict(_LIMITS) if "PGCONNECT_TIMEOUT" in os.environ else {**_LIMITS, "connect_timeout": 10}
+    _check_files(given)
     return Session(settings | given | {"client_encoding": "UTF8", "application_name": application}, patience)
 
 
@@ -99,11 +119,13 @@ def _parse(url: str) -> dict[str, Any]:
     A password with a raw `@` or `/` would end up in the host, port or database, which libpq names in its errors.
     """
     remedy = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with @ : / ? # % in the password percent-encoded"
+    if url != url.strip() or url[:1] in ("'", '"'):
+        raise DatabaseError("DATABASE_URL has quotes, blanks or a line break around it; leave them out")
     try:
         given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
+    except psycopg.ProgrammingError as error:
         # Not chained: libpq quotes the string it cannot parse, password and all.
-        raise DatabaseError(f"DATABASE_URL is no connection string; {remedy}") from None
+        raise DatabaseError(f"DATABASE_URL {_reason(str(error))}; {_remedy_of(str(error)) or remedy}") from None
     if "://" in url:
         ports = str(given.get("port", "")).replace(",", "")
         if "@" in f"{given.get('host', '')}{given.get('dbname', '')}" or not (ports.isdecimal() or not ports):
@@ -111,25 +133,59 @@ def _parse(url: str) -> dict[str, Any]:
     return dict(given)
 
 
+def _reason(message: str) -> str:
+    name = _foreign(message)
+    return f'has the parameter "{name}", which is not one of libpq\'s' if name else "is no connection string"
+
+
+def _remedy_of(message: str) -> str | None:
+    name = _foreign(message)
+    schema = ", and name the schema with --schema" if name in ("currentSchema", "schema", "search_path") else ""
+    return f"leave it out{schema}" if name else None
+
+
+def _foreign(message: str) -> str | None:
+    """The parameter that libpq does not know, if it is one that is safe to name."""
+    named = re.search(r'invalid (?:URI query parameter|connection option)[^"]*"(\w+)"', message)
+    return named[1] if named and named[1] in _FOREIGN else None
+
+
+def _check_files(settings: Mapping[str, Any]) -> None:
+    """Raises DatabaseError for the content of a file in the place of its path, before libpq quotes it."""
+    for name, variable in _FILES.items():
+        value = settings.get(name) or os.environ.get(variable) or ""
+        if value and not is_path(value) and not _NO_FILE.fullmatch(value):
+            place = f"{name} in DATABASE_URL" if settings.get(name) else quoted_path(variable, value)
+            raise DatabaseError(f"{place}: no such file; {PATH_REMEDY}")
+
+
 @contextlib.contextmanager
 def _private_copies(settings: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """Copies, which nobody else can read, of a key and a password file that others can; none where there are none.
 
-    Kubernetes mounts secrets with mode 0644; libpq refuses such a key and ignores such a password file. They last
-    while a connection is being made and no longer, so that a killed loader leaves no key behind.
+    Kubernetes mounts secrets with mode 0644; libpq refuses such a key and ignores such a password file. The copies are
+    in memory, so that they go with the process, however it ends.
     """
-    given = {name: Path(settings.get(name) or os.environ.get(variable) or "") for name, variable in _SECRETS.items()}
-    open_to_others = {
-        name: path
-        for name, path in given.items()
-        if path.is_file() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-    }
-    if not open_to_others:
-        yield {}
+    paths = {name: Path(settings.get(name) or os.environ.get(variable) or "") for name, variable in _SECRETS.items()}
+    with contextlib.ExitStack() as stack:
+        yield {
+            name: stack.enter_context(_private_copy(path))
+            for name, path in paths.items()
+            if path.is_file() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        }
+
+
+@contextlib.contextmanager
+def _private_copy(path: Path) -> Iterator[str]:
+    if not hasattr(os, "memfd_create"):
+        # macOS. A killed loader leaves this one behind.
+        with tempfile.NamedTemporaryFile(prefix="answermill-secret-") as file:
+            file.write(path.read_bytes())
+            file.flush()
+            yield file.name
         return
-    with tempfile.TemporaryDirectory(prefix="answermill-secret-") as folder:
-        for name, path in open_to_others.items():
-            copy = Path(folder, name)
-            copy.touch(mode=0o600)
-            copy.write_bytes(path.read_bytes())
-        yield {name: str(Path(folder, name)) for name in open_to_others}
+    with os.fdopen(os.memfd_create("answermill-secret"), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(path.read_bytes())
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import DatabaseError
+from stages.loading.connection import _private_copies
 from tests.support.certificates import make_certificate
 from tests.support.loading import execute, run_load, versions_of, write_version
 from tests.support.servers import BINARIES, Server, new_server, packaged
@@ -249,3 +250,57 @@ def test_a_server_whose_certificate_expired_is_refused(secrets: Path, source: Pa
         server.start()
         with pytest.raises(DatabaseError, match=r"certificate verify failed.*check that .* none has expired"):
             run_load("", source, tmp_path / "out", retry_for=600, **_tls(server, secrets))
+
+
+PASTED = "-----BEGIN PRIVATE KEY-----\nMIIES3cretZz\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("variable", ["PGSSLKEY", "PGSSLCERT", "PGPASSFILE", "PGSERVICEFILE", "PGSSLROOTCERT"])
+@pytest.mark.parametrize("value", [PASTED, "MIIES3cretZz/abc", "/S3cretZz", "S3cretZz" * 1000])
+def test_a_pasted_key_is_named_and_not_shown(
+    locked: Server, source: Path, tmp_path: Path, stage: Stage, variable: str, value: str
+) -> None:
+    ran = stage("load", source, tmp_path / "out", **{**locked.environment, variable: value, "PGSERVICE": ""})
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        f"load: {variable}: no such file; this variable is the path of a file: "
+        "save the content in a file, and name that file here\n"
+    )
+
+
+def test_a_pasted_key_in_the_url_is_not_shown(locked: Server, source: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError, match="sslkey in DATABASE_URL: no such file") as caught:
+        run_load(f"{locked.url}?sslkey=MIIES3cretZz", source, tmp_path / "out")
+    assert "S3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("form", "reason"),
+    [
+        ('"{}"', "has quotes, blanks or a line break around it; leave them out"),
+        ("'{}'", "has quotes, blanks or a line break around it"),
+        (" {}", "has quotes, blanks or a line break around it"),
+        ("{}\n", "has quotes, blanks or a line break around it"),
+        ("{}?pgbouncer=true", 'has the parameter "pgbouncer", which is not one of libpq\'s; leave it out'),
+        ("{}?schema=x", 'has the parameter "schema", .*; leave it out, and name the schema with --schema'),
+        ("{}?S3cretZz=x", "is no connection string"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_named(
+    locked: Server, source: Path, tmp_path: Path, form: str, reason: str
+) -> None:
+    url = locked.url.replace("postgres@", "postgres:S3cretZz@")
+    with pytest.raises(DatabaseError, match=f"DATABASE_URL {reason}") as caught:
+        run_load(form.format(url), source, tmp_path / "out")
+    assert "S3cret" not in str(caught.value)
+
+
+def test_a_private_copy_lies_in_no_folder(tmp_path: Path) -> None:
+    """So a loader that is killed leaves no key behind."""
+    key = tmp_path / "key"
+    key.write_bytes(b"key")
+    key.chmod(0o644)
+    with _private_copies({"sslkey": str(key)}) as copies:
+        copy = Path(copies["sslkey"])
+        assert (copy.read_bytes(), copy.stat().st_mode & 0o777, copy.stat().st_nlink) == (b"key", 0o600, 0)
+    assert not copy.exists()

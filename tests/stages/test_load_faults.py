@@ -5,6 +5,7 @@ A trigger holds a loader in the middle of COPY for as long as the test wants, so
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -238,11 +239,14 @@ def cable(target: int) -> Iterator[tuple[int, Callable[[], None]]]:
 
 def test_two_loaders_of_one_file_take_turns(server: Server, folder: Path, tmp_path: Path) -> None:
     write_version(tmp_path / "other/in/a.csv", "other", ROWS)
+    # Of its own, since one OUTPUT has one writer.
+    shutil.copytree(folder, tmp_path / "third/in")
+    sources = [tmp_path / "other/in", tmp_path / "third/in"]
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(loader(server, folder))]
         with closed_gate(server):
             until(waiting(server))
-            processes += [stack.enter_context(loader(server, source)) for source in (tmp_path / "other/in", folder)]
+            processes += [stack.enter_context(loader(server, source)) for source in sources]
             until(waiting(server, number=3))
             assert versions_of(server.url) == OLD
         for process in processes:

@@ -1,0 +1,110 @@
+"""`load --batch-datums` against a server that plays Pachyderm's worker."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.support.loading import execute, row_of, versions_of, write_rows
+from tests.support.worker import Worker, ended, worker
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> Iterator[Worker]:
+    with worker(tmp_path / "pfs") as serving:
+        yield serving
+
+
+@contextlib.contextmanager
+def batching(pod: Worker, url: str, *options: str) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-m", "stages.load", str(pod.root / "questions"), str(pod.root / "out")]
+    with subprocess.Popen(
+        [*command, "--batch-datums", *options],
+        cwd=ROOT,
+        env={**os.environ, "PPS_WORKER_GRPC_PORT": str(pod.port), "DATABASE_URL": url},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def version(tmp_path: Path, text: str, **change: str) -> bytes:
+    return write_rows(
+        tmp_path / "version.csv", [{**row_of(number, text), **change} for number in range(2)]
+    ).read_bytes()
+
+
+def backends(url: str) -> str:
+    """Makes each inserted row's model say which backend inserted it."""
+    execute(
+        url,
+        "create function say() returns trigger language plpgsql as $$ begin "
+        "new.model := pg_backend_pid()::text; return new; end $$;"
+        "create trigger say before insert on question_answer for each row execute function say()",
+    )
+    return url
+
+
+def test_many_datums_on_one_connection(pod: Worker, database: str, tmp_path: Path) -> None:
+    with batching(pod, database) as process:
+        assert pod.calls.get(timeout=60) == ""
+        for number in range(4):
+            out = pod.hand_out(f"datum-{number}", {f"d/{number}.csv": version(tmp_path, f"v{number}")})
+            assert pod.calls.get(timeout=60) == ""
+            assert [path.name for path in out.rglob("*") if not path.is_dir()] == [f"{number}.csv"]
+            pod.take_away()
+            if not number:
+                backends(database)
+        process.kill()
+        assert ended(process).count("load: done files=1 ") == 4
+    versions = versions_of(database)
+    assert versions.pop("d/0.csv") == {"v0": 2}
+    assert len({model for models in versions.values() for model in models}) == 1
+
+
+def test_a_bad_csv_does_not_fail_its_datum(pod: Worker, database: str, tmp_path: Path) -> None:
+    with batching(pod, database):
+        assert pod.calls.get(timeout=60) == ""
+        files = {"a.csv": version(tmp_path, "new", score="high"), "b.csv": version(tmp_path, "new")}
+        out = pod.hand_out("bad", files)
+        assert pod.calls.get(timeout=60) == ""
+        note = json.loads((out / "rejected/a.csv.json").read_text())
+        assert (note["row"], note["column"]) == (1, "score")
+        assert versions_of(database) == {"b.csv": {"new": 2}}
+
+
+def test_a_database_that_comes_back_is_reported_and_used(pod: Worker, database: str, tmp_path: Path) -> None:
+    """The environment's fault is that datum's error; the process takes the datum when it is handed out again."""
+    content = version(tmp_path, "new")
+    with batching(pod, database, "--retry-for", "0"):
+        assert pod.calls.get(timeout=60) == ""
+        pod.hand_out("first", {"a.csv": content})
+        assert pod.calls.get(timeout=60) == ""
+        pod.take_away()
+        execute(database, "alter table question_answer rename to gone; create view question_answer as select 1 as x")
+        pod.hand_out("second", {"b.csv": content})
+        assert pod.calls.get(timeout=60) != ""
+        pod.take_away()
+        execute(database, "drop view question_answer; alter table gone rename to question_answer")
+        pod.hand_out("third", {"b.csv": content})
+        assert pod.calls.get(timeout=60) == ""
+    assert versions_of(database) == {"a.csv": {"new": 2}, "b.csv": {"new": 2}}
+
+
+@pytest.mark.parametrize("options", [("--prune",), ("--table", ""), ("--no-such-option",), ("--columns", "x")])
+def test_bad_options_are_reported_as_the_datums_error(pod: Worker, database: str, options: tuple[str, ...]) -> None:
+    """A process that ends before it has asked would make the worker count datums as processed."""
+    with batching(pod, database, *options) as process:
+        assert pod.calls.get(timeout=60) == ""
+        pod.hand_out("one", {"a.csv": b"x\n"})
+        assert pod.calls.get(timeout=60) != ""
+        assert process.poll() is None
