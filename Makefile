@@ -35,6 +35,10 @@ test: $(VENV)/test ## the tests, offline
 test-faults: $(VENV)/test ## the slow ones: processes and servers that are killed, cut off and filled up
 	$(PY) -m pytest -m "faults or slow"
 
+.PHONY: test-browser
+test-browser: $(VENV)/test ## the pages, in a real Chromium; `make test` runs these too where there is one
+	$(PY) -m pytest -m browser
+
 .PHONY: ci
 ci: demo check test test-faults ## what CI runs, here and elsewhere
 

@@ -24,14 +24,16 @@ import polars as pl
 import psycopg
 
 from pachyderm.demo.database import embedded_postgres
+from stages.common.names import Origin
 from stages.load import arguments, target_of
-from stages.loading.copying import to_copy
+from stages.loading.copying import AnsweredCsv, columns_of, examine, rows_to_copy
 from stages.loading.schema import Target, prepare
 
-HEADER = ("question", "context", "answer", "score", "start", "end", "error", "model")
+HEADER = ("question", "context", "answer", "score", "confidence", "start", "end", "error", "model")
 INSERT = (
-    'insert into question_answer (file, "row", question, context, answer, score, start, "end", error, model) '
-    "values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+    'insert into question_answer (file, "row", question, context, answer, score, confidence, start, "end", error, '
+    "model) "
+    "values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 )
 _WORDS = ("river", "meadow", "signal", "harbour", "winter", "copper", "engine", "window", "letter", "bridge")
 
@@ -73,9 +75,12 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> None:
     """Prints both tables."""
     source = write_csv(folder / "bench.csv", options.rows)
     target = target_of(arguments([str(source), str(folder)]))
-    columns, blocks = to_copy(source, target, source.name)
-    with (folder / "bench.copy").open("wb") as file:
-        file.writelines(blocks)
+    with source.open("rb") as stream, (folder / "bench.copy").open("wb") as file:
+        answered = AnsweredCsv(source.name, Origin(source.name, 1), stream, source.stat().st_size)
+        examine(answered, target)
+        columns = list(columns_of(answered, target))
+        file.write(b"header\n")
+        file.writelines(rows_to_copy(answered, target))
     contenders: dict[str, Callable[[], Measured]] = {
         "psql `\\copy`": lambda: psql_copy(url, folder / "bench.copy", columns, options.rows),
         "`stages.load`": lambda: ours(url, source, folder / "out"),
@@ -212,7 +217,7 @@ def write_csv(path: Path, rows: int) -> Path:
             context = contexts[number % len(contexts)]
             question = f"Which {_WORDS[number % len(_WORDS)]} was seen at place {number}?"
             writer.writerow(
-                [question, context, context[5:25], f"{number % 1000 / 1000}", 5, 25, None, "minilm-qa int8"]
+                [question, context, context[5:25], f"{number % 1000 / 1000}", 0.5, 5, 25, None, "minilm-qa int8"]
             )
     return path
 

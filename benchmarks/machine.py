@@ -8,8 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from benchmarks.avx2 import SEEN
-from runtime.bundle import cpu_flags, cpu_model
-from runtime.threads import available_cpus
+from runtime.cpu import available_cpus, cpu_flags, cpu_model
 
 FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
 PACKAGES = ("onnxruntime", "tokenizers", "numpy", "torch", "transformers", "optimum", "ctranslate2", "openvino", "nncf")

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from benchmarks import machine
 from benchmarks.peers import PEERS, Pair, prepare, run_peer
 from export.evaluation import Row, read_rows
-from runtime.threads import available_cpus
+from runtime.cpu import available_cpus
 
 # Multiply-adds per token of DistilBERT-base in products with weights: 6 layers of 4 d*d and 2 d*4d, with d = 768.
 WEIGHT_PRODUCTS = 6 * 12 * 768 * 768

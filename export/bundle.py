@@ -1,13 +1,12 @@
-"""Files and figures -> a bundle folder, complete or not there at all."""
+"""The figures that a bundle's manifest holds: digests, tools, CPU."""
 
 import hashlib
 import platform
-import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from runtime.bundle import MANIFEST, cpu_flags, cpu_model
-from runtime.errors import ExportError
+from runtime.bundle import MANIFEST
+from runtime.cpu import cpu_flags, cpu_model
 from runtime.manifest import FileDigest
 
 TOOLS = ("onnx", "onnxruntime", "optimum", "optimum-onnx", "tokenizers", "torch", "transformers")
@@ -26,32 +25,10 @@ def digests(folder: Path) -> dict[str, FileDigest]:
 
 
 def tools() -> dict[str, str]:
-    """Versions of what made the bundle."""
+    """Versions of the packages that made the bundle."""
     return {"python": platform.python_version(), **{name: version(name) for name in TOOLS}}
 
 
 def cpu() -> dict[str, str]:
     """The exporting machine's CPU, and those of its flags that choose integer kernels."""
     return {"model": cpu_model(), "flags": " ".join(f for f in KERNEL_FLAGS if f in cpu_flags())}
-
-
-def check_place(target: Path) -> None:
-    """Raises ExportError if something that is no bundle stands where a bundle is to be."""
-    if target.is_dir():
-        if not (target / MANIFEST).is_file() and any(target.iterdir()):
-            raise ExportError(f"{target} is not empty and holds no bundle: choose another --output")
-    elif target.exists():
-        raise ExportError(f"{target} is a file: choose another --output")
-
-
-def put_in_place(folder: Path, target: Path) -> None:
-    """Gives a complete folder its final name; an older bundle there is replaced.
-
-    Raises ExportError if something that is no bundle stands in the way.
-    """
-    check_place(target)
-    outgoing = folder.with_name(f"{folder.name}.outgoing")
-    if target.exists():
-        target.rename(outgoing)
-    folder.rename(target)
-    shutil.rmtree(outgoing, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The model card of a bundle."""
+"""The model card of a bundle, its README.md."""
 
 from runtime.manifest import Manifest, Verification
 

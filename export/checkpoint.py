@@ -1,20 +1,26 @@
-"""Where a checkpoint comes from: a local folder, or a model hub at a pinned revision."""
+"""Finds a checkpoint: in a local folder, or on a model hub at a pinned revision."""
 
 import hashlib
-import json
+import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from export.inspection import inspect, weights
 from runtime.errors import ExportError
 
 # The default model of transformers 4.57's question-answering pipeline, at the revision which that release names.
 DEFAULT_MODEL = "distilbert/distilbert-base-cased-distilled-squad"
 DEFAULT_REVISION = "564e9b582944a57a3e586bbb98fd6f0a4118db7f"
 
-# What a checkpoint needs; the weights of other frameworks stay on the hub.
+# The files that an export needs; the weights of other frameworks stay on the hub.
 FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "README.md")
-WAYS_ON = (
+FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)^---", re.DOTALL | re.MULTILINE)
+# Characters: some ten times what cards have. Longer ones go without a licence.
+LONGEST_FRONT_MATTER = 20_000
+# The manifest and the card repeat it, so it is one short line.
+LICENCE = re.compile(r"[\w .+()/-]{1,100}")
+WITHOUT_HUB = (
     "export the checkpoint that ships with this repository (`make export-model MODEL=models/minilm-qa`), "
     "or set HF_HOME to a cache that holds the model"
 )
@@ -27,7 +33,7 @@ class Checkpoint:
     Attributes:
         name: hub id, or the folder's name.
         revision: commit of the hub, or `sha256:…` over the weights of a local folder.
-        licence: what its card states, or None.
+        licence: the licence that its card states, or None.
 
     """
 
@@ -39,7 +45,7 @@ class Checkpoint:
     @property
     def size(self) -> int:
         """Bytes of the weights."""
-        return sum(path.stat().st_size for path in _weights(self.folder))
+        return sum(path.stat().st_size for path in weights(self.folder))
 
 
 def find(model: str, revision: str | None) -> Checkpoint:
@@ -48,28 +54,21 @@ def find(model: str, revision: str | None) -> Checkpoint:
     Raises ExportError where there is neither, or where it is no checkpoint for extractive question answering.
     """
     if Path(model).is_dir():
-        checkpoint = _local(Path(model).resolve())
-    elif Path(model).exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
+        return _local(Path(model).resolve())
+    if Path(model).exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise ExportError(f"{model}: no such folder; give a checkpoint's folder or a hub id")
-    else:
-        checkpoint = _from_hub(model, revision)
-    _check_task(checkpoint)
+    checkpoint = _from_hub(model, revision)
+    inspect(checkpoint.folder, checkpoint.name)
     return checkpoint
 
 
 def _local(folder: Path) -> Checkpoint:
-    weights = _weights(folder)
-    if not weights:
-        raise ExportError(f"{folder}: no weights; a checkpoint has model.safetensors or pytorch_model.bin")
+    inspect(folder, folder.name)
     digest = hashlib.sha256()
-    for path in weights:
+    for path in weights(folder):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return Checkpoint(folder, folder.name, f"sha256:{digest.hexdigest()}", _licence(folder))
-
-
-def _weights(folder: Path) -> list[Path]:
-    return sorted(path for pattern in ("*.safetensors", "pytorch_model*.bin") for path in folder.glob(pattern))
 
 
 def _from_hub(model: str, revision: str | None) -> Checkpoint:
@@ -97,28 +96,22 @@ def _from_hub(model: str, revision: str | None) -> Checkpoint:
     except HFValidationError as error:
         raise ExportError(f"{model}: neither a folder nor a hub id (OWNER/NAME)") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, RequestException) as error:
-        raise ExportError(f"{model} is not in the cache, and no model hub can be reached: {WAYS_ON}") from error
+        raise ExportError(f"{model} is not in the cache, and no model hub can be reached: {WITHOUT_HUB}") from error
     return Checkpoint(folder, model, folder.name, _licence(folder))
 
 
 def _licence(folder: Path) -> str | None:
-    from huggingface_hub import ModelCard
+    """The licence in the front matter of the checkpoint's card; None where there is none, or it cannot be read."""
+    import yaml  # type: ignore[import-untyped]
 
     try:
-        licence = ModelCard.load(folder / "README.md").data.get("license")
-    except (OSError, ValueError):
+        with (folder / "README.md").open(encoding="utf-8-sig") as file:
+            matter = FRONT_MATTER.match(file.read(LONGEST_FRONT_MATTER))
+        fields = yaml.safe_load(matter[1]) if matter else None
+    except OSError:
         return None
-    return str(licence) if licence else None
-
-
-def _check_task(checkpoint: Checkpoint) -> None:
-    try:
-        config: dict[str, Any] = json.loads((checkpoint.folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{checkpoint.name}: no readable config.json; is it a checkpoint?") from error
-    architectures = config.get("architectures") or ["an unnamed architecture"]
-    if not any(name.endswith("ForQuestionAnswering") for name in architectures):
-        raise ExportError(
-            f"{checkpoint.name} is a checkpoint of another task ({', '.join(architectures)}); "
-            "extractive question answering needs one that ends in ForQuestionAnswering"
-        )
+    except (ValueError, RecursionError, yaml.YAMLError):
+        logging.warning("%s: its front matter is not YAML, so the licence is unknown", folder / "README.md")
+        return None
+    licence = fields.get("license") if isinstance(fields, dict) else None
+    return licence if isinstance(licence, str) and LICENCE.fullmatch(licence) else None

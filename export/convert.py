@@ -1,28 +1,24 @@
 """Checkpoint -> fp32 ONNX, with optimum; and the tokenizer as one `tokenizer.json`."""
 
-import contextlib
 import inspect
-import logging
-import os
-import sys
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from export.checkpoint import Checkpoint
+from export.quiet import quiet
 from runtime.bundle import MODEL, TOKENIZER
 from runtime.decoding import Decoding, default_doc_stride
 from runtime.errors import ExportError
 from runtime.manifest import Inputs
 
 CONFIG = "config.json"
+AGAIN = "download the checkpoint again, or save it again with save_pretrained"
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
-    """An fp32 ONNX model beside its tokenizer in `folder`, and the torch model that it must equal."""
+class ConvertedModel:
+    """An fp32 ONNX model and its tokenizer in `folder`, and the torch model whose logits it must give."""
 
     folder: Path
     torch_model: Any
@@ -31,21 +27,26 @@ class Converted:
     architecture: str
 
 
-def convert(checkpoint: Checkpoint, folder: Path) -> Converted:
+def convert(checkpoint: Checkpoint, folder: Path) -> ConvertedModel:
     """Writes model, tokenizer and config into `folder`.
 
-    Raises ExportError for weights that lack the question-answering head, and for tokenizers that put the question
-    last or cannot be made fast.
+    Raises ExportError for weights without a question-answering head, and for tokenizers that put the question last or
+    have no fast form.
     """
     with quiet():
         from transformers import AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, use_fast=True)  # type: ignore[no-untyped-call]
+            tokenizer = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
+                checkpoint.folder, use_fast=True, trust_remote_code=False
+            )
         except Exception as error:  # transformers raises whatever its converters meet
-            raise ExportError(f"{checkpoint.name}: its tokenizer cannot be loaded: {error}") from error
+            raise ExportError(
+                f"{checkpoint.name}: its tokenizer cannot be loaded: {first_line(error)}; {AGAIN}"
+            ) from error
         model = _torch_model(checkpoint)
         _check_tokenizer(checkpoint, tokenizer)
+        _check_embeddings(checkpoint, tokenizer, model)
         _export(model, folder)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
@@ -53,7 +54,7 @@ def convert(checkpoint: Checkpoint, folder: Path) -> Converted:
     backend.save(str(folder / TOKENIZER))
     limit = max_tokens(model.config, tokenizer.model_max_length)
     length = min(limit, Decoding().max_seq_len)
-    return Converted(
+    return ConvertedModel(
         folder,
         model,
         Inputs(limit, tokenizer.cls_token_id, has_token_types(model, tokenizer)),
@@ -81,30 +82,21 @@ def max_tokens(config: Any, tokenizer_limit: int) -> int:
     return min(positions, tokenizer_limit)
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Holds back the libraries' warnings, which no user of the export can act on; errors pass."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
-
-
 def _torch_model(checkpoint: Checkpoint) -> Any:
     import torch
     from transformers import AutoModelForQuestionAnswering
 
     try:
         model, report = AutoModelForQuestionAnswering.from_pretrained(
-            checkpoint.folder, dtype=torch.float32, output_loading_info=True
+            checkpoint.folder,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
+            # A pickle may run code; this reads tensors and nothing else.
+            weights_only=True,
         )
     except Exception as error:  # whatever torch, safetensors and transformers make of a broken folder
-        raise ExportError(f"{checkpoint.name}: its weights cannot be loaded: {error}") from error
+        raise ExportError(f"{checkpoint.name}: its weights cannot be loaded: {first_line(error)}; {AGAIN}") from error
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:4])
         raise ExportError(f"{checkpoint.name}: the weights lack {missing}; it was not trained for question answering")
@@ -121,6 +113,24 @@ def _check_tokenizer(checkpoint: Checkpoint, tokenizer: Any) -> None:
         )
 
 
+def _check_embeddings(checkpoint: Checkpoint, tokenizer: Any, model: Any) -> None:
+    """A token beyond the embedding table would fail at run time, on the rows that hold it."""
+    table = model.get_input_embeddings().num_embeddings
+    beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= table)
+    if beyond:
+        number, token = beyond[0]
+        raise ExportError(
+            f"{checkpoint.name}: its tokenizer has {len(beyond)} tokens beyond the model's {table} embeddings, the "
+            f"first is {token!r} with id {number}; remove them from the tokenizer, or train the model after "
+            "model.resize_token_embeddings(len(tokenizer))"
+        )
+
+
+def first_line(error: Exception) -> str:
+    """What the error says, without the paragraphs that some libraries add."""
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+
+
 def _export(model: Any, folder: Path) -> None:
     from optimum.exporters.onnx import onnx_export_from_model
 
@@ -129,6 +139,8 @@ def _export(model: Any, folder: Path) -> None:
     except OSError:
         raise
     except Exception as error:  # optimum and torch's tracer raise what they like
-        raise ExportError(f"a {model.config.model_type} model cannot be converted to ONNX: {error}") from error
+        raise ExportError(
+            f"a {model.config.model_type} model cannot be converted to ONNX: {first_line(error)}"
+        ) from error
     if not (folder / MODEL).is_file():
         raise ExportError(f"a {model.config.model_type} model is not converted to one {MODEL}")

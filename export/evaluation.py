@@ -1,4 +1,4 @@
-"""Rows to judge a bundle by: questions with contexts and, where the file has them, expected answers."""
+"""Reads the rows that a bundle is judged by: questions, contexts and, where the file has them, expected answers."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from runtime.errors import ExportError
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One question; `expected` holds every answer that counts as right, none where the file says nothing."""
+    """One question; `expected` holds every answer that counts as right, and is empty where the file has none."""
 
     question: str
     context: str

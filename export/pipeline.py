@@ -3,103 +3,125 @@
 import dataclasses
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from export import bundle, verify
+from tokenizers import Tokenizer
+
+from export import alignment, bundle, verify, workspace
 from export.card import card
 from export.checkpoint import Checkpoint
-from export.convert import CONFIG, Converted, convert
+from export.convert import CONFIG, ConvertedModel, convert, first_line
 from export.evaluation import Row
 from export.fuse import fuse, optimise
 from export.int8.activations import Activation, observe
-from export.int8.quantize import Recipe, quantize
+from export.int8.quantize import quantize
+from export.int8.recipe import Recipe
 from export.int8.sweep import Trial, best, candidates, table
+from export.thresholds import Thresholds, missed_thresholds
 from runtime.answer import Answer
 from runtime.answerer import Answerer
 from runtime.bundle import MANIFEST, MODEL, TOKENIZER, Bundle
-from runtime.errors import ExportError
+from runtime.cpu import available_cpus
+from runtime.errors import AnswermillError, ExportError
 from runtime.manifest import Manifest, Quantization, Source, Verification
-from runtime.threads import available_cpus
-from runtime.windows import Window, Windower
+from runtime.windows import Windower
 
-# Sizes of the checkpoint that the work takes: converted, fused, optimised, quantized, and one to spare.
-ROOM = 5
+# The work takes this many times the checkpoint's size: converted, fused, optimised, quantized, and one to spare.
+DISK_FACTOR = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What to export, and what it must show.
+class ExportRequest:
+    """What to export, and what the bundle must show.
 
     Attributes:
         recipe: how to quantize; None for fp32.
-        rows: what to verify on, and to measure activations on.
-        thresholds: what the gate lets through.
-        force: whether to write what misses the thresholds, and say so in it.
-        sweep: whether to try other recipes than this one, and take the best.
+        rows: rows to verify on and to measure activations on.
+        thresholds: what the bundle must meet to be written.
+        force: whether to write a bundle that misses the thresholds, and say so in it.
+        sweep: whether to try other recipes too, and take the best.
+        align_to_words: whether answers grow to whole words by default; None to find out on the rows.
 
     """
 
     recipe: Recipe | None
     rows: Sequence[Row]
-    thresholds: verify.Thresholds
+    thresholds: Thresholds
     force: bool = False
     sweep: bool = False
+    align_to_words: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """The fp32 model on its way: as converted, fused, what was seen inside it, and what it answers."""
+class FloatModel:
+    """The fp32 model: converted in its own folder, fused in `folder`, and its answers to the rows.
 
-    converted: Converted
+    Attributes:
+        fused: the fused graph, before onnxruntime's own optimisations; int8 is made from it.
+        windower: cuts rows into this model's windows.
+        manifest: all that is known before quantization and verification.
+
+    """
+
+    converted: ConvertedModel
     manifest: Manifest
     folder: Path
-    seen: Mapping[str, Activation]
+    fused: Path
+    windower: Windower
     answers: Sequence[Answer]
 
 
-def export(source: Checkpoint, output: Path, wish: Wish) -> Manifest:
+def export(source: Checkpoint, output: Path, request: ExportRequest) -> Manifest:
     """Writes the bundle of a checkpoint to `output`, or leaves `output` as it was.
 
-    All work is done in a hidden folder beside `output`, on the same file system, so that the last step is a rename.
-    Raises ExportError for what cannot be exported, and for what misses its thresholds.
+    Raises ExportError for a checkpoint that cannot be exported, and for a bundle that misses its thresholds.
     """
     output = output.absolute()
     # Before minutes are spent on the model.
-    bundle.check_place(output)
+    workspace.check_output_folder(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    free, needed = shutil.disk_usage(output.parent).free, ROOM * source.size
-    if free < needed:
-        raise ExportError(
-            f"{output.parent}: no room, {free / 1e6:.0f} MB are free and the export of {source.name} works with "
-            f"{needed / 1e6:.0f}: make room, or choose another --output"
-        )
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as work:
-        manifest, folder = _make(source, wish, Path(work))
-        bundle.put_in_place(folder, output)
+    _check_disk(source, output.parent)
+    with workspace.working_folder(output) as work:
+        folder = work / "bundle"
+        folder.mkdir()
+        float_model = _float_model(source, request, work)
+        quantization = _int8_model(float_model, request.recipe, request, folder) if request.recipe else None
+        if not quantization:
+            shutil.copy(float_model.folder / MODEL, folder / MODEL)
+        manifest = _finish(float_model, quantization, request, folder)
+        workspace.publish(folder, output)
     logging.info("wrote %s: %s", output, manifest.bundle_id)
     return manifest
 
 
-def _make(source: Checkpoint, wish: Wish, work: Path) -> tuple[Manifest, Path]:
-    """A verified bundle in a folder below `work`."""
-    plain, floats, final = (work / name for name in ("converted", "float", "bundle"))
-    for folder in (plain, floats, final):
-        folder.mkdir()
+def _check_disk(source: Checkpoint, parent: Path) -> None:
+    free, needed = shutil.disk_usage(parent).free, DISK_FACTOR * source.size
+    if free < needed:
+        raise ExportError(
+            f"{parent}: no room, {free / 1e6:.0f} MB are free and the export of {source.name} works with "
+            f"{needed / 1e6:.0f}: make room, or choose another --output"
+        )
+
+
+def _float_model(source: Checkpoint, request: ExportRequest, work: Path) -> FloatModel:
+    """Converts, fuses and answers the rows in fp32."""
+    plain, folder, fused = work / "converted", work / "float", work / "fused.onnx"
+    plain.mkdir()
+    folder.mkdir()
     with _step("convert"):
         converted = convert(source, plain)
+    alignment.check_offsets(Tokenizer.from_file(str(plain / TOKENIZER)), request.rows, source.name)
     with _step("fuse"):
-        fuse(plain / MODEL, work / "fused.onnx")
-        optimise(work / "fused.onnx", floats / MODEL)
-    windower = Windower(plain / TOKENIZER, converted.inputs.cls_token_id, converted.decoding)
+        fuse(plain / MODEL, fused)
+        optimise(fused, folder / MODEL)
     manifest = Manifest(
         source=Source(source.name, source.revision, source.licence),
         architecture=converted.architecture,
-        precision="int8" if wish.recipe else "fp32",
+        precision="int8" if request.recipe else "fp32",
         inputs=converted.inputs,
         quantization=None,
         decoding=converted.decoding,
@@ -109,91 +131,125 @@ def _make(source: Checkpoint, wish: Wish, work: Path) -> tuple[Manifest, Path]:
         files={},
     )
     with _step("answer"):
-        answers = verify.answers(_answerer(floats, manifest, plain), wish.rows)
-    seen: Mapping[str, Activation] = {}
-    if wish.recipe:
-        with _step("observe"):
-            seen = observe(
-                work / "fused.onnx", verify.spread_of_windows(windower, wish.rows, verify.CALIBRATION_WINDOWS)
-            )
-    found = Reference(converted, manifest, floats, seen, answers)
-    recipe = _swept(found, wish.recipe, wish, work) if wish.sweep and wish.recipe else wish.recipe
-    quantization = None
-    if recipe:
-        with _step("quantize"):
-            quantization = _quantized(recipe, seen, work / "fused.onnx", final)
-    else:
-        shutil.copy(floats / MODEL, final / MODEL)
+        manifest, answers = _float_answers(manifest, folder, plain, request)
+    windower = Windower(plain / TOKENIZER, converted.inputs.cls_token_id, converted.decoding)
+    return FloatModel(converted, manifest, folder, fused, windower, answers)
+
+
+def _float_answers(
+    manifest: Manifest, folder: Path, plain: Path, request: ExportRequest
+) -> tuple[Manifest, Sequence[Answer]]:
+    """The answers of the model in `folder`; without alignment to words where that makes most of them whole contexts."""
+
+    def answers(align: bool) -> tuple[Manifest, Sequence[Answer]]:
+        changed = dataclasses.replace(manifest, decoding=dataclasses.replace(manifest.decoding, align_to_words=align))
+        return changed, verify.answers(_answerer(folder, changed, plain), request.rows)
+
+    aligned = answers(request.align_to_words is not False)
+    whole = alignment.whole_contexts(aligned[1], request.rows)
+    if request.align_to_words is not None or whole <= alignment.MOST_WHOLE:
+        return aligned
+    unaligned = answers(False)
+    if alignment.whole_contexts(unaligned[1], request.rows) >= whole:
+        return aligned
+    logging.warning(
+        "%.0f%% of the answers are their whole context, as words of this script are sentences: answers are not aligned "
+        "to words (--align-to-words yes aligns them)",
+        100 * whole,
+    )
+    return unaligned
+
+
+def _int8_model(float_model: FloatModel, recipe: Recipe, request: ExportRequest, folder: Path) -> Quantization:
+    """Writes the int8 model to `folder`, by `recipe` or, if the request asks for a sweep, by the best one it finds."""
+    with _step("observe"):
+        windows = verify.spread_of_windows(float_model.windower, request.rows, verify.CALIBRATION_WINDOWS)
+        activations = observe(float_model.fused, windows)
+    if request.sweep:
+        recipe = _sweep(float_model, activations, recipe, request)
+    with _step("quantize"):
+        return _write_int8(recipe, activations, float_model.fused, folder)
+
+
+def _finish(
+    float_model: FloatModel, quantization: Quantization | None, request: ExportRequest, folder: Path
+) -> Manifest:
+    """Verifies the model in `folder`, and completes the bundle with tokenizer, card and manifest."""
     for name in (TOKENIZER, CONFIG):
-        shutil.copy(plain / name, final / name)
-    manifest = dataclasses.replace(manifest, quantization=quantization)
+        shutil.copy(float_model.converted.folder / name, folder / name)
     with _step("verify"):
-        compared = verify.spread_of_windows(windower, wish.rows, verify.COMPARED_WINDOWS)
-        figures = _verify(found, wish.rows, compared, final)
-    if missed := verify.missed(figures, wish.thresholds, sum(bool(row.expected) for row in wish.rows)):
-        if not wish.force:
-            way = "--precision fp32 avoids quantization, " if recipe else ""
+        figures = _verify(float_model, request.rows, folder)
+    judged = sum(bool(row.expected) for row in request.rows)
+    if missed := missed_thresholds(figures, request.thresholds, judged):
+        if not request.force:
+            way = "--precision fp32 avoids quantization, " if quantization else ""
             raise ExportError(f"the bundle is not written: {'; '.join(missed)}; {way}--force writes it all the same")
         logging.warning("forced: %s", "; ".join(missed))
         figures = dataclasses.replace(figures, missed=tuple(missed))
-    manifest = dataclasses.replace(manifest, verification=figures)
-    (final / bundle.CARD).write_text(card(manifest), "utf-8")
-    manifest = dataclasses.replace(manifest, files=bundle.digests(final))
-    (final / MANIFEST).write_text(manifest.to_json(), "utf-8")
-    return manifest, final
+    manifest = dataclasses.replace(float_model.manifest, quantization=quantization, verification=figures)
+    (folder / bundle.CARD).write_text(card(manifest), "utf-8")
+    manifest = dataclasses.replace(manifest, files=bundle.digests(folder))
+    (folder / MANIFEST).write_text(manifest.to_json(), "utf-8")
+    return manifest
 
 
-def _quantized(recipe: Recipe, seen: Mapping[str, Activation], fused: Path, folder: Path) -> Quantization:
+def _write_int8(recipe: Recipe, activations: Mapping[str, Activation], fused: Path, folder: Path) -> Quantization:
     """Writes the optimised int8 model to `folder`."""
-    quantization = quantize(fused, folder / "quantized.onnx", seen, recipe)
+    quantization = quantize(fused, folder / "quantized.onnx", activations, recipe)
     optimise(folder / "quantized.onnx", folder / MODEL)
     (folder / "quantized.onnx").unlink()
     return quantization
 
 
-def _swept(found: Reference, default: Recipe, wish: Wish, work: Path) -> Recipe:
-    """The best of the candidates; logs what all of them gave."""
+def _sweep(
+    float_model: FloatModel, activations: Mapping[str, Activation], default: Recipe, request: ExportRequest
+) -> Recipe:
+    """The best of the candidates; logs the outcome of each."""
     trials = []
     for name, recipe in candidates(default).items():
-        folder = work / "trial"
+        folder = float_model.folder.with_name("trial")
         folder.mkdir()
         with _step(name):
-            _quantized(recipe, found.seen, work / "fused.onnx", folder)
-            answerer = _answerer(folder, found.manifest, found.converted.folder)
+            _write_int8(recipe, activations, float_model.fused, folder)
+            answerer = _answerer(folder, float_model.manifest, float_model.converted.folder)
             began = time.perf_counter()
-            answers = verify.answers(answerer, wish.rows)
+            answers = verify.answers(answerer, request.rows)
             seconds = time.perf_counter() - began
         trials.append(
             Trial(
                 name=name,
                 recipe=recipe,
                 size=(folder / MODEL).stat().st_size,
-                agreement=verify.agreement(answers, found.answers),
-                accuracy=verify.accuracy(answers, wish.rows),
-                rows=len(wish.rows) / seconds,
+                agreement=verify.agreement(answers, float_model.answers),
+                accuracy=verify.accuracy(answers, request.rows),
+                rows=len(request.rows) / seconds,
             )
         )
         shutil.rmtree(folder)
-    floor = verify.accuracy(found.answers, wish.rows)
+    floor = verify.accuracy(float_model.answers, request.rows)
     for line in table(trials, floor):
         logging.info("%s", line)
-    chosen = best(trials, floor, wish.thresholds, len(wish.rows))
+    chosen = best(trials, floor, request.thresholds, len(request.rows))
     logging.info("chosen: %s", chosen.name)
     return chosen.recipe
 
 
-def _verify(found: Reference, rows: Sequence[Row], windows: Sequence[Window], final: Path) -> Verification:
-    plain, floats, made = (
-        _answerer(folder, found.manifest, found.converted.folder)
-        for folder in (found.converted.folder, found.folder, final)
+def _verify(float_model: FloatModel, rows: Sequence[Row], folder: Path) -> Verification:
+    """Compares the model in `folder` with the fused one, that with the unfused one, and that with torch."""
+    converted = float_model.converted
+    plain, fused, final = (
+        _answerer(each, float_model.manifest, converted.folder)
+        for each in (converted.folder, float_model.folder, folder)
     )
-    answers = verify.answers(made, rows)
-    float_accuracy, accuracy = verify.accuracy(found.answers, rows), verify.accuracy(answers, rows)
+    windows = verify.spread_of_windows(float_model.windower, rows, verify.COMPARED_WINDOWS)
+    to_torch, to_plain = verify.logit_differences(converted.torch_model, plain, fused, windows)
+    answers = verify.answers(final, rows)
+    float_accuracy, accuracy = verify.accuracy(float_model.answers, rows), verify.accuracy(answers, rows)
     return Verification(
         rows=len(rows),
-        torch_difference=verify.torch_difference(found.converted.torch_model, plain, windows),
-        fusion_difference=verify.logit_difference(floats, plain, windows),
-        agreement=verify.agreement(answers, found.answers),
+        torch_difference=to_torch,
+        fusion_difference=to_plain,
+        agreement=verify.agreement(answers, float_model.answers),
         exact_match=accuracy and accuracy.exact_match,
         f1=accuracy and accuracy.f1,
         float_exact_match=float_accuracy and float_accuracy.exact_match,
@@ -211,6 +267,20 @@ def _answerer(folder: Path, manifest: Manifest, converted: Path) -> Answerer:
 
 @contextmanager
 def _step(name: str) -> Iterator[None]:
+    """Logs how long a step took. Raises ExportError for what the libraries raise in it, which has no common base."""
     began = time.monotonic()
-    yield
+    try:
+        yield
+    except (AnswermillError, OSError):
+        raise
+    except Exception as error:  # numpy's LinAlgError, torch's and onnxruntime's own, MemoryError
+        logging.debug("the step %s failed", name, exc_info=True)
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ExportError(f"the step {name!r} failed: {reason}; {_remedy(error)}") from error
     logging.info("%-8s %5.1f s", name, time.monotonic() - began)
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "run where more memory is free"
+    return "--precision fp32 avoids quantization; if it fails too, please report the checkpoint"

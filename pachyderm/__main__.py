@@ -1,27 +1,25 @@
-"""`python -m pachyderm check|run|status|logs`: pipeline specs without a cluster."""
+"""`python -m pachyderm check|run|status|logs`: pipeline specs without a cluster; deploy and its like are handed on."""
 
 import argparse
 import json
 import logging
 import os
-import signal
 import sys
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pachyderm import deploy, why
 from pachyderm.errors import PachydermError, SpecError
-from pachyderm.local import status
-from pachyderm.local.progress import watcher
-from pachyderm.local.runner import Options, run
-from pachyderm.local.store.journal import SUCCESS
-from pachyderm.local.worker.mapping import LocalMapping
-from pachyderm.local.worker.process import StoppedError
 from pachyderm.spec.reading import placed, read_specs, spec_files
 from pachyderm.spec.rules import check
+from runtime.command import DONE, EXIT_CODES, FAILED, describe, positive, printable, start_logging
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
-ROOT = Path("build/pachyderm")
+if TYPE_CHECKING:
+    from pachyderm.local.runner import Options
+
+ROOT, DEMO = Path("build/pachyderm"), Path("build/demo")
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -29,7 +27,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m pachyderm",
         description="Pachyderm's pipeline specs without Pachyderm: checks them, and runs them on this machine.",
-        epilog="Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted; run again to go on.",
+        epilog=f"why, {', '.join(deploy.VERBS)} are verbs too: VERB --help. {EXIT_CODES} Run again to go on.",
         allow_abbrev=False,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -43,7 +41,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     logs.add_argument("--job", type=int, metavar="NUMBER", help="default: the last one")
     logs.add_argument("--datum", metavar="ID_OR_PATH", help="only this one: the start of its id, or part of its path")
     for verb in (shown, logs):
-        verb.add_argument("--root", type=Path, default=ROOT, help=f"folder of all state; default: {ROOT}")
+        verb.add_argument("--root", type=Path, help=f"folder of all state; default: the later used of {ROOT}, {DEMO}")
     return parser.parse_args(argv)
 
 
@@ -59,7 +57,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tick", action="store_true", help="cron inputs tick now; otherwise when they are due")
     parser.add_argument("--reprocess", action="append", default=[], metavar="PIPELINE", help="skip none of its datums")
     parser.add_argument(
-        "--workers", type=_count, metavar="N", help="most at a time; default: what the CPUs leave room for"
+        "--workers", type=positive, metavar="N", help="most at a time; default: what the CPUs leave room for"
     )
     parser.add_argument(
         "--repo",
@@ -89,7 +87,8 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         "--without-secret", action="append", default=[], metavar="NAME", help="not needed here; an empty folder"
     )
     parser.add_argument("--pfs", action="store_true", help="mount the real /pfs instead of replacing it by a folder")
-    parser.add_argument("--json", action="store_true", help="print the jobs as JSON")
+    parser.add_argument("--dry-run", action="store_true", help="only show which pipelines would run, and the datums")
+    parser.add_argument("--json", action="store_true", help="print the jobs, or the plan, as JSON")
 
 
 def _pair(text: str) -> tuple[str, Path]:
@@ -99,21 +98,17 @@ def _pair(text: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
-
-
 def environment(given: Sequence[str]) -> dict[str, str | None]:
     """Variables from `NAME=VALUE` and `NAME`; `NAME=` and a NAME that the shell lacks take one away."""
     pairs = (text.partition("=") for text in given)
     return {name: (value if equals else os.environ.get(name)) or None for name, equals, value in pairs}
 
 
-def options_of(given: argparse.Namespace) -> Options:
+def options_of(given: argparse.Namespace) -> "Options":
     """The runner's options. Raises PachydermError."""
+    from pachyderm.local.runner import Options
+    from pachyderm.local.worker.mapping import LocalMapping
+
     specs = read_specs(spec_files(given.specs))
     if given.bucket:
         # The stages run in another folder.
@@ -137,15 +132,34 @@ def options_of(given: argparse.Namespace) -> Options:
 
 
 def _run(given: argparse.Namespace) -> int:
-    stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda _signal, _frame: stop.set())
-    done = run(options_of(given), stop, watcher())
+    from pachyderm.local import status
+    from pachyderm.local.interrupt import InterruptedByError, interruptible
+    from pachyderm.local.plan import plan, table
+    from pachyderm.local.progress import watching
+    from pachyderm.local.runner import run
+    from pachyderm.local.store.journal import SUCCESS
+
+    options = options_of(given)
+    if given.dry_run:
+        plans = plan(options)
+        _print([json.dumps([asdict(one) for one in plans])] if given.json else status.align(list(table(plans))))
+        return DONE
+    try:
+        with interruptible() as stop, watching() as watch:
+            done = run(options, stop, watch)
+    except InterruptedByError as interrupt:
+        logging.error("%s; run again to go on", interrupt)
+        return interrupt.exit_code
     if given.json:
         print(json.dumps([status.as_data(job) for job in done], ensure_ascii=False))  # noqa: T201
     elif not done:
         logging.info("nothing to do: no input has changed and no tick is due; --tick ticks now")
     return DONE if all(job.state == SUCCESS for job in done) else FAILED
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(printable(line))  # noqa: T201
 
 
 def _check(given: argparse.Namespace) -> int:
@@ -156,26 +170,41 @@ def _check(given: argparse.Namespace) -> int:
     return DONE
 
 
+def last_root(roots: Sequence[Path] = (ROOT, DEMO)) -> Path:
+    """The root that a run used last; what follows `make demo` is a look at the demo."""
+    used = {root: (root / "lock").stat().st_mtime for root in roots if (root / "lock").exists()}
+    return max(used, key=lambda root: used[root], default=roots[0])
+
+
 def _status(given: argparse.Namespace) -> int:
-    view = status.overview(given.root)
+    from pachyderm.local import status
+
+    view = status.overview(given.root or last_root())
     if given.json:
         print(json.dumps(view, ensure_ascii=False))  # noqa: T201
         return DONE
     for line in status.details(view, given.pipeline) if given.pipeline else status.table(view):
-        print(line)  # noqa: T201
+        print(printable(line))  # noqa: T201
     return DONE
 
 
 def _logs(given: argparse.Namespace) -> int:
-    for line in status.log_lines(given.root, given.pipeline, given.job, given.datum):
-        print(line)  # noqa: T201
+    from pachyderm.local import status
+
+    for line in status.log_lines(given.root or last_root(), given.pipeline, given.job, given.datum):
+        print(printable(line))  # noqa: T201
     return DONE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Does what the command line says, and turns what is not its fault into lines on stderr and an exit code."""
-    given = arguments(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="pachyderm: %(message)s", force=True)
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and words[0] in deploy.VERBS:
+        return deploy.main(words)
+    if words[:1] == ["why"]:
+        return why.main(words[1:])
+    given = arguments(words)
+    start_logging("pachyderm")
     try:
         return {"check": _check, "run": _run, "status": _status, "logs": _logs}[given.verb](given)
     except SpecError as error:
@@ -184,13 +213,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except PachydermError as error:
         logging.error("%s", error)
-    except StoppedError:
-        logging.error("interrupted; run again to go on")
-        return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
     except OSError as error:
-        logging.error("%s: %s", error.filename or "error", error.strerror or error)
+        logging.error("%s", describe(error))
     return FAILED
 
 

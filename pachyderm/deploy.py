@@ -1,40 +1,39 @@
-"""Puts the pipelines on a cluster, through `pachctl` alone: `python -m pachyderm.deploy plan|deploy|undeploy|secrets`.
+"""Puts the pipelines on a cluster, through `pachctl` alone, on a plain Python.
 
-`stamp` needs no cluster: it writes the specs with an image put in, for a release to hand out.
-
-Each step asks whether the thing exists and creates or updates it, so a deployment can be repeated, and continued
-after one that broke off. Nothing secret is printed, put on a command line or written to disk: secrets and specs go to
-pachctl's stdin.
+Each step asks whether the thing is there and creates or updates it, so a deployment can be repeated, and continued
+after one that broke off. A pipeline that is equal is left alone: any update kills its jobs. Nothing secret is printed,
+put on a command line or written to disk: secrets and specs go to pachctl's stdin.
 """
 
 import argparse
-import base64
 import json
 import logging
 import os
 import shlex
-import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from pachyderm.credentials import BUCKET_SECRET, DATABASE_SECRET, filled_secrets, manifest
 from pachyderm.errors import PachydermError, SpecError
-from pachyderm.spec.reading import HERE, Spec, effective, in_order, placed, read_specs, repos_read, spec_files
+from pachyderm.pachctl import Pachctl
+from pachyderm.spec.reading import Spec, effective, in_order, placed, read_specs, repos_read, spec_files
 from pachyderm.spec.rules import check
+from runtime import command
 
-BUCKET_SECRET, DATABASE_SECRET = "answermill-bucket", "answermill-database"
-TEMPLATES = HERE / "secrets"
-# What `make secrets` reads the database's address from, and libpq's name for each in a service file.
-_LIBPQ = {
-    "PGHOST": "host",
-    "PGPORT": "port",
-    "PGDATABASE": "dbname",
-    "PGUSER": "user",
-    "PGPASSWORD": "password",
-    "PGSSLMODE": "sslmode",
+# What a request says besides the spec; the server may keep it with the spec.
+_REQUEST = ("update", "reprocess", "specCommit", "dryRun", "salt")
+_PAUSE = 2.0
+VERBS = {
+    "plan": "Shows what deploy would call; needs no pachctl.",
+    "deploy": "Puts the pipelines on a cluster; leaves those alone that are equal.",
+    "undeploy": "Takes the pipelines and their output off the cluster.",
+    "secrets": "Replaces the cluster's secrets by those of files and of libpq's variables.",
+    "stamp": "Writes the specs with an image put in; needs no cluster.",
 }
-_TLS_FILES = {"PGSSLROOTCERT": "root.crt", "PGSSLCERT": "client.crt", "PGSSLKEY": "client.key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,7 @@ class Step:
         present, absent: what to do if it is, and if it is not; None for nothing.
         stdin: what these are given.
         shown: what stdin is, for people.
+        spec: of a pipeline; one that the cluster has already is left alone.
 
     """
 
@@ -54,26 +54,49 @@ class Step:
     absent: tuple[tuple[str, ...], ...] = ()
     stdin: str = ""
     shown: str = ""
+    spec: Spec | None = None
 
 
-def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pachyderm.deploy",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Exit codes: 0 done, 1 failed, 2 usage.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("verb", choices=("plan", "deploy", "undeploy", "secrets", "stamp"))
-    parser.add_argument("--image", metavar="NAME:TAG", help="image that all pipelines run on")
+def arguments(verb: str, argv: Sequence[str]) -> argparse.Namespace:
+    """The options of a verb."""
+    parser = command.parser(verb, VERBS[verb])
+    if verb in ("plan", "deploy", "stamp"):
+        parser.add_argument("--image", metavar="NAME:TAG", help="image that all pipelines run on")
+    if verb in ("plan", "deploy"):
+        _deploy_arguments(parser)
+    if verb in ("plan", "deploy", "secrets"):
+        parser.add_argument("--bucket-key", type=Path, metavar="FILE", help="the service account's key, JSON")
+    if verb == "stamp":
+        parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the specs are written")
+    if verb == "undeploy":
+        parser.add_argument("--with-secrets", action="store_true", help="delete the secrets too")
+    if verb in ("deploy", "undeploy", "secrets"):
+        parser.add_argument(
+            "--rpc-timeout", type=command.positive, default=60, metavar="SECONDS", help="deadline of a call of pachctl"
+        )
+    given = parser.parse_args(argv)
+    given.verb = verb
+    _check_usage(parser, given)
+    return given
+
+
+def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bucket", metavar="URL", help="what ingest reads, such as gs://bucket/prefix")
     parser.add_argument("--repo", metavar="NAME", help="instead of a bucket: a repo that you put CSVs into; no ingest")
-    parser.add_argument("--reprocess", action="store_true", help="do every datum again, say for a new model")
-    parser.add_argument("--bucket-key", type=Path, metavar="FILE", help="secrets: the service account's key, JSON")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="stamp: where the specs are written")
-    parser.add_argument("--with-secrets", action="store_true", help="undeploy: delete the secrets too")
-    given = parser.parse_args(argv)
+    parser.add_argument(
+        "--reprocess",
+        nargs="*",
+        metavar="PIPELINE",
+        help="do every datum of these again, say for a new model; of all without a name",
+    )
+    jobs = parser.add_mutually_exclusive_group()
+    jobs.add_argument("--now", action="store_true", help="kill the running jobs of pipelines that change")
+    jobs.add_argument("--wait", action="store_true", help="wait for the running jobs of pipelines that change")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for the jobs that the updates make")
+
+
+def _check_usage(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Ends the process where options are missing or do not go together."""
     if given.verb in ("plan", "deploy", "stamp") and not given.image:
         parser.error("--image is missing: which image are the pipelines to run on?")
     if given.verb == "stamp" and not given.output:
@@ -83,14 +106,15 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
             parser.error("give either --bucket gs://bucket/prefix or --repo NAME")
         if given.bucket and "://" not in given.bucket:
             parser.error(f"--bucket {given.bucket}: write a URL, such as gs://{given.bucket}")
-    return given
 
 
 def specs_for(image: str, bucket: str | None, repo: str | None) -> dict[str, Spec]:
     """The shipped specs for one place, by pipeline, in the order to create them in. Raises SpecError."""
     specs = read_specs(spec_files([]))
     if repo:
-        del specs["ingest.pipeline.json"]
+        # Nothing lists what a repo filled by hand should hold, and without a listing a late prune deletes newer rows.
+        for name in ("ingest", "prune"):
+            del specs[f"{name}.pipeline.json"]
     specs = {where: placed(spec, image=image, bucket=bucket, repo=repo) for where, spec in specs.items()}
     if problems := check(specs, [repo] if repo else []):
         raise SpecError(problems)
@@ -113,29 +137,33 @@ def stamp(image: str, folder: Path) -> None:
         raise PachydermError(f"{error.filename}: {error.strerror}") from error
 
 
-def deploy_steps(
-    image: str, bucket: str | None, repo: str | None, *, reprocess: bool, secrets: Mapping[str, Mapping[str, bytes]]
-) -> Iterator[Step]:
+def deploy_steps(given: argparse.Namespace, secrets: Mapping[str, Mapping[str, bytes]]) -> Iterator[Step]:
     """Secrets and a repo where they are missing, then pipelines in order.
 
     A secret that is there stays as it is, whatever this shell's PG* variables happen to say; `secrets` replaces it.
     """
-    specs = specs_for(image, bucket, repo)
+    specs = specs_for(given.image, given.bucket, given.repo)
+    if unknown := sorted(set(given.reprocess or ()) - specs.keys()):
+        raise PachydermError(f"no pipeline {unknown[0]} to reprocess; there are {', '.join(specs)}")
     for name in sorted({secret["name"] for spec in specs.values() for secret in spec["transform"].get("secrets", [])}):
         if name in secrets:
             yield replace(secret_step(name, secrets[name]), present=())
         else:
             yield Step(("inspect", "secret", name), absent=(("make secrets",),))
-    if repo:
-        yield Step(("inspect", "repo", repo), absent=(("create", "repo", repo),))
-    again = ("--reprocess",) if reprocess else ()
+    if given.repo:
+        yield Step(("inspect", "repo", given.repo), absent=(("create", "repo", given.repo),))
+        yield Step(("inspect", "pipeline", "prune"), present=(("delete", "pipeline", "prune"),))
     for name, spec in specs.items():
+        again = given.reprocess is not None and (not given.reprocess or name in given.reprocess)
+        place = f" and {given.bucket}" if name == "ingest" else ""
         yield Step(
-            ("inspect", "pipeline", name),
-            present=(("update", "pipeline", *again, "-f", "-"),),
+            ("inspect", "pipeline", name, "--raw"),
+            present=(("update", "pipeline", *(("--reprocess",) if again else ()), "-f", "-"),),
             absent=(("create", "pipeline", "-f", "-"),),
-            stdin=json.dumps(spec, indent=2),
-            shown=f"{name}.pipeline.json with image {image}" + (f" and {bucket}" if name == "ingest" else ""),
+            # Pachyderm refuses the escaped surrogate pairs that ASCII makes of an emoji.
+            stdin=json.dumps(spec, indent=2, ensure_ascii=False),
+            shown=f"{name}.pipeline.json with image {given.image}{place}",
+            spec=spec,
         )
 
 
@@ -150,86 +178,108 @@ def undeploy_steps(*, with_secrets: bool) -> Iterator[Step]:
             yield Step(("inspect", "secret", name), present=(("delete", "secret", name),))
 
 
-def filled_secrets(environment: Mapping[str, str], bucket_key: Path | None) -> dict[str, dict[str, bytes]]:
-    """The files of each secret that files and variables are given for. Raises PachydermError for a missing file."""
-    filled = {}
-    if bucket_key:
-        filled[BUCKET_SECRET] = {"key.json": _read(bucket_key)}
-    if environment.get("PGHOST"):
-        files = {file: _read(Path(environment[name])) for name, file in _TLS_FILES.items() if environment.get(name)}
-        filled[DATABASE_SECRET] = {"pg_service.conf": service_file(environment).encode(), **files}
-    return filled
-
-
 def secret_step(name: str, files: Mapping[str, bytes]) -> Step:
-    """Creates a secret, or replaces it: there is no update, and pods that run keep the files that they have."""
+    """Creates a secret, or replaces it.
+
+    pachctl can neither update a secret nor create one over another, so for a moment there is none. Pods that run keep
+    the files that they have; one that starts in that moment waits for the secret.
+    """
     create = ("create", "secret", "-f", "/dev/stdin")
     return Step(
         ("inspect", "secret", name),
         present=(("delete", "secret", name), create),
         absent=(create,),
-        stdin=secret(name, files),
+        stdin=manifest(name, files),
         shown=f"secret {name} with {', '.join(files)}",
     )
 
 
-def service_file(environment: Mapping[str, str]) -> str:
-    """A service file of libpq's for what the PG* variables say; certificates where the secret is mounted.
-
-    Raises PachydermError for a value that such a file cannot hold: it knows no quoting.
-    """
-    lines = ["[answermill]"]
-    for name, key in _LIBPQ.items():
-        if value := environment.get(name):
-            if "\n" in value or value != value.strip():
-                raise PachydermError(f"{name}: a service file cannot hold line breaks or blanks at the ends")
-            lines.append(f"{key}={value}")
-    keys = {"PGSSLROOTCERT": "sslrootcert", "PGSSLCERT": "sslcert"}
-    lines += [f"{key}=/secrets/database/{_TLS_FILES[name]}" for name, key in keys.items() if environment.get(name)]
-    return "\n".join([*lines, ""])
-
-
-def secret(name: str, files: Mapping[str, bytes]) -> str:
-    """The template of a secret, filled: JSON, as pachctl takes no YAML here."""
-    template = json.loads((TEMPLATES / f"{name}.json").read_text("utf-8"))
-    template["data"] = {file: base64.b64encode(content).decode() for file, content in files.items()}
-    return json.dumps(template)
-
-
-def take(step: Step) -> None:
+def apply(step: Step, pachctl: Pachctl) -> None:
     """Brings one thing about. Raises PachydermError with what pachctl says."""
-    there = _pachctl(step.probe, "").returncode == 0
-    for command in step.present if there else step.absent:
-        if command == ("make secrets",):
+    for words in step.present if pachctl.exists(step.probe) else step.absent:
+        if words == ("make secrets",):
             raise PachydermError(f"{step.probe[1]} {step.probe[2]} is not on the cluster: run make secrets first")
-        done = _pachctl(command, step.stdin)
-        if done.returncode:
-            raise PachydermError(f"pachctl {shlex.join(command)}: {' '.join(done.stderr.split())}")
-        logging.info("pachctl %s%s", shlex.join(command), f"  # {step.shown}" if "-f" in command else "")
+        try:
+            pachctl.run(words, step.stdin)
+        except PachydermError as error:
+            if step.present[:1] == (("delete", *words[1:2], step.probe[2]),) and words[0] == "create":
+                raise PachydermError(f"{error}; {step.probe[2]} is deleted by now: run this again") from error
+            raise
+        logging.info("pachctl %s%s", shlex.join(words), f"  # {step.shown}" if "-f" in words else "")
+
+
+def deploy(steps: Sequence[Step], given: argparse.Namespace, pachctl: Pachctl) -> None:
+    """Brings all about, from the source down. Raises PachydermError before an update would kill a running job."""
+    for step in steps:
+        if step.spec is None:
+            apply(step, pachctl)
+    changed = [step for step in steps if step.spec is not None and not _is_equal(step, pachctl)]
+    if not given.now:
+        _check_jobs([step.probe[2] for step in changed], pachctl, wait=given.wait)
+    for step in changed:
+        apply(step, pachctl)
+    if changed and not given.no_wait:
+        # An update makes a job, of older inputs than those of a tick that follows.
+        _wait_for_jobs([step.probe[2] for step in steps if step.spec is not None], pachctl)
+
+
+def _is_equal(step: Step, pachctl: Pachctl) -> bool:
+    """Whether the cluster has this very pipeline, and nothing is to be done again."""
+    theirs = pachctl.spec(step.probe[2])
+    if (
+        not theirs
+        or step.spec is None
+        or "--reprocess" in step.present[0]
+        or _comparable(theirs) != _comparable(step.spec)
+    ):
+        return False
+    logging.info("pipeline %s is there and equal; left alone", step.probe[2])
+    return True
+
+
+def _comparable(spec: Mapping[str, Any]) -> Spec:
+    """The spec as the server keeps it, without what a request adds and without the default project."""
+    whole = effective({name: value for name, value in spec.items() if name not in _REQUEST})
+    if whole.get("pipeline", {}).get("project", {}).get("name", "default") == "default":
+        whole["pipeline"] = {"name": whole.get("pipeline", {}).get("name")}
+    return whole
+
+
+def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:
+    """Raises PachydermError where pipelines that would change have jobs, or waits until they have none."""
+    there = [name for name in names if pachctl.exists(("inspect", "pipeline", name))]
+    if wait:
+        _wait_for_jobs(there, pachctl)
+    elif running := _unfinished(there, pachctl):
+        raise PachydermError(
+            f"an update would kill jobs that run: {', '.join(running)}; --wait waits for them, --now kills them"
+        )
+
+
+def _wait_for_jobs(names: Sequence[str], pachctl: Pachctl) -> None:
+    told: list[str] = []
+    while running := _unfinished(names, pachctl):
+        if running != told:
+            logging.info("waiting for %s", ", ".join(running))
+            told = running
+        time.sleep(_PAUSE)
+
+
+def _unfinished(names: Sequence[str], pachctl: Pachctl) -> list[str]:
+    return [f"{name}@{job}" for name in names for job in pachctl.unfinished_jobs(name)]
 
 
 def plan(step: Step) -> Iterator[str]:
     """The step as lines of a shell."""
     yield f"pachctl {shlex.join(step.probe)}"
-    for found, commands in (("if it is there", step.present), ("if it is not", step.absent)):
-        for command in commands:
-            words = command[0] if command == ("make secrets",) else f"pachctl {shlex.join(command)}"
-            shown = f"; stdin: {step.shown}" if "-f" in command else ""
-            yield f"    {words}  # {found}{shown}"
-
-
-def _pachctl(words: Sequence[str], stdin: str) -> "subprocess.CompletedProcess[str]":
-    try:
-        return subprocess.run(["pachctl", *words], input=stdin, capture_output=True, text=True, check=False)  # noqa: S607
-    except FileNotFoundError as error:
-        raise PachydermError("pachctl is not on the PATH; pachyderm/README.md says how to install it") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PachydermError(f"{path}: {error.strerror}") from error
+    for when, commands in (
+        ("if it is there and differs" if step.spec else "if it is there", step.present),
+        ("if it is not", step.absent),
+    ):
+        for words in commands:
+            line = words[0] if words == ("make secrets",) else f"pachctl {shlex.join(words)}"
+            shown = f"; stdin: {step.shown}" if "-f" in words else ""
+            yield f"    {line}  # {when}{shown}"
 
 
 def steps(given: argparse.Namespace) -> Iterator[Step]:
@@ -240,27 +290,31 @@ def steps(given: argparse.Namespace) -> Iterator[Step]:
         if not (filled := filled_secrets(os.environ, given.bucket_key)):
             raise PachydermError("nothing to fill secrets with: give BUCKET_KEY=key.json, or set PGHOST, PGUSER, …")
         return iter([secret_step(name, files) for name, files in filled.items()])
-    filled = filled_secrets(os.environ, given.bucket_key)
-    return deploy_steps(given.image, given.bucket, given.repo, reprocess=given.reprocess, secrets=filled)
+    return deploy_steps(given, filled_secrets(os.environ, given.bucket_key))
+
+
+def _work(given: argparse.Namespace) -> int:
+    if given.verb == "stamp":
+        stamp(given.image, given.output)
+    elif given.verb == "plan":
+        sys.stdout.writelines(f"{line}\n" for step in steps(given) for line in plan(step))
+    elif given.verb == "deploy":
+        deploy(list(steps(given)), given, Pachctl(given.rpc_timeout))
+    else:
+        for step in steps(given):
+            apply(step, Pachctl(given.rpc_timeout))
+    return command.DONE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Plans, deploys or undeploys; returns the exit code."""
-    given = arguments(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s", force=True)
-    try:
-        if given.verb == "stamp":
-            stamp(given.image, given.output)
-            return 0
-        for step in steps(given):
-            if given.verb == "plan":
-                sys.stdout.writelines(f"{line}\n" for line in plan(step))
-            else:
-                take(step)
-    except PachydermError as error:
-        logging.error("%s", error)
-        return 1
-    return 0
+    """Does what the verb, the first word, says. Returns the exit code."""
+    verb, *rest = (sys.argv[1:] if argv is None else list(argv)) or [""]
+    if verb in VERBS:
+        return command.run(verb, _work, arguments(verb, rest))
+    usage = "\n".join(["usage: answermill VERB [options]", "", *(f"  {name:8}  {VERBS[name]}" for name in VERBS), ""])
+    asked = verb in ("-h", "--help")
+    (sys.stdout if asked else sys.stderr).write(usage)
+    return command.DONE if asked else command.USAGE
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ class Answer:
         score: probability of the span, summed over mentions of the same text, so that it may exceed 1.
         start: first code point of the answer in the context.
         end: one past its last code point: `context[start:end] == text`.
+        confidence: share of answers like this one that are right, 0..1; None where the bundle has no fitted curve.
         error: why this row cannot be answered, or None.
         tokens: tokens that the model saw for this row, overlaps counted twice.
 
@@ -27,13 +28,14 @@ class Answer:
     score: float | None
     start: int | None
     end: int | None
+    confidence: float | None = None
     error: str | None = None
     tokens: int = 0
 
     @classmethod
     def failed(cls, error: str) -> "Answer":
         """The answer of a row that cannot be answered."""
-        return cls(None, None, None, None, error)
+        return cls(None, None, None, None, error=error)
 
 
 def ranked_answers(context: str, windows: Sequence[tuple[Spans, Encoding]], decoding: Decoding) -> tuple[Answer, ...]:

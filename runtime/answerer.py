@@ -12,10 +12,10 @@ import onnxruntime as ort
 
 from runtime.answer import Answer, ranked_answers
 from runtime.bundle import TOKENIZER, Bundle
+from runtime.cpu import available_cpus
 from runtime.decoding import Decoding
 from runtime.errors import OptionError
 from runtime.spans import Spans, candidate_spans
-from runtime.threads import available_cpus
 from runtime.windows import UnanswerableRowError, Window, Windower
 
 Pair = tuple[str | None, str | None]

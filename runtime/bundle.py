@@ -2,12 +2,12 @@
 
 import hashlib
 import logging
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime as ort
 
+from runtime.cpu import cpu_flags
 from runtime.errors import BundleError
 from runtime.manifest import Manifest
 
@@ -62,26 +62,6 @@ class Bundle:
             return ort.InferenceSession(str(self.folder / MODEL), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise BundleError(f"{self.folder / MODEL} cannot be loaded: {error}") from error
-
-
-def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Flags of this CPU as Linux names them; empty where it does not say."""
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        return frozenset()
-    flags = (line for line in lines if line.startswith(("flags", "Features")))
-    return frozenset(next(flags, ":").partition(":")[2].split())
-
-
-def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Name of this CPU."""
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def _warn_of_missing_flags(manifest: Manifest) -> None:

@@ -1,141 +1,158 @@
-"""A bucket's CSVs -> a folder of CSVs that keep the rules the later stages rely on.
+"""A bucket's tables -> a folder of CSVs that keep the rules the later stages rely on.
 
-Every `*.csv` and `*.csv.gz` below URL is mirrored below OUTPUT: one file, or a folder of parts where it has more rows
-than `--shard-rows`. A CSV that breaks a rule is named in `OUTPUT/rejected/`, with the reason, the row and a remedy; the
-others go on. Nothing is changed or deleted at URL.
+Every table below URL is mirrored below OUTPUT as CSV: one file, or several parts where it has more rows than
+`--shard-rows`. A file that breaks a rule is named in `OUTPUT/rejected/`, with the reason, the row and a remedy; the
+others go on. `OUTPUT/listing.json` says what was seen, and when. Nothing is changed or deleted at URL.
 """
 
 import argparse
 import contextlib
-import fcntl
-import json
 import logging
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 
 from runtime import command
-from runtime.errors import AnswermillError, InputError
-from stages.common.files import check_apart, whole_file
+from runtime.errors import InputError
+from stages.common.files import check_apart
+from stages.common.mirror import Mirror, keeps_listing, open_mirror
+from stages.common.names import FORMATS, is_table
 from stages.common.progress import Progress
-from stages.ingesting.admission import Rules, admit, reject
-from stages.ingesting.fetch import Fetched, fetched
-from stages.ingesting.source import Tree, open_source
+from stages.ingesting.admission import Rules, admit
+from stages.ingesting.books import Books
+from stages.ingesting.fetch import FetchResult, fetch_all
+from stages.ingesting.folder import FolderSource
+from stages.ingesting.limits import Limits, check_name
+from stages.ingesting.places import open_source
+from stages.ingesting.source import Listing
+from stages.ingesting.urls import safe_url
 
-# What the last run wrote, so that the next can remove what is no longer at URL.
-LISTING = ".ingested.json"
 # Where objects and parts wait to be whole.
 WAITING = ".ingest.partial"
 
 
-@dataclass(slots=True)
-class Tally:
-    """What a run has done so far; `written` are paths below OUTPUT."""
-
-    written: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    files: int = 0
-    rows: int = 0
-    rejected: int = 0
-    gone: int = 0
-
-
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The stage's options."""
-    parser = command.parser("ingest", "Mirrors the CSVs below URL into OUTPUT and checks each.")
+    parser = command.parser("ingest", "Mirrors the tables below URL into OUTPUT as CSV and checks each.")
     parser.add_argument("input", metavar="URL", help="gs://bucket/prefix, any other fsspec URL, or a folder")
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for the checked CSVs")
     parser.add_argument("--shard-rows", type=int, default=5000, help="most rows of a part")
     parser.add_argument("--question-column", default="question", help="column with the questions")
     parser.add_argument("--context-column", default="context", help="column with the contexts")
-    parser.add_argument("--encoding", help="of the CSVs that are not UTF-8, say latin-1; default: refuse them")
+    parser.add_argument("--formats", default=",".join(FORMATS), help="what is mirrored, of csv, parquet and ndjson")
+    parser.add_argument(
+        "--encoding", help="of lines that are not UTF-8, say cp1252, or auto to detect it; default: refuse the file"
+    )
+    parser.add_argument("--again", action="store_true", help="fetch unchanged objects too")
+    parser.add_argument("--follow-links", action="store_true", help="take what links out of a local folder lead to")
+    parser.add_argument("--user-project", metavar="PROJECT", help="who pays for a requester-pays bucket")
     parser.add_argument("--concurrency", type=int, default=8, help="objects to fetch at a time")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds without a byte, for gs://")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds without a byte, for gs:// and http(s)://")
+    for limit in fields(Limits):
+        parser.add_argument(limit.metadata["option"], type=int, default=limit.default, help=limit.metadata["help"])
     options = parser.parse_args(argv)
-    for name in ("shard_rows", "concurrency", "timeout"):
+    limits = [limit.metadata["option"][2:].replace("-", "_") for limit in fields(Limits)]
+    for name in ("shard_rows", "concurrency", "timeout", *limits):
         if getattr(options, name) <= 0:
             parser.error(f"--{name.replace('_', '-')} must be more than 0")
     if options.question_column == options.context_column:
         parser.error("--question-column and --context-column must differ")
-    if options.encoding is not None and not _is_encoding(options.encoding):
-        parser.error(f"--encoding: Python knows no text encoding {options.encoding!r}; say latin-1, cp1252 or utf-16")
+    if options.encoding not in (None, "auto") and not _is_encoding(options.encoding):
+        parser.error(f"--encoding: Python knows no text encoding {options.encoding!r}; say cp1252, utf-16 or auto")
+    options.formats = tuple(options.formats.split(","))
+    if unknown := set(options.formats) - set(FORMATS):
+        parser.error(f"--formats: {', '.join(sorted(unknown))!r} is none of {', '.join(FORMATS)}")
     return options
 
 
+def rules_of(options: argparse.Namespace) -> Rules:
+    """What the options say that a table must hold, and how it is read."""
+    values = {limit.name: getattr(options, limit.metadata["option"][2:].replace("-", "_")) for limit in fields(Limits)}
+    return Rules(
+        required=(options.question_column, options.context_column),
+        shard_rows=options.shard_rows,
+        encoding=options.encoding,
+        limits=Limits(**values),
+    )
+
+
 def ingest(options: argparse.Namespace) -> int:
-    """Mirrors all objects. Returns the exit code; a rejected CSV is a result, not a failure."""
-    rules = Rules((options.question_column, options.context_column), options.shard_rows, options.encoding)
-    tally = Tally()
-    source = open_source(options.input, options.timeout)
-    if isinstance(source, Tree) and source.folder:
-        check_apart(source.folder, options.output)
-    objects = source.find()
-    if not objects:
-        logging.warning("%s: there is no CSV", options.input)
-    with working_folder(options.output) as waiting:
-        with Progress(sum(found.size for found in objects.values()), "files") as progress:
-            for one in fetched(source, objects, waiting, options.concurrency, progress.advance):
-                take(one, waiting / "parts", options.output, rules, tally)
+    """Mirrors all objects. Returns the exit code; a rejected table is a result, not a failure."""
+    listed_at = datetime.now(UTC)
+    source = open_source(options.input, options.timeout, options.follow_links, options.user_project)
+    if isinstance(source, FolderSource):
+        check_apart(source.root, options.output)
+    listing = source.list(lambda name: is_table(name, options.formats))
+    _warn_of_nothing(safe_url(options.input), listing)
+    rules = rules_of(options)
+    with _open_books(options.output, rules, listed_at) as books, working_folder(options.output) as waiting:
+        changed = {
+            name: item
+            for name, item in listing.objects.items()
+            if options.again or not books.keep_unchanged(name, item)
+        }
+        with Progress(sum(item.size for item in changed.values()), "files") as progress:
+            results = fetch_all(source, changed, waiting, options.concurrency, progress.advance)
+            for number, result in enumerate(results):
+                take(result, waiting / f"table-{number}", books, rules)
                 progress.advance(0, 1)
-        forget_others(options.output, tally)
-    figures = {
-        "files": tally.files,
-        "parts": len(tally.written) - tally.rejected,
-        "rows": tally.rows,
-        "rejected": tally.rejected,
-        "gone": tally.gone,
-        "seconds": round(progress.seconds, 2),
-    }
-    command.summarise("done", figures)
-    return command.exit_code(tally.failed, len(objects))
+        books.close()
+    command.summarise("done", {**books.counts.figures(), "seconds": round(progress.seconds, 2)})
+    return command.exit_code(books.counts.failed, len(listing.objects))
 
 
-def take(one: Fetched, waiting: Path, output: Path, rules: Rules, tally: Tally) -> None:
-    """Puts one object through the gate, and into the tally."""
-    if one.error is not None:
-        logging.error("%s: %s", one.name, one.error)
-        tally.failed.append(one.name)
-    elif one.found is None:
-        logging.warning("%s: deleted after it was listed; passed over", one.name)
-        tally.gone += 1
+def take(result: FetchResult, stem: Path, books: Books, rules: Rules) -> None:
+    """Puts one object through the gate, and into the books."""
+    name = result.name
+    if result.error is not None and not isinstance(result.error, InputError):
+        logging.error("%s: %s", name, result.error)
+        books.fail(name)
+    elif result.error is None and result.item is None:
+        logging.warning("%s: deleted after it was listed; passed over", name)
+        books.counts.gone += 1
     else:
-        gzipped = one.found.gzipped or one.name.lower().endswith(".gz")
         try:
-            admitted = admit(one.path, gzipped, one.name, waiting, output, rules)
+            if result.error is not None:
+                raise result.error
+            check_name(name, rules.limits)
+            admission = admit(result.path, name, stem, rules)
         except InputError as error:
-            tally.written.append(reject(output, one.name, error))
-            tally.rejected += 1
-            logging.warning("rejected %s: %s", one.name, error)
+            logging.warning("rejected %s: %s", name, error)
+            books.reject(name, result.item, error)
         else:
-            tally.written += admitted.parts
-            tally.rows += admitted.rows
-            tally.files += 1
+            if admission.remarks:
+                logging.info("%s: %s", name, "; ".join(admission.remarks))
+            books.admit(name, result.item, admission)
+
+
+@contextlib.contextmanager
+def _open_books(output: Path, rules: Rules, listed_at: datetime) -> Iterator[Books]:
+    """The books of this run; in a datum, whose output starts empty, without a memory of earlier runs."""
+    with contextlib.ExitStack() as stack:
+        mirror: Mirror | None = stack.enter_context(open_mirror(output, "ingest")) if keeps_listing() else None
+        yield Books(output, mirror, rules.digest(), listed_at)
 
 
 @contextlib.contextmanager
 def working_folder(output: Path) -> Iterator[Path]:
-    """A hidden folder below `output` that goes with the run, whether it ends or is killed and run again.
-
-    Raises AnswermillError while another run writes to `output`.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    lock = os.open(output, os.O_RDONLY)
+    """A hidden folder below `output` that goes with the run, whether it ends or is killed and run again."""
+    waiting = output / WAITING
+    shutil.rmtree(waiting, ignore_errors=True)
+    waiting.mkdir(parents=True)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        waiting = output / WAITING
-        shutil.rmtree(waiting, ignore_errors=True)
-        waiting.mkdir()
-        try:
-            yield waiting
-        finally:
-            shutil.rmtree(waiting, ignore_errors=True)
-    except BlockingIOError as error:
-        raise AnswermillError(f"{output}: another run is writing it; wait for it, or choose another folder") from error
+        yield waiting
     finally:
-        os.close(lock)
+        shutil.rmtree(waiting, ignore_errors=True)
+
+
+def _warn_of_nothing(url: str, listing: Listing) -> None:
+    if not listing.objects:
+        logging.warning(
+            "%s: there is nothing to do: no CSV, Parquet or NDJSON file (--formats) among %d files", url, listing.others
+        )
 
 
 def _is_encoding(name: str) -> bool:
@@ -144,31 +161,6 @@ def _is_encoding(name: str) -> bool:
     except (LookupError, ValueError):
         return False
     return True
-
-
-def forget_others(output: Path, tally: Tally) -> None:
-    """Removes what an earlier run wrote below `output` and this one did not: objects that are gone, parts too many.
-
-    Only files in that run's own listing are touched, so whatever else lives there stays; and nothing is removed after
-    a run in which an object failed.
-    """
-    listing = output / LISTING
-    try:
-        earlier = set(json.loads(listing.read_text("utf-8")))
-    except FileNotFoundError:
-        earlier = set()
-    written = set(tally.written)
-    if tally.failed:
-        written |= earlier
-    for path in sorted(earlier - written, reverse=True):
-        stale = output / path
-        stale.unlink(missing_ok=True)
-        for folder in stale.parents:
-            if folder == output or not folder.is_dir() or any(folder.iterdir()):
-                break
-            folder.rmdir()
-    with whole_file(listing) as file:
-        file.write(json.dumps(sorted(written), ensure_ascii=False, indent=0).encode() + b"\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,57 +1,29 @@
-"""Answered CSVs -> a table in PostgreSQL, one transaction per file.
+"""Answered CSVs -> a table in PostgreSQL; each file's rows are all old or all new.
 
-Each CSV's earlier rows are deleted and the new ones copied in. Whatever happens, and however often it is repeated, a
-file's rows are all old or all new. A file that was loaded before, byte for byte, is left alone. Then the file is passed
-on to OUTPUT as a link. DATABASE_URL or the libpq variables (PGHOST, PGUSER, PGPASSWORD, …) say where the database is.
+Each CSV's earlier rows are deleted and the new ones copied in, in one transaction; small files share one. A file that
+was loaded before, byte for byte, is stamped and left alone. Then the file is passed on to OUTPUT as a link. What the
+table refuses is named in OUTPUT/rejected. DATABASE_URL or the libpq variables (PGHOST, PGUSER, PGPASSWORD, …) say where
+the database is.
 """
 
 import argparse
+import contextlib
 import logging
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime import command
-from runtime.errors import InputError
-from stages import answer as answering
-from stages.common.files import csv_files, partial_name
+from runtime.errors import AnswermillError
+from stages.common import batching
+from stages.common.files import check_apart, csv_files
+from stages.common.mirror import Mirror, keeps_listing, open_mirror
+from stages.csvs.columns import ANSWER_COLUMNS
 
 if TYPE_CHECKING:
-    import psycopg
-
     from stages.loading.connection import Session
-    from stages.loading.copying import Counts
     from stages.loading.schema import Target
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a run has done so far; rows, except for files and unchanged files."""
-
-    files: int = 0
-    unchanged: int = 0
-    rows: int = 0
-    inserted: int = 0
-    replaced: int = 0
-    deleted: int = 0
-    size: int = 0
-
-    def add(self, counts: "Counts", size: int) -> None:
-        """Counts one file of `size` bytes. Of its rows, those are replaced whose place another row had."""
-        self.files += 1
-        self.rows += counts.rows
-        self.size += size
-        if counts.unchanged:
-            self.unchanged += 1
-            return
-        replaced = min(counts.rows, counts.before)
-        self.replaced += replaced
-        self.inserted += counts.rows - replaced
-        self.deleted += counts.before - replaced
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -78,9 +50,16 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="what to do with a changed file that has rows in the table",
     )
     parser.add_argument(
-        "--prune",
+        "--on-bad-row",
+        choices=("file", "skip", "fail"),
+        default="file",
+        help="for a row that the table refuses: leave its file as it was, or skip the row, and name it in "
+        "OUTPUT/rejected; or fail",
+    )
+    parser.add_argument(
+        "--plain-names",
         action="store_true",
-        help="load nothing; delete the rows of files that are not below INPUT any more",
+        help="INPUT was not written by ingest: the names of files are taken as they stand",
     )
     parser.add_argument("--dry-run", action="store_true", help="do all of it, then roll back")
     parser.add_argument(
@@ -90,114 +69,147 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="SECONDS",
         help="how long to wait, in all, for what may pass: no server yet, a restart, a deadlock",
     )
-    return parser.parse_args(argv)
+    parser.add_argument(batching.OPTION, action="store_true", help="take datum after datum from a Pachyderm worker")
+    pruning = parser.add_argument_group("pruning")
+    pruning.add_argument(
+        "--prune", action="store_true", help="load nothing; delete the rows of files that are not below INPUT any more"
+    )
+    pruning.add_argument(
+        "--listing", type=Path, metavar="FILE", help="ingest's listing.json, which proves what is gone from the bucket"
+    )
+    pruning.add_argument(
+        "--clock-margin",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how far the clocks of ingest and the database may be apart",
+    )
+    pruning.add_argument("--prune-all", action="store_true", help="delete more than half of the files, or all")
+    options = parser.parse_args(argv)
+    if options.prune and options.input.is_file():
+        parser.error(
+            "--prune takes the folder of all files that are left; one file would mean that all others are gone"
+        )
+    for name in ("listing", "clock_margin", "prune_all"):
+        if getattr(options, name) and not options.prune:
+            parser.error(f"--{name.replace('_', '-')} goes with --prune")
+    return options
 
 
 def load(options: argparse.Namespace) -> int:
     """Loads or prunes. A file that breaks a rule or does not fit the table fails alone. Returns the exit code."""
     from stages.loading.connection import session
 
+    check_apart(options.input, options.output)
     target = target_of(options)
-    files = csv_files(options.input)
+    if not options.prune:
+        # Before a connection is made.
+        csv_files(options.input)
     with session("answermill load", options.retry_for) as opened:
         if options.prune:
-            return prune(opened, target, list(files), options)
-        return load_files(opened, target, files, options)
+            return prune(opened, target, options)
+        failed, total = load_files(opened, target, options)
+    return command.exit_code(failed, total)
+
+
+def prepare(options: argparse.Namespace) -> Callable[[], str]:
+    """Opens the session once. Returns what loads the datum that lies in INPUT, and says what was wrong with it."""
+    from stages.loading.connection import open_session
+
+    if options.prune:
+        raise AnswermillError("--prune looks at all files at once; it takes no --batch-datums")
+    check_apart(options.input, options.output)
+    target = target_of(options)
+    opened = open_session("answermill load", options.retry_for)
+
+    def process() -> str:
+        failed, _ = load_files(opened, target, options)
+        return f"failed: {', '.join(failed)}" if failed else ""
+
+    return process
 
 
 def target_of(options: argparse.Namespace) -> "Target":
     """The table that the options name. Raises OptionError."""
-    from stages.loading.schema import Target, parse_columns
+    from stages.loading.schema import Target, check_names, parse_columns
 
     types = parse_columns(options.columns)
     names = {"question": options.question_column, "context": options.context_column}
-    names |= {name: options.prefix + name for name in answering.COLUMNS}
-    return Target(options.schema, options.table, names | {name: name for name in types}, types)
+    names |= {name: options.prefix + name for name in ANSWER_COLUMNS}
+    target = Target(options.schema, options.table, names | {name: name for name in types}, types)
+    check_names(target)
+    return target
 
 
-def load_files(
-    opened: "Session",
-    target: "Target",
-    files: dict[str, Path],
-    options: argparse.Namespace,
-) -> int:
-    """Loads each file and passes it on. Returns the exit code."""
-    from stages.loading.copying import replace_rows
-    from stages.loading.schema import prepare
+def load_files(opened: "Session", target: "Target", options: argparse.Namespace) -> tuple[list[str], int]:
+    """Loads each file below INPUT and passes it on. Returns what failed, by name, and how many files there are."""
+    from stages.loading.run import LoadRun
 
-    remember = False
-
-    def ready(connection: "psycopg.Connection") -> bool:
-        with connection.transaction():
-            return prepare(connection, target, options.migrate)
-
-    def replace(connection: "psycopg.Connection", name: str, path: Path) -> "Counts":
-        with connection.transaction(force_rollback=options.dry_run):
-            # A dry run leaves no table behind either.
-            use_memory = prepare(connection, target, options.migrate) if options.dry_run else remember
-            return replace_rows(connection, target, name, path, use_memory, options.on_conflict == "keep")
-
-    if not options.dry_run:
-        remember = opened.run(ready)
-        if not remember:
-            logging.info("no table to remember files in, and no right to make one: every file is loaded again")
-    tally, failed, began = Tally(), [], time.monotonic()
-    for name, path in files.items():
-        try:
-            counts = opened.run(partial(replace, name=name, path=path))
-        except InputError as error:
-            logging.error("%s: %s", name, error)
-            failed.append(name)
-            continue
-        tally.add(counts, path.stat().st_size)
-        if not options.dry_run:
-            pass_on(path, options.output / name)
-    summarise(tally, time.monotonic() - began, options.dry_run)
-    return command.exit_code(failed, len(files))
+    files = csv_files(options.input)
+    if not files:
+        logging.warning("%s: there is no CSV; load takes what the answer stage wrote", options.input)
+    with _listing(options) as mirror:
+        run = LoadRun(opened, target, options.output, mirror, options)
+        failed = run.load(files)
+        if mirror and not failed:
+            mirror.settle(run.written)
+    command.summarise("done", run.counts.figures(options.dry_run, files))
+    return failed, len(files)
 
 
-def summarise(tally: Tally, seconds: float, dry_run: bool) -> None:
-    """The line that ends a run. Of files, those that failed are not counted; MB/s are those of the CSVs."""
-    figures = {
-        "files": tally.files,
-        "unchanged": tally.unchanged,
-        "rows": tally.rows,
-        "inserted": tally.inserted,
-        "replaced": tally.replaced,
-        "deleted": tally.deleted,
-        "seconds": round(seconds, 2),
-        "megabytes_per_second": round(tally.size / 1e6 / seconds, 1) if seconds else 0.0,
-        "dry_run": dry_run,
-    }
-    command.summarise("done", figures)
+@contextlib.contextmanager
+def _listing(options: argparse.Namespace) -> Iterator[Mirror | None]:
+    if options.dry_run or options.batch_datums or not keeps_listing():
+        yield None
+        return
+    with open_mirror(options.output, "load") as mirror:
+        yield mirror
 
 
-def prune(opened: "Session", target: "Target", files: list[str], options: argparse.Namespace) -> int:
+def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> int:
     """Deletes the rows of files that are gone. Returns the exit code."""
-    from stages.loading import copying
-    from stages.loading.schema import prepare
+    from stages.loading import memory, pruning
+    from stages.loading.run import origins_of, prepare_target
 
-    def delete(connection: "psycopg.Connection") -> int:
-        with connection.transaction(force_rollback=options.dry_run):
-            remember = prepare(connection, target, options.migrate)
-            return copying.prune(connection, target, files, remember)
-
-    deleted = opened.run(delete)
-    command.summarise("pruned", {"files": len(files), "deleted": deleted, "dry_run": options.dry_run})
-    return command.DONE
-
-
-def pass_on(source: Path, target: Path) -> None:
-    """Puts a link to `source` at `target`; whatever was there is replaced in one step."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    link = target.with_name(partial_name(target.name))
-    link.unlink(missing_ok=True)
-    link.symlink_to(source.absolute())
-    link.replace(target)
+    listing = pruning.read_listing(options.listing) if options.listing else None
+    resolved = opened.run(lambda connection: prepare_target(connection, target, options))
+    # Before the walk: whatever is loaded after this moment is newer than what the walk sees.
+    looked_at = opened.run(pruning.clock)
+    files = csv_files(options.input)
+    if not files and not listing:
+        raise AnswermillError(f"{options.input}: there is no CSV, which proves nothing; nothing was deleted")
+    here = origins_of(files, options.plain_names)
+    entries = opened.run(lambda connection: memory.entries(connection, resolved))
+    if listing:
+        notes = options.input / "rejected"
+        noted = {str(path.relative_to(notes)).removesuffix(".json") for path in notes.rglob("*.json") if notes.is_dir()}
+        verdict = pruning.judge_by_listing(entries, here, noted, listing, options.clock_margin)
+    else:
+        verdict = pruning.judge(entries, here, looked_at)
+    pruning.check_share(verdict, entries, options.prune_all)
+    if verdict.gone:
+        logging.info("gone: %s", pruning.shown(verdict.gone))
+    if verdict.spared:
+        logging.info("newer than the listing, so the next prune decides: %s", ", ".join(sorted(verdict.spared)[:20]))
+    deleted = opened.run(lambda connection: pruning.delete(connection, resolved, verdict.gone, options.dry_run))
+    figures = {"files": len(files), "gone": len(verdict.gone), "spared": len(verdict.spared), "deleted": deleted}
+    command.summarise("pruned", {**figures, "dry_run": options.dry_run})
+    if not verdict.lost:
+        return command.DONE
+    logging.error(
+        "%d listed files are not in the table, and nothing of them was deleted: %s; have them answered and loaded "
+        "again: touch them in the bucket, or `pachctl update pipeline load --reprocess` (question-answer before it)",
+        len(verdict.lost),
+        ", ".join(sorted(verdict.lost)[:20]),
+    )
+    return command.FAILED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if batching.is_wanted(argv):
+        return batching.serve("load", argv, arguments, prepare)
     return command.run("load", load, arguments(argv))
 
 

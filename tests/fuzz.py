@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Literal
 
 from stages.common.names import part_path, rejection_path, target_path
+from stages.csvs.columns import given_header
 
 QUOTING: list[Literal[0, 1, 2]] = [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]
-ADDED = ("answer", "score", "start", "end", "error", "model")
 SHARD_ROWS = 7
 # Files of one round: what two processes of one round cost vanishes, and a failure is found early.
 ROUND = 1000
@@ -99,9 +99,8 @@ def readings(content: bytes) -> list[list[str]] | None:
 def check(content: bytes, name: str, ingested: Path, answered: Path) -> str:
     """`answered` or `rejected`; raises AssertionError if the file is neither, or not what it was."""
     note = ingested / rejection_path(name)
-    parts = [answered / target_path(name)]
-    if not parts[0].exists():
-        parts = sorted((answered / part_path(name, 0)).parent.glob("*.csv"))
+    parts = [path for path in [answered / target_path(name)] if path.exists()]
+    parts += sorted((answered / part_path(name, 2)).parent.glob("*.csv"))
     if note.exists():
         told = json.loads(note.read_bytes())
         assert told["object"] == name and told["reason"] and told["remedy"], told
@@ -114,14 +113,35 @@ def check(content: bytes, name: str, ingested: Path, answered: Path) -> str:
     after: list[list[str]] = []
     for part in parts:
         rows = list(csv.reader(io.StringIO(part.read_bytes().decode(), newline=""), strict=True))
-        assert rows[0][-len(ADDED) :] == list(ADDED)
-        after += [row[: -len(ADDED)] for row in (rows if not after else rows[1:])]
+        # No other column has the name: one of the user's has become `given_answer`.
+        width = rows[0].index("answer")
+        after += [row[:width] for row in (rows if not after else rows[1:])]
         place = rows[0].index("context")
         for row in rows[1:]:
-            found, _, start, end, error, model = row[-len(ADDED) :]
-            assert model and (error or row[place][int(start) : int(end)] == found), row
-    assert after == before, "altered"
+            told = dict(zip(rows[0][width:], row[width:], strict=True))
+            context = row[place]
+            assert told["model"] and (
+                told["error"] or context[int(told["start"]) : int(told["end"])] == told["answer"]
+            ), row
+    assert after == passed_on(before), "altered"
     return "answered"
+
+
+def passed_on(rows: list[list[str]]) -> list[list[str]]:
+    """The rows of a table that is taken, as they are to leave: of one width, and each column with a name."""
+    header, width = rows[0], len(rows[0])
+    rows = [row + [""] * (width - len(row)) if len(row) < width else row[:width] for row in rows]
+    while not header[width - 1].strip() and not any(row[width - 1] for row in rows[1:]):
+        width -= 1
+    names = header[:width]
+    for wanted in ("question", "context"):
+        if wanted not in names:
+            names[[name.strip("\ufeff").strip().casefold() for name in names].index(wanted)] = wanted
+    unnamed = [place for place, name in enumerate(names) if not name]
+    if len(unnamed) > 1 or unnamed == [width - 1]:
+        for place in unnamed:
+            names[place] = f"column_{place + 1}"
+    return [given_header(names), *(row[:width] for row in rows[1:])]
 
 
 def sound(content: bytes) -> bool:
@@ -134,7 +154,6 @@ def sound(content: bytes) -> bool:
         and bool(rows)
         and len(set(rows[0])) == len(rows[0])
         and {"question", "context"} <= set(rows[0])
-        and not set(ADDED) & set(rows[0])
         and all(len(row) == len(rows[0]) for row in rows)
     )
 

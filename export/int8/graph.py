@@ -1,27 +1,27 @@
-"""Questions to an ONNX graph, and the replacing of its nodes."""
+"""Queries on an ONNX graph, and the replacement of its nodes."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any
 
 
-def products(model: Any, left: Collection[str]) -> dict[str, list[Any]]:
-    """The matrix products with a constant of their own, by the name of their input, but for those named `left`.
+def products(model: Any, float_nodes: Collection[str]) -> dict[str, list[Any]]:
+    """Groups, by the name of their input, the matrix products whose constant no other node uses.
 
-    Constants that several products share, as ALBERT's layers do, cannot be fitted to one input.
+    `float_nodes` are left out. A constant that several products share, as in ALBERT, cannot be fitted to one input.
     """
     constants = {each.name for each in model.graph.initializer}
     uses = Counter(name for node in model.graph.node for name in node.input)
-    found: dict[str, list[Any]] = {}
+    by_input: dict[str, list[Any]] = {}
     for node in model.graph.node:
         own = node.op_type == "MatMul" and node.input[1] in constants and uses[node.input[1]] == 1
-        if own and node.name not in left:
-            found.setdefault(node.input[0], []).append(node)
-    return found
+        if own and node.name not in float_nodes:
+            by_input.setdefault(node.input[0], []).append(node)
+    return by_input
 
 
 def biases(graph: Any) -> dict[str, tuple[Any, str]]:
-    """By the name of what is added to: the additions of a constant vector to nothing else, and the vector's name."""
+    """Maps a tensor that only a bias is added to, to that Add node and the name of the bias."""
     vectors = {each.name for each in graph.initializer if len(each.dims) == 1}
     uses = Counter(name for node in graph.node for name in node.input)
     additions = [node for node in graph.node if node.op_type == "Add"]
@@ -29,14 +29,14 @@ def biases(graph: Any) -> dict[str, tuple[Any, str]]:
     return {to: (node, bias) for node, to, bias in sides if bias in vectors and uses[to] == 1}
 
 
-def copied(message: Any) -> Any:
-    """A node or model of its own: to change, and to put into a list for `replace_nodes`."""
+def copy_of(message: Any) -> Any:
+    """A copy of a node or model, to change or to hand to `replace_nodes`."""
     copy = type(message)()
     copy.CopyFrom(message)
     return copy
 
 
 def replace_nodes(graph: Any, nodes: Iterable[Any]) -> None:
-    """Puts nodes, all of them copied or new, in the place of those that are there."""
+    """Replaces all nodes of a graph; the new ones must not be nodes of the graph itself (see `copy_of`)."""
     del graph.node[:]
     graph.node.extend(nodes)

@@ -1,9 +1,9 @@
-"""Weights in whole steps, rounded so that the errors of one row make up for those of another.
+"""Rounds weights to whole steps so that the errors of one row compensate those of another.
 
 CPUs without VNNI multiply two neighbouring inputs (rows 2i and 2i + 1 of the weights) with an 8-bit instruction whose
-sum has 16 bits, and cut off what is more: answers would then change from machine to machine (onnxruntime#6004). An
-activation is at most 255, so nothing is cut off while two neighbours are 128 steps in sum: 255 x 128 < 2^15. That is
-room for 7 bits each; shared by two, the widest weights can have twice that, and a step is 1.4 times as fine.
+sum saturates at 16 bits: answers would then change from machine to machine (onnxruntime#6004). An activation is at most
+255, so nothing saturates while two neighbouring weights are at most 128 steps in sum: 255 x 128 < 2^15. Instead of 7
+bits for each weight, two neighbours share one limit: the widest may take twice as many steps, each 1.4 times as fine.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.int8.activations import Floats
+from export.int8.recipe import LARGEST
 
-# Of the mean of the gram matrix's diagonal, added to it: the value of the paper.
+# Added to the gram matrix's diagonal, as a share of its mean: the value in the GPTQ paper.
 DAMPING = 0.01
 BLOCK = 128
-# Most steps that a weight may be; that two neighbours may be in sum, on any CPU; and where the CPU sums in 32 bits.
-LARGEST, PORTABLE, FREE = 127, 128, 2 * 127
-# Of the finest step that holds all weights of a column, those that are tried: the largest weights are clipped then.
+# Steps to try, as shares of the finest step that represents all weights of a column; below 1 the largest are clipped.
 SHARES = (1.0, 0.85, 0.7)
 
 
@@ -31,44 +30,47 @@ class Grid:
     steps: Floats
 
 
-def step(weights: Floats, pair: int) -> NDArray[np.float64]:
+def step(weights: Floats, pair_limit: int) -> NDArray[np.float64]:
     """The finest step for each output of weights (inputs, outputs), (outputs,); 0 where all are zero.
 
-    `pair` is the most steps that two neighbouring inputs may have in sum.
+    `pair_limit` is the most steps that two neighbouring inputs may have in sum.
     """
     sizes = np.abs(weights)
     sums = sizes[::2].copy()
     sums[: len(sizes) // 2] += sizes[1::2]
-    return np.asarray(np.maximum(sizes.max(0) / LARGEST, sums.max(0) / pair), np.float64)
+    return np.asarray(np.maximum(sizes.max(0) / LARGEST, sums.max(0) / pair_limit), np.float64)
 
 
-def nearest(weights: Floats, pair: int, *, per_channel: bool = True) -> Grid:
-    """Each weight (inputs, outputs) at its nearest step, two neighbours at most `pair` steps in sum."""
-    steps = _steps(weights, pair, per_channel)
+def round_nearest(weights: Floats, pair_limit: int, *, per_channel: bool = True) -> Grid:
+    """Rounds each weight (inputs, outputs) to its nearest step, two neighbours at most `pair_limit` steps in sum."""
+    steps = _steps(weights, pair_limit, per_channel)
     codes = np.zeros(weights.shape)
     for row, exact in enumerate(weights):
-        codes[row] = _codes(exact, steps, _limit(codes, row ^ 1, pair))
+        codes[row] = _codes(exact, steps, _limit(codes, row ^ 1, pair_limit))
     return Grid(codes.astype(np.int8), steps.astype(np.float32))
 
 
-def compensated(weights: Floats, gram: Floats, pair: int, *, per_channel: bool = True) -> Grid:
-    """The weights (inputs, outputs) in whole steps, the errors of some made up for by others.
+def round_gptq(weights: Floats, gram: Floats, pair_limit: int, *, per_channel: bool = True) -> Grid:
+    """Rounds weights (inputs, outputs) so that later rows compensate the errors of earlier ones.
 
-    Two neighbours are at most `pair` steps in sum. `gram` (inputs, inputs) is the sum of xᵀx over the inputs x seen. Of
-    the steps tried for a column, the one of least error in the product is kept.
+    Two neighbours are at most `pair_limit` steps in sum. `gram` (inputs, inputs) is the sum of xᵀx over the measured
+    inputs x. Each column keeps the step size, among those tried, that leaves least error in the product.
     """
     order = np.argsort(-np.diag(gram), kind="stable")
     ordered, factor = _definite(gram.astype(np.float64)[np.ix_(order, order)])
     exact = weights[order].astype(np.float64)
+    finest = _steps(weights, pair_limit, per_channel)
+    shares = SHARES if per_channel else SHARES[:1]
+    tried = [(finest * share).astype(np.float32).astype(np.float64) for share in shares]
+    # All at once, side by side: a pass takes its time by the row, hardly by the column.
+    rounded = _gptq(np.tile(exact, (1, len(shares))), factor, np.concatenate(tried), pair_limit, order)
     codes, steps = np.zeros(exact.shape), np.ones(exact.shape[1])
     least = np.full(exact.shape[1], np.inf)
-    for share in SHARES if per_channel else SHARES[:1]:
-        tried = (_steps(weights, pair, per_channel) * share).astype(np.float32).astype(np.float64)
-        found = _gptq(exact, factor, tried, pair, order)
-        difference = found * tried - exact
+    for candidate, size in zip(np.hsplit(rounded, len(shares)), tried, strict=True):
+        difference = candidate * size - exact
         error = np.einsum("ij,ij->j", difference, ordered @ difference)
         better = error < least
-        codes, steps = np.where(better, found, codes), np.where(better, tried, steps)
+        codes, steps = np.where(better, candidate, codes), np.where(better, size, steps)
         least = np.where(better, error, least)
     result = np.empty(codes.shape, np.int8)
     result[order] = codes
@@ -79,28 +81,27 @@ def _gptq(
     exact: NDArray[np.float64],
     factor: NDArray[np.float64],
     steps: NDArray[np.float64],
-    pair: int,
+    pair_limit: int,
     order: NDArray[np.intp],
 ) -> NDArray[np.float64]:
     """The codes that GPTQ finds (Frantar et al., 2022), row by row, the widest input first.
 
-    What rounding a row adds to the product's error is taken back in the rows to come, as far as inputs that go together
-    allow. Row i of `exact` is input `order[i]`; the first of two neighbours takes what room it needs, the other what is
-    left.
+    The error of rounding one row is compensated in the rows after it, as far as their inputs correlate. Row i of
+    `exact` is input `order[i]`; the first of two neighbours takes the steps it needs, the second those that remain.
     """
-    left = exact.copy()
-    codes = np.zeros_like(left)
-    # The row of every input, and for the neighbour that the last of an odd number lacks, one that is not there.
+    residual = exact.copy()
+    codes = np.zeros_like(residual)
+    # The row of every input; the last of an odd number of inputs has no neighbour and gets a row past the end.
     places = np.argsort(np.append(order, len(order)))
     neighbours = places[order ^ 1]
-    for start in range(0, len(left), BLOCK):
-        stop = min(start + BLOCK, len(left))
-        errors = np.empty_like(left[start:stop])
+    for start in range(0, len(residual), BLOCK):
+        stop = min(start + BLOCK, len(residual))
+        errors = np.empty_like(residual[start:stop])
         for row in range(start, stop):
-            codes[row] = _codes(left[row], steps, _limit(codes, neighbours[row], pair))
-            errors[row - start] = (left[row] - codes[row] * steps) / factor[row, row]
-            left[row + 1 : stop] -= np.outer(factor[row, row + 1 : stop], errors[row - start])
-        left[stop:] -= factor[start:stop, stop:].T @ errors
+            codes[row] = _codes(residual[row], steps, _limit(codes, neighbours[row], pair_limit))
+            errors[row - start] = (residual[row] - codes[row] * steps) / factor[row, row]
+            residual[row + 1 : stop] -= np.outer(factor[row, row + 1 : stop], errors[row - start])
+        residual[stop:] -= factor[start:stop, stop:].T @ errors
     return codes
 
 
@@ -108,15 +109,15 @@ def _codes(weights: NDArray[Any], steps: NDArray[Any], limit: NDArray[np.float64
     return np.asarray(np.clip(np.round(weights / steps), -limit, limit))
 
 
-def _limit(codes: NDArray[np.float64], neighbour: int, pair: int) -> NDArray[np.float64]:
-    """The most steps beside a neighbour's; a row that is not rounded yet, or not there, takes none."""
+def _limit(codes: NDArray[np.float64], neighbour: int, pair_limit: int) -> NDArray[np.float64]:
+    """The most steps that the neighbour's leave; a row not yet rounded, or past the end, takes none."""
     taken = np.abs(codes[neighbour]) if neighbour < len(codes) else np.zeros(codes.shape[1])
-    return np.minimum(LARGEST, pair - taken)
+    return np.minimum(LARGEST, pair_limit - taken)
 
 
-def _steps(weights: Floats, pair: int, per_channel: bool) -> NDArray[np.float64]:
-    """Of each output, or the largest for all; 1 where the weights are zero."""
-    steps = step(weights, pair)
+def _steps(weights: Floats, pair_limit: int, per_channel: bool) -> NDArray[np.float64]:
+    """The step of each output, or the largest for all; 1 where the weights are zero."""
+    steps = step(weights, pair_limit)
     if not per_channel:
         steps[:] = steps.max()
     steps[steps == 0] = 1.0
@@ -124,13 +125,13 @@ def _steps(weights: Floats, pair: int, per_channel: bool) -> NDArray[np.float64]
 
 
 def _definite(gram: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The gram matrix, and the upper triangular U with UᵀU the inverse of it and its damping.
+    """The gram matrix, and the upper triangular U such that UᵀU is the inverse of the damped matrix.
 
-    Where tokens are much alike, what fp32 rounded in the sums may outweigh the damping: then the matrix gets as much
-    more of it as makes it positive definite.
+    Where tokens are much alike, fp32's rounding in the sums may outweigh the damping; the damping is then doubled until
+    the matrix is positive definite.
     """
     identity = np.eye(len(gram))
-    # Inputs that are zero on all windows tell nothing: any positive number will do.
+    # Where all inputs are zero on all windows, any positive number will do.
     damping = DAMPING * float(np.mean(np.diag(gram))) or 1.0
     while True:
         try:

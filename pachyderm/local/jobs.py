@@ -5,23 +5,23 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pachyderm.local.datums import Datum, cut_into_sets, datums
+from pachyderm.local.progress import Watch
 from pachyderm.local.store.files import File
 from pachyderm.local.store.journal import FAILURE, KILLED, SUCCESS, Job, JobFolder, Journal
 from pachyderm.local.store.names import collision
 from pachyderm.local.store.repos import Commit, Repo
 from pachyderm.local.store.results import FAILED, PROCESSED, SKIPPED, Result
 from pachyderm.local.store.store import Store
+from pachyderm.local.worker.batched import StartError
 from pachyderm.local.worker.mapping import LocalMapping
 from pachyderm.local.worker.worker import JobOverdueError, Task, Worker
 from pachyderm.spec.reading import Pipeline
-
-Watch = Callable[[str, int, Mapping[str, int]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,17 @@ def run_job(pipeline: Pipeline, commits: Mapping[str, Commit], job_id: str, salt
     folder = journal.of(job.number)
     folder.mend()
     repo.unpublish(job.number)
-    before = journal.base()
+    before = journal.base(repo)
     wanted = datums(pipeline, commits, salt)
-    done = _finished_already(wanted, folder) | _skipped(wanted, _base_results(journal, before, pipeline), folder)
+    done = _finished_already(wanted, folder) | _skipped(wanted, base_results(journal, repo, before, pipeline), folder)
     todo = [datum for datum in wanted if datum.id not in done]
     progress = _Progress(folder, pipeline.name, len(wanted), done, where.watch)
     task = Task(pipeline, where.mapping, folder, job.id, _deadline(pipeline), where.stop)
-    killed = _work(todo, task, where, progress)
+    try:
+        killed = _work(todo, task, where, progress)
+    except StartError as error:
+        states = Counter(result.state for result in done.values())
+        return journal.save(replace(job, counts=dict(states)).finish(FAILURE, str(error)))
     states = Counter(result.state for result in done.values())
     job = replace(job, counts=dict(states), finished=time.time())
     if killed:
@@ -91,12 +95,19 @@ def _skipped(wanted: Sequence[Datum], earlier: Mapping[str, Result], folder: Job
     return {result.id: result for result in skipped}
 
 
-def _base_results(journal: Journal, before: Job | None, pipeline: Pipeline) -> dict[str, Result]:
-    """Datums that need not be done again while they stay as they are."""
+def base_results(journal: Journal, repo: Repo, before: Job | None, pipeline: Pipeline) -> dict[str, Result]:
+    """Datums that need not be done again while they stay as they are, and while what they wrote is there."""
     if before is None or pipeline.every_job:
         return {}
-    results = journal.of(before.number).results()
-    return {name: result for name, result in results.items() if result.state in (PROCESSED, SKIPPED)}
+    earlier = repo.commit(before.number)
+    return {
+        name: result
+        for name, result in journal.of(before.number).results().items()
+        if result.state in (PROCESSED, SKIPPED)
+        and all(
+            earlier.files.get(path) == file and earlier.path_of(path).is_file() for path, file in result.outputs.items()
+        )
+    }
 
 
 def _is_done(result: Result | None, datum: Datum, folder: JobFolder) -> bool:
@@ -104,7 +115,7 @@ def _is_done(result: Result | None, datum: Datum, folder: JobFolder) -> bool:
         result is not None
         and result.state == PROCESSED
         and result.hash == datum.hash
-        and folder.output(datum.id).is_dir()
+        and all(folder.output(datum.id, index).is_file() for index in range(len(result.outputs)))
     )
 
 
@@ -131,9 +142,12 @@ class _Progress:
 
 def _work(todo: Sequence[Datum], task: Task, where: Workplace, progress: _Progress) -> bool:
     """Lets workers do the datums. Returns whether the job's time ran out. Raises what a worker raises."""
-    if not todo:
-        return False
     pipeline = task.pipeline
+    if not todo:
+        if pipeline.transform.get("datumBatching"):
+            # A cluster gives each job a set without datums, for which it starts the process too.
+            list(Worker(task, f"{pipeline.name}-0", where.work).work([]))
+        return False
     sets: queue.SimpleQueue[list[Datum]] = queue.SimpleQueue()
     for datum_set in cut_into_sets(todo, pipeline, pipeline.workers):
         sets.put(datum_set)
@@ -189,11 +203,11 @@ def _files(
     earlier = repo.commit(before.number) if before else None
     files: dict[str, tuple[Path, File]] = {}
     for result in results:
-        for path, file in result.outputs.items():
+        for index, (path, file) in enumerate(sorted(result.outputs.items())):
             if result.state == SKIPPED and earlier:
                 files[path] = earlier.path_of(path), file
             else:
-                files[path] = folder.output(result.id) / path[1:], file
+                files[path] = folder.output(result.id, index), file
     return files
 
 

@@ -7,22 +7,23 @@ import subprocess
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pachyderm.errors import PachydermError, SpecError
-from pachyderm.local.jobs import Watch, Workplace, log_line, run_job
+from pachyderm.local.jobs import Workplace, log_line, run_job
+from pachyderm.local.progress import Watch
 from pachyderm.local.store.journal import RUNNING, SUCCESS, UNRUNNABLE, Job, Journal
+from pachyderm.local.store.repos import Commit, Repo
 from pachyderm.local.store.snapshot import snapshot
 from pachyderm.local.store.store import Store, exclusive_root
+from pachyderm.local.ticks import tick
 from pachyderm.local.worker.mapping import LocalMapping, secret_folder
 from pachyderm.local.worker.process import own_mounts
-from pachyderm.spec import cron
 from pachyderm.spec.reading import Pipeline, Spec, effective, in_order, leaves, pipeline, repos_read
 from pachyderm.spec.rules import check
-from runtime.threads import available_cpus
+from runtime.cpu import available_cpus
 
 # Fields that ask for something that one machine does not do, with what to say of it.
 _REFUSED = {
@@ -65,15 +66,8 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
     A job that fails holds up what is downstream of it and nothing else; see the jobs' states. Raises SpecError for
     specs that break rules, PachydermError for what else is wrong, StoppedError when `stop` is set.
     """
-    if problems := check(options.specs, _repos(options)):
-        raise SpecError(problems)
-    if problems := list(unsupported_features(options)):
-        raise SpecError(problems)
-    pipelines = {one.name: one for one in map(pipeline, options.specs.values())}
-    if unknown := sorted(options.reprocess - pipelines.keys()):
-        raise PachydermError(f"no pipeline {unknown[0]} to reprocess; there are {', '.join(pipelines)}")
-    _check_mapping(options, pipelines)
-    with exclusive_root(options.root) as work:
+    pipelines = checked_pipelines(options)
+    with _named(options.root), exclusive_root(options.root) as work:
         where = Workplace(
             store=Store(options.root),
             work=work,
@@ -84,6 +78,30 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
             watch=watch or (lambda _name, _total, _counts: None),
         )
         return list(_jobs(options, pipelines, where))
+
+
+def checked_pipelines(options: Options) -> dict[str, Pipeline]:
+    """The pipelines by name. Raises SpecError and PachydermError for what keeps them from running here."""
+    if problems := check(options.specs, _repos(options)):
+        raise SpecError(problems)
+    if problems := list(unsupported_features(options)):
+        raise SpecError(problems)
+    pipelines = {one.name: one for one in map(pipeline, options.specs.values())}
+    if unknown := sorted(options.reprocess - pipelines.keys()):
+        raise PachydermError(f"no pipeline {unknown[0]} to reprocess; there are {', '.join(pipelines)}")
+    _check_mapping(options, pipelines)
+    return pipelines
+
+
+@contextmanager
+def _named(root: Path) -> Iterator[None]:
+    """Errors of the operating system that name no file, such as a full disk's in a write, name the root."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(root)
+        raise
 
 
 def _repos(options: Options) -> set[str]:
@@ -99,7 +117,7 @@ def _jobs(options: Options, pipelines: Mapping[str, Pipeline], where: Workplace)
         source.mkdir(parents=True, exist_ok=True)
         snapshot(where.store.repo(repo), source, job_id)
     for one in pipelines.values():
-        _tick(where.store, one, job_id, now=options.tick)
+        tick(where.store, one, job_id, now=options.tick)
     stuck: dict[str, str] = {}
     for name in in_order({name: repos_read(one.input) for name, one in pipelines.items()}):
         one, journal = pipelines[name], where.store.pipeline(name)
@@ -108,7 +126,7 @@ def _jobs(options: Options, pipelines: Mapping[str, Pipeline], where: Workplace)
         reads = [repo for repo in commits if repo in stuck]
         if reads:
             job = _unrunnable(journal, one, job_id, stuck[reads[0]], salt)
-        elif _is_up_to_date(journal.last(), one, salt, commits):
+        elif is_up_to_date(journal, where.store.repo(name), one, salt, commits):
             continue
         else:
             job = run_job(one, commits, job_id, salt, where)
@@ -119,14 +137,19 @@ def _jobs(options: Options, pipelines: Mapping[str, Pipeline], where: Workplace)
         _forget(where.store, pipelines)
 
 
-def _is_up_to_date(last: Job | None, one: Pipeline, salt: str, commits: Mapping[str, Any]) -> bool:
-    """Whether the last job was for these commits and went well. On a cluster a failed one waits for a new commit."""
+def is_up_to_date(journal: Journal, repo: Repo, one: Pipeline, salt: str, commits: Mapping[str, Commit]) -> bool:
+    """Whether the last job was for these commits, went well, and what it made is still there.
+
+    On a cluster a failed one waits for a new commit.
+    """
+    last = journal.last()
     return (
         last is not None
         and last.state == SUCCESS
         and last.spec == one.digest
         and last.salt == salt
-        and last.inputs == {repo: commit.number for repo, commit in commits.items()}
+        and last.inputs == {name: commit.number for name, commit in commits.items()}
+        and repo.has(last.number)
     )
 
 
@@ -139,43 +162,11 @@ def _unrunnable(journal: Journal, one: Pipeline, job_id: str, culprit: str, salt
     return journal.save(job.finish(UNRUNNABLE, f"{culprit} failed"))
 
 
-def _tick(store: Store, one: Pipeline, job_id: str, *, now: bool) -> None:
-    """Lets the pipeline's cron inputs tick, where they are due or told to."""
-    time = datetime.now(UTC).replace(microsecond=0)
-    for kind, leaf in leaves(one.input):
-        if kind != "cron":
-            continue
-        repo = store.repo(leaf["repo"])
-        latest = max(repo.head().files, default=None)
-        if now:
-            # Two ticks in one second would be one datum.
-            name = cron.stamp(time)
-            if latest is not None and latest >= f"/{name}":
-                name = cron.stamp(datetime.fromisoformat(latest[1:]) + cron.SECOND)
-        else:
-            since = datetime.fromisoformat(latest[1:]) if latest else _created(store.pipeline(one.name), leaf, time)
-            if (due := cron.due(leaf["spec"], since, time)) is None:
-                continue
-            name = cron.stamp(due)
-        repo.tick(name, job_id, overwrite=bool(leaf.get("overwrite")))
-
-
-def _created(journal: Journal, leaf: Mapping[str, Any], now: datetime) -> datetime:
-    """From when a cron input that has not ticked yet counts: its `start`, or when it was first seen."""
-    if leaf.get("start"):
-        return datetime.fromisoformat(leaf["start"]).astimezone(UTC)
-    seen = journal.folder / "created"
-    if not seen.exists():
-        seen.parent.mkdir(parents=True, exist_ok=True)
-        seen.write_text(now.isoformat(), "utf-8")
-    return datetime.fromisoformat(seen.read_text("utf-8"))
-
-
 def _forget(store: Store, pipelines: Mapping[str, Pipeline]) -> None:
     """Removes old jobs, and old commits that no remembered base was built on."""
     needed: dict[str, set[int]] = {}
     for name in pipelines:
-        for job in store.pipeline(name).forget():
+        for job in store.pipeline(name).forget(store.repo(name)):
             needed.setdefault(name, set()).add(job.number)
             for repo, number in job.inputs.items():
                 needed.setdefault(repo, set()).add(number)

@@ -12,6 +12,7 @@ from pachyderm.local.store.journal import RUNNING, Job, Journal
 from pachyderm.local.store.repos import Repo
 from pachyderm.local.store.results import FAILED, RECOVERED
 from pachyderm.local.store.store import Store
+from runtime.command import printable
 
 _SHOWN = 20
 
@@ -29,7 +30,7 @@ def table(view: dict[str, Any]) -> Iterator[str]:
     """An overview in lines."""
     rows: list[list[object]] = [["REPO", "COMMITS", "FILES", "BYTES"]]
     rows += [[repo["name"], repo["commits"], len(repo["files"]), repo["bytes"]] for repo in view["repos"]]
-    yield from _align(rows)
+    yield from align(rows)
     rows = [["PIPELINE", "JOB", "STATE", "DATUMS", "DONE", "SKIPPED", "FAILED", "SECONDS", "STARTED"]]
     for pipeline in view["pipelines"]:
         for job in pipeline["jobs"][-1:]:
@@ -49,7 +50,7 @@ def table(view: dict[str, Any]) -> Iterator[str]:
                 ]
             )
     yield ""
-    yield from _align(rows)
+    yield from align(rows)
     for pipeline in view["pipelines"]:
         yield from _troubles(pipeline)
 
@@ -62,12 +63,12 @@ def details(view: dict[str, Any], name: str) -> Iterator[str]:
     rows = [["JOB", "STATE", "DATUMS", "SECONDS", "REASON"]]
     for job in pipeline["jobs"][-_SHOWN:]:
         rows.append([job["number"], job["state"], sum(job["counts"].values()), job["seconds"], job["reason"]])
-    yield from _align(rows)
+    yield from align(rows)
     rows = [["DATUM", "STATE", "TRIES", "SECONDS", "PATH"]]
     for datum in pipeline["datums"]:
         rows.append([datum["id"][:12], datum["state"], datum["tries"], datum["seconds"], datum["label"]])
     yield ""
-    yield from _align(rows)
+    yield from align(rows)
     yield from _troubles(pipeline)
 
 
@@ -86,7 +87,7 @@ def log_lines(root: Path, pipeline: str, number: int | None, datum: str | None) 
         if datum and not (path.stem.startswith(datum) or datum in label):
             continue
         for line in path.read_text("utf-8", "replace").splitlines():
-            yield f"{label}: {line}"
+            yield printable(f"{label}: {line}")
 
 
 def _repo(repo: Repo) -> dict[str, Any]:
@@ -128,13 +129,14 @@ def _troubles(pipeline: dict[str, Any]) -> Iterator[str]:
             yield f"{pipeline['name']} job {job['number']} {job['state']}: {job['reason']}"
     failed = [datum for datum in pipeline["datums"] if datum["state"] in (FAILED, RECOVERED)]
     for datum in failed[:_SHOWN]:
-        yield f"  {datum['label']} ({datum['id'][:12]}, {datum['tries']} tries): {datum['error']}"
+        yield f"  {printable(datum['label'])} ({datum['id'][:12]}, {datum['tries']} tries): {datum['error']}"
     if len(failed) > _SHOWN:
         yield f"  and {len(failed) - _SHOWN} more"
 
 
-def _align(rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    cells = [[str(cell) for cell in row] for row in rows]
+def align(rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Rows as lines whose columns stand below each other, without anything that a terminal would obey."""
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

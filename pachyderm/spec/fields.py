@@ -133,6 +133,7 @@ _SPOKEN = {
     "time": 'a time as text, such as "2026-01-31T06:00:00Z"',
 }
 _SECONDS = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)s")
+_LONGEST = 315_576_000_000
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 # What 1.x had under other names; the server only says that it does not know them.
 _MOVED = {
@@ -198,17 +199,23 @@ def _hint(name: str, fields: dict[str, str]) -> str:
 
 
 def _is(value: Any, kind: str) -> bool:
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    whole = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
     checks = {
         "str": isinstance(value, str),
         "bool": isinstance(value, bool),
         "int": whole,
         "uint": whole and value >= 0,
         "number": whole or isinstance(value, float),
-        "seconds": isinstance(value, str) and bool(_SECONDS.fullmatch(value)),
+        "seconds": isinstance(value, str) and _is_duration(value),
         "time": isinstance(value, str) and bool(_TIME.fullmatch(value)),
     }
     return checks[kind]
+
+
+def _is_duration(text: str) -> bool:
+    """Whether protobuf takes it: no finer than a nanosecond, no longer than 10,000 years."""
+    fraction = text.removesuffix("s").partition(".")[2]
+    return bool(_SECONDS.fullmatch(text)) and len(fraction) <= 9 and seconds(text) <= _LONGEST
 
 
 def _shown(value: Any) -> str:

@@ -13,6 +13,7 @@ from pachyderm.spec.reading import Spec, leaves
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LONGEST_NAME = 51
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
+_SIZE = re.compile(r"\d+(\.\d+)? ?([kmgtp]i?)?b?", re.IGNORECASE)
 _KINDS = ("pfs", "cross", "join", "group", "union", "cron")
 # An input is an environment variable too, and would hide these.
 _TAKEN = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "USER", "PWD", "SHELL", "HOSTNAME")
@@ -57,6 +58,9 @@ def _pfs(pfs: Mapping[str, Any], path: str, parent: str) -> Iterator[Problem]:
         yield from name_problems(f"{path}.repo", pfs["repo"])
     if pfs.get("commit"):
         yield f"{path}.commit", "an input is a branch, not a commit"
+    if pfs.get("branch"):
+        yield from name_problems(f"{path}.branch", pfs["branch"])
+    yield from _trigger(pfs.get("trigger", {}), f"{path}.trigger")
     if pfs.get("glob"):
         yield from _reason(f"{path}.glob", lambda: compile_glob(pfs["glob"]))
     yield from _pfs_mode(pfs, path, parent)
@@ -65,6 +69,13 @@ def _pfs(pfs: Mapping[str, Any], path: str, parent: str) -> Iterator[Problem]:
             yield f"{path}.{field}", f"missing in a {kind}"
         if pfs.get(field) and parent != kind:
             yield f"{path}.{field}", f"only within a {kind}"
+
+
+def _trigger(trigger: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    if trigger.get("size") and not _SIZE.fullmatch(trigger["size"]):
+        yield f"{path}.size", f"{trigger['size']!r} is no size; write one such as 100MB"
+    if trigger.get("cronSpec"):
+        yield from _reason(f"{path}.cronSpec", lambda: cron.schedule(trigger["cronSpec"]))
 
 
 def _pfs_mode(pfs: Mapping[str, Any], path: str, parent: str) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ _DEFAULTS: Spec = {
     "reprocessSpec": "until_success",
 }
 _SETS_PER_WORKER = 4
+_SURROGATE = re.compile(r"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}")
 _KINDS = ("cross", "join", "group", "union")
 
 
@@ -66,11 +68,14 @@ def read_specs(paths: Sequence[Path]) -> dict[str, Spec]:
     specs: dict[str, Spec] = {}
     for path in paths:
         try:
-            content = json.loads(path.read_text("utf-8"), object_pairs_hook=_without_twins)
+            text = path.read_text("utf-8")
+            content = json.loads(text, object_pairs_hook=_without_twins)
         except OSError as error:
             raise PachydermError(f"{path}: {error.strerror}") from error
         except ValueError as error:
             raise PachydermError(f"{path}: not JSON: {error}") from error
+        if surrogate := _SURROGATE.search(text):
+            raise PachydermError(f"{path}: {surrogate[0]}: Pachyderm takes no escaped surrogates; write the character")
         many = isinstance(content, list)
         for index, spec in enumerate(content if many else [content]):
             where = f"{path.name}[{index}]" if many else path.name
@@ -151,6 +156,9 @@ def placed(spec: Spec, *, image: str | None = None, bucket: str | None = None, r
         for kind, leaf in leaves(spec["input"]):
             if kind == "pfs" and leaf["repo"] == "ingest":
                 leaf["repo"] = repo  # type: ignore[index]
+        if spec["pipeline"]["name"] == "load":
+            # Nothing that ingest wrote: `a.csv.parts/…` in such a repo is a folder of the user's own.
+            spec["transform"]["cmd"].append("--plain-names")
     return spec
 
 

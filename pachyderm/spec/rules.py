@@ -12,10 +12,13 @@ from typing import Any
 from pachyderm.errors import PachydermError
 from pachyderm.spec.fields import Problem, field_problems
 from pachyderm.spec.input_rules import VARIABLE, input_problems, name_problems
+from pachyderm.spec.kubernetes import QUANTITY, pod_problems
 from pachyderm.spec.reading import Spec, effective, in_order, leaves, repos_read
 
 # A pipeline's pods are named project-pipeline-v99, and a Kubernetes label holds 63 characters.
 _LONGEST_POD = 63
+_EFFECTS = ("ALL_EFFECTS", "NO_SCHEDULE", "PREFER_NO_SCHEDULE", "NO_EXECUTE")
+_SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
 # A tag that is moved is not pulled again: nodes keep the image that they have.
 _MOVING = ("latest", "main", "master", "dev", "edge", "nightly", "stable")
 
@@ -38,7 +41,7 @@ def _spec_problems(spec: Spec) -> Iterator[Problem]:
     if "transform" not in spec:
         yield "transform", "missing"
         return
-    for rule in (_names, _transform, _secrets, _environment, input_problems, _running, _other):
+    for rule in (_names, _transform, _secrets, _environment, input_problems, _running, _other, _services, pod_problems):
         yield from rule(spec)
 
 
@@ -143,17 +146,13 @@ def _running(spec: Spec) -> Iterator[Problem]:
 
 
 def _resources(spec: Spec) -> Iterator[Problem]:
-    quantity = re.compile(r"\d+(\.\d+)?([EPTGMk]|[EPTGMK]i|m|e\d+)?")
     for field in ("resourceRequests", "resourceLimits", "sidecarResourceRequests", "sidecarResourceLimits"):
         resources = spec.get(field, {})
         for name in ("memory", "disk"):
-            if name in resources and not quantity.fullmatch(resources[name]):
+            if name in resources and not QUANTITY.fullmatch(resources[name]):
                 yield f"{field}.{name}", f"{resources[name]!r} is no quantity; write one such as 2Gi"
         if resources.get("cpu", 0) < 0:
             yield f"{field}.cpu", "must not be negative"
-    requests, limits = spec.get("resourceRequests", {}), spec.get("resourceLimits", {})
-    if requests.get("cpu", 0) > limits.get("cpu", float("inf")):
-        yield "resourceRequests.cpu", "more than resourceLimits.cpu, so no pod is created"
 
 
 def _other(spec: Spec) -> Iterator[Problem]:
@@ -169,10 +168,21 @@ def _other(spec: Spec) -> Iterator[Problem]:
     for index, toleration in enumerate(spec.get("tolerations", [])):
         if toleration.get("operator") not in ("EXISTS", "EQUAL"):
             yield f"tolerations[{index}].operator", "must be EXISTS or EQUAL"
+        if toleration.get("effect", "ALL_EFFECTS") not in _EFFECTS:
+            yield f"tolerations[{index}].effect", f"must be one of {', '.join(_EFFECTS)}"
     if "egress" in spec:
         yield from _egress(spec["egress"])
     if "tfJob" in spec:
         yield "tfJob", "not supported by Pachyderm any more"
+
+
+def _services(spec: Spec) -> Iterator[Problem]:
+    if (kind := spec.get("service", {}).get("type")) and kind not in _SERVICE_TYPES:
+        yield "service.type", f"must be one of {', '.join(_SERVICE_TYPES)}"
+    if "service" in spec and (spec.get("parallelismSpec", {}).get("constant") or 1) != 1:
+        yield "parallelismSpec.constant", "must be 1 with service"
+    if "spout" in spec and spec.get("autoscaling"):
+        yield "autoscaling", "not together with spout"
 
 
 def _egress(egress: Mapping[str, Any]) -> Iterator[Problem]:

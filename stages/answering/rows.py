@@ -1,22 +1,19 @@
-"""The rows of one CSV -> the same rows with answers, in the memory of a few blocks."""
+"""A block of rows and its answers -> the same rows with the new columns."""
 
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.errors import InputError
-from stages.common.files import whole_file
-from stages.common.progress import Progress
+from stages.csvs.columns import ANSWER_COLUMNS, GIVEN, RANK
 
 if TYPE_CHECKING:
     import polars as pl
 
     from runtime import Answer, Answerer, Decoding
 
-COLUMNS = ("answer", "score", "start", "end", "error", "model")
-RANK = "rank"
+COLUMNS = tuple(ANSWER_COLUMNS)
 
 Ranked = Sequence["Answer"]
 # Rows that are written at a time where each is repeated for its ranks.
@@ -46,6 +43,7 @@ class Job:
     decoding: "Decoding"
     columns: Columns
     min_score: float = 0.0
+    limit: int | None = None
 
     @property
     def model(self) -> str:
@@ -54,58 +52,37 @@ class Job:
 
 
 @dataclass(slots=True)
-class Tally:
-    """What a run has answered so far; `weak` are rows whose best answer is below the least score.
+class Counts:
+    """What a run has done so far.
 
-    `tokens` are those that the model saw for these rows; it saw fewer where equal rows stood close together.
+    Attributes:
+        weak: rows whose best answer is below the least score.
+        tokens: those that the model saw for these rows; it saw fewer where equal rows stood close together.
+        whole: rows whose answer is their whole context.
+        reused: rows that took the answer of an earlier run.
+        unchanged: files that an earlier run answered, from the same bytes in the same way.
+
     """
 
     files: int = 0
+    unchanged: int = 0
     rows: int = 0
     weak: int = 0
     tokens: int = 0
+    whole: int = 0
+    reused: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
-
-def answer_file(source: Path, target: Path, job: Job, tally: Tally, progress: Progress) -> None:
-    """Answers one CSV; `target` appears when it is whole. Raises InputError for a CSV that breaks a rule."""
-    from stages.csvs.tables import read_sized_blocks, write_block
-
-    blocks = read_sized_blocks(source, (job.columns.question, job.columns.context))
-    with whole_file(target) as file:
-        for block, answers in answered_blocks(blocks, job, progress):
-            for part in with_answers(block, answers, job.columns, job.model):
-                write_block(file, part)
-            best = [ranked[0] for ranked in answers]
-            tally.rows += block.height
-            tally.errors.update(answer.error for answer in best if answer.error)
-            tally.tokens += sum(answer.tokens for answer in best)
-            tally.weak += sum(is_weak(answer, job.min_score) for answer in best)
-    tally.files += 1
-
-
-def answered_blocks(
-    blocks: Iterator[tuple["pl.DataFrame", int]], job: Job, progress: Progress
-) -> Iterator[tuple["pl.DataFrame", list[Ranked]]]:
-    """Blocks with the answers to their rows. The answerer sees one stream, so no thread idles between two blocks."""
-    waiting: deque[tuple[pl.DataFrame, int]] = deque()
-
-    def pairs() -> Iterator[tuple[str | None, str | None]]:
-        for block, size in blocks:
-            check_clash(block.columns, job.columns)
-            waiting.append((block, size))
-            yield from zip(block[job.columns.question], block[job.columns.context], strict=True)
-
-    answers: list[Ranked] = []
-    for ranked in job.answerer.rank(pairs(), job.decoding):
-        answers.append([without_weak(answer, job.min_score) for answer in ranked])
-        block, size = waiting[0]
-        progress.advance(size / block.height, 1)
-        if len(answers) == block.height:
-            waiting.popleft()
-            yield block, answers
-            answers = []
-    yield from ((block, []) for block, _ in waiting)
+    def add(self, best: Sequence["Answer"], context_lengths: Iterable[int | None], min_score: float) -> None:
+        """Counts rows by their best answers."""
+        self.rows += len(best)
+        self.errors.update(answer.error for answer in best if answer.error)
+        self.tokens += sum(answer.tokens for answer in best)
+        self.weak += sum(is_weak(answer, min_score) for answer in best)
+        self.whole += sum(
+            answer.start == 0 and bool(answer.end) and answer.end == length
+            for answer, length in zip(best, context_lengths, strict=True)
+        )
 
 
 def is_weak(answer: "Answer", min_score: float) -> bool:
@@ -138,6 +115,7 @@ def with_answers(
             ([rank for _, rank, _ in flat], pl.Int64),
             ([answer.text for *_, answer in flat], pl.String),
             ([answer.score for *_, answer in flat], pl.Float64),
+            ([answer.confidence for *_, answer in flat], pl.Float64),
             ([answer.start for *_, answer in flat], pl.Int64),
             ([answer.end for *_, answer in flat], pl.Int64),
             ([answer.error for *_, answer in flat], pl.String),
@@ -147,13 +125,18 @@ def with_answers(
         yield part.with_columns(pl.Series(name, column, kind) for name, (column, kind) in named)
 
 
-def check_clash(existing: Sequence[str], columns: Columns) -> None:
-    """Raises InputError if a column of the file has the name of one that this stage adds."""
-    for name in columns.added:
-        if name in existing:
+def renames(existing: Sequence[str], columns: Columns) -> dict[str, str]:
+    """New names for columns of the file that are called like one that this stage adds: `answer` -> `given_answer`.
+
+    Raises InputError where that name is taken too, and under a prefix, which the user chose and can choose again.
+    """
+    given = {name: GIVEN + name for name in columns.added if name in existing}
+    for name, new in given.items():
+        if columns.prefix or new in existing or name in (columns.question, columns.context):
             raise InputError(
                 "the file has a column of this name already",
                 row=0,
                 column=name,
                 remedy="choose another with --prefix, say --prefix qa_",
             )
+    return given

@@ -1,111 +1,201 @@
 """Pachyderm's datum batching: one process takes datum after datum, so that a model is loaded once for many.
 
-The worker links each datum's files below /pfs and answers `NextDatum`; asking for the next says how this one went. The
-messages have one field each, so they are coded here rather than by protobuf (notes/pachyderm.md, section 5).
+The worker links each datum's files below /pfs and answers `NextDatum`; asking for the next one says how this one went.
+A stage uses it in its `main`, before it looks at its options:
+
+    def main(argv=None):
+        argv = sys.argv[1:] if argv is None else argv
+        if batching.is_wanted(argv):
+            batching.serve("answer", argv, arguments, prepare)
+        return command.run("answer", answer, arguments(argv))
+
+`arguments(argv)` parses the options. `prepare(options)` does what is done once (the model, the connection) and returns
+`process`, which handles the datum that lies below /pfs now; it returns what went wrong, already logged, or "".
+
+A worker takes it badly when a process ends before it has asked for a datum: a first start is repeated for ever, and a
+second one makes it mark all further datums as processed, with nothing written. So the first datum is asked for with
+nothing but grpc and this file, and whatever goes wrong from then on, bad options included, is reported as a datum's.
 """
 
+import argparse
+import contextlib
+import io
+import logging
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from runtime.command import describe
+from runtime import command
 from runtime.errors import AnswermillError
 
+OPTION = "--batch-datums"
 METHOD = "/pachyderm.worker.Worker/NextDatum"
+PORT, SOCKET = "PPS_WORKER_GRPC_PORT", "ANSWERMILL_WORKER_SOCKET"
 DEFAULT_PORT = "1080"
 # Longest error message that is reported, in code points.
 LONGEST = 4000
+# Seconds between two tries to ask, and until a process that nobody told of a worker gives up.
+PAUSE, PATIENCE = 1.0, 5.0
+# Reported where nothing better is known, so that no datum counts as processed that is not.
+UNFINISHED = "the datum was not finished"
 
-Next = Callable[[str], dict[str, str]]
+Ask = Callable[[str], Sequence[str]]
+Process = Callable[[], str]
 
 
-def process_datums(next_datum: Next, process: Callable[[], str]) -> NoReturn:
+def is_wanted(argv: Sequence[str]) -> bool:
+    """Whether the options ask for datums; told without parsing them, since they may be wrong."""
+    return OPTION in argv
+
+
+def serve(
+    stage: str,
+    argv: Sequence[str],
+    arguments: Callable[[Sequence[str]], argparse.Namespace],
+    prepare: Callable[[argparse.Namespace], Process],
+) -> int:
     """Takes datums for ever; the worker kills the process after the last.
 
-    `process` handles what lies in the input folder now, and returns what went wrong, or "". AnswermillError and
-    OSError count as such; the worker then decides whether it gives the datum again. Raises AnswermillError if there is
-    no worker.
+    Returns an exit code after a signal, and where the environment names no worker and none listens.
     """
-    error = ""
+    datums = _Datums(lambda: prepare(_options(stage, argv, arguments)))
+    return command.run(stage, lambda _: _serve(datums), argparse.Namespace())
+
+
+def _serve(datums: "_Datums") -> NoReturn:
     while True:
-        os.environ.update(next_datum(error))
         try:
-            error = process()
-        except AnswermillError as failure:
-            error = str(failure)
-        except OSError as failure:
-            error = describe(failure)
-        error = error[:LONGEST]
+            datums.ask = datums.ask or _worker()
+            datums.take(datums.ask)
+        except _NoWorkerError:
+            raise
+        except BaseException as error:
+            # Not only Exception: a panic of a library in Rust is none.
+            if _is_signal(error):
+                raise
+            datums.error = _reason(error)
+            time.sleep(0 if datums.asked else PAUSE)
 
 
-def worker() -> Next:
-    """Asks this pod's worker, at the port PPS_WORKER_GRPC_PORT, for the next datum and returns its environment."""
+class _NoWorkerError(AnswermillError):
+    """There is no worker, and nothing says that there should be."""
+
+
+class _Datums:
+    """The conversation with the worker.
+
+    Attributes:
+        ask: asks for the next datum, once there is a connection.
+        asked: whether the worker may have handed out a datum.
+        error: what is reported when the next datum is asked for.
+
+    """
+
+    def __init__(self, prepare: Callable[[], Process]) -> None:
+        self.ask: Ask | None = None
+        self.asked = False
+        self.error = ""
+        self._prepare = prepare
+        self._process: Process | None = None
+
+    def take(self, ask: Ask) -> None:
+        """Reports the last datum, waits for the next, and processes it."""
+        # Nothing has been handed out before the first call, so there is nothing to report either.
+        error, self.error = self.error if self.asked else "", UNFINISHED
+        self.asked = True
+        environment = ask(command.printable(error)[:LONGEST])
+        os.environ.update(dict(entry.split("=", 1) for entry in environment if "=" in entry))
+        # A preparation that failed is tried again: a disk may have room by now.
+        self._process = self._process or self._prepare()
+        self.error = self._process()
+
+
+def _options(
+    stage: str, argv: Sequence[str], arguments: Callable[[Sequence[str]], argparse.Namespace]
+) -> argparse.Namespace:
+    """The options. Raises AnswermillError with argparse's own message, which otherwise ends the process."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+            options = arguments(argv)
+    except SystemExit as end:
+        if _is_signal(end):
+            raise
+        lines = told.getvalue().strip().splitlines() or ["the options end the process"]
+        raise AnswermillError(lines[-1].removeprefix(f"answermill {stage}: ")) from end
+    command.start_logging(stage, getattr(options, "log_format", "text"))
+    return options
+
+
+def _worker() -> Ask:
+    """Connects to this pod's worker; waits for it for ever where the environment says where it listens."""
     import grpc
+    from google.protobuf.field_mask_pb2 import FieldMask
+    from google.protobuf.wrappers_pb2 import StringValue
 
-    address = f"localhost:{os.environ.get('PPS_WORKER_GRPC_PORT') or DEFAULT_PORT}"
+    address, is_told = _address()
     # A proxy that the environment names must not get between two processes of one pod.
-    channel = grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", -1)])
-    call = channel.unary_unary(METHOD, request_serializer=encode_request, response_deserializer=decode_response)
-
-    def next_datum(error: str) -> dict[str, str]:
-        try:
-            entries: list[str] = call(error)
-        except grpc.RpcError as failure:
-            raise AnswermillError(
-                f"no Pachyderm worker at {address}: {failure.details()}; "
-                "--batch-datums works inside a pipeline with transform.datumBatching, or in `python -m pachyderm run`"
-            ) from failure
-        return dict(entry.split("=", 1) for entry in entries if "=" in entry)
-
-    return next_datum
-
-
-def encode_request(error: str) -> bytes:
-    """`NextDatumRequest{string error = 1}` as protobuf bytes."""
-    text = error.encode("utf-8", "replace")
-    return b"\x0a" + _varint(len(text)) + text if text else b""
-
-
-def decode_response(message: bytes) -> list[str]:
-    """The entries of `NextDatumResponse{repeated string env = 1}`; fields of other numbers are passed over."""
-    return [text.decode("utf-8", "replace") for number, text in _fields(message) if number == 1]
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of each length-delimited field."""
-    place = 0
-    while place < len(message):
-        tag, place = _read_varint(message, place)
-        kind = tag & 7
-        if kind == 2:
-            size, place = _read_varint(message, place)
-            yield tag >> 3, message[place : place + size]
-            place += size
-        elif kind == 0:
-            _, place = _read_varint(message, place)
-        elif kind in (1, 5):
-            place += 8 if kind == 1 else 4
-        else:
-            raise AnswermillError(f"NextDatum: a reply with wire type {kind}, which this version does not know")
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _read_varint(message: bytes, place: int) -> tuple[int, int]:
-    number = shift = 0
+    options = [
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_reconnect_backoff_ms", round(1000 * PAUSE)),
+    ]
+    channel = grpc.insecure_channel(address, options)
+    ready = grpc.channel_ready_future(channel)
     while True:
-        if place >= len(message):
-            raise AnswermillError("NextDatum: a reply that ends too early")
-        byte = message[place]
-        number |= (byte & 0x7F) << shift
-        place += 1
-        shift += 7
-        if byte < 0x80:
-            return number, place
+        try:
+            ready.result(timeout=PATIENCE)
+            break
+        except grpc.FutureTimeoutError as error:
+            message = f"no Pachyderm worker at {address}"
+            if not is_told:
+                channel.close()
+                raise _NoWorkerError(
+                    f"{message}; {OPTION} works inside a pipeline with transform.datumBatching, or in `answermill run`"
+                ) from error
+            logging.warning("%s yet; waiting for it", message)
+    # NextDatumRequest{string error = 1} and NextDatumResponse{repeated string env = 1} have these two's wire forms.
+    call = channel.unary_unary(
+        METHOD,
+        request_serializer=lambda error: StringValue(value=error).SerializeToString(),
+        response_deserializer=lambda message: FieldMask.FromString(message).paths,
+    )
+
+    def ask(error: str) -> Sequence[str]:
+        try:
+            entries: Sequence[str] = call(error)
+        except grpc.RpcError as failure:
+            time.sleep(PAUSE)
+            raise AnswermillError(f"the worker at {address} broke off: {failure.details()}") from failure
+        return entries
+
+    return ask
+
+
+def _address() -> tuple[str, bool]:
+    """Where the worker listens, and whether the environment says so."""
+    if socket := os.environ.get(SOCKET):
+        return f"unix:{socket}", True
+    port = os.environ.get(PORT)
+    return f"localhost:{port or DEFAULT_PORT}", bool(port)
+
+
+def _is_signal(error: BaseException) -> bool:
+    """Whether somebody wants the process to end: Ctrl-C, or SIGTERM where a handler raises SystemExit for it."""
+    return isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and error.code == command.TERMINATED)
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, which is logged, since the worker does not log what is reported to it."""
+    if isinstance(error, AnswermillError):
+        reason = str(error)
+    elif isinstance(error, OSError):
+        reason = command.describe(error)
+    elif isinstance(error, MemoryError):
+        reason = "out of memory; give the pipeline a higher resourceLimits.memory"
+    else:
+        reason = f"{type(error).__name__}: {error}"
+        logging.error("unexpected", exc_info=error)
+    logging.error("%s", reason)
+    return reason or UNFINISHED

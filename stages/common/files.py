@@ -1,45 +1,101 @@
 """Folders in, folders out: finding CSVs, and writing files that are whole or not there."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
+import io
 import os
-from collections.abc import Iterator
-from pathlib import Path
+import stat
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from runtime.errors import AnswermillError, OptionError
+from runtime.errors import AnswermillError, InputError, OptionError
 
 
 def csv_files(root: Path) -> dict[str, Path]:
     """Every CSV at or below `root`, by its path relative to `root`, in bytewise order; hidden names are passed over.
 
     Links are followed, the top one included: that is how Pachyderm lays out a datum. Raises AnswermillError where
-    there is no such file or folder.
+    there is no such file or folder, and OSError where a folder cannot be listed.
     """
-    if root.is_file():
-        return {root.name: root}
     if not root.is_dir():
-        raise AnswermillError(f"{root}: no such file or folder")
-    found = {}
+        if not os.path.lexists(root):
+            raise AnswermillError(f"{root}: no such file or folder")
+        return {root.name: root}
+    csvs = {}
     for path in files_below(root):
         name = path.relative_to(root)
-        if path.suffix.lower() == ".csv" and not any(part.startswith(".") for part in name.parts):
-            found[name.as_posix()] = path
-    return dict(sorted(found.items()))
+        if path.suffix.lower() == ".csv" and not is_hidden(name):
+            csvs[name.as_posix()] = path
+    return dict(sorted(csvs.items()))
 
 
-def files_below(root: Path) -> Iterator[Path]:
-    """Every file below a folder. Links are followed, but not back to a folder on the way to them."""
-    for folder, folders, names in os.walk(root, followlinks=True):
-        above = [Path(folder), *Path(folder).parents]
-        folders[:] = [
-            name
-            for name in folders
-            if not (link := Path(folder, name)).is_symlink() or not any(link.samefile(other) for other in above)
-        ]
-        for name in names:
-            yield Path(folder, name)
+def size_of(path: Path) -> int:
+    """The file's bytes; 0 where it cannot be told, which whoever opens the file will say."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def is_hidden(path: PurePath) -> bool:
+    """Whether the path has a part that begins with a dot."""
+    return any(part.startswith(".") for part in path.parts)
+
+
+def files_below(root: Path, follow: Callable[[Path], bool] = lambda _: True) -> Iterator[Path]:
+    """Whatever lies below a folder and is no folder. Links are followed, and each real folder is visited once.
+
+    A folder that can be reached in several ways is visited under its own path before any link to it, so that the
+    result does not depend on the names of links. A link that is not to be followed is given as it is. Raises OSError
+    where a folder cannot be listed: one whose content is unknown must not pass for an empty one.
+    """
+    visited: set[tuple[int, int]] = set()
+    folders, links = [root], deque[Path]()
+    while folders or links:
+        folder = folders.pop() if folders else links.popleft()
+        state = folder.stat()
+        if (state.st_dev, state.st_ino) in visited:
+            continue
+        visited.add((state.st_dev, state.st_ino))
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+        for entry in listed:
+            path = folder / entry.name
+            if (entry.is_symlink() and not follow(path)) or not _is_folder(entry):
+                yield path
+            elif entry.is_symlink():
+                links.append(path)
+            else:
+                folders.append(path)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Opens a regular file to read. Raises InputError for anything else: a pipe would block, a device never ends.
+
+    Raises OSError where it is not there or cannot be read.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InputError("not a regular file", remedy="put a file in its place, or remove it")
+        return open(descriptor, "rb")  # noqa: PTH123 - the caller closes it
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def check_apart(source: Path, target: Path) -> None:
@@ -53,14 +109,15 @@ def check_apart(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
     """A file that gets its name when it is complete and on disk; after any error or kill, `path` is as it was.
 
-    The temporary name depends on `path` alone, so that a rerun overwrites what a killed run left. Raises
-    AnswermillError where another process is writing the same file.
+    The temporary name depends on `path` alone, so that a rerun overwrites what a killed run left. Where another name is
+    given for it, `resumable`, SIGTERM and Ctrl-C leave it there as SIGKILL does. Raises AnswermillError where another
+    process is writing the same file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(partial_name(path.name))
+    partial = resumable or path.with_name(partial_name(path.name))
     with partial.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,11 +131,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
             partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
+        except BaseException as error:
+            if not resumable or isinstance(error, Exception):
+                partial.unlink(missing_ok=True)
             raise
 
 
 def partial_name(name: str) -> str:
     """Hidden name of fixed length: a suffix on a long name would pass the file system's 255 bytes."""
-    return f".{hashlib.sha256(name.encode()).hexdigest()[:24]}.partial"
+    return f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:24]}.partial"

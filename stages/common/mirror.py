@@ -24,11 +24,28 @@ def keeps_listing() -> bool:
 class Mirror:
     """The listing of one stage below one OUTPUT. `open_mirror` makes it, and holds the lock."""
 
-    def __init__(self, output: Path, stage: str) -> None:
+    def __init__(self, output: Path, stage: str, part: str = "") -> None:
         self._output = output
-        self._listing = output / f".{stage}.listing"
-        self._entries = self._read()
+        self._listing = output / f".{stage}{part}.listing"
+        self._others = [path for path in output.glob(f".{stage}*.listing") if path != self._listing]
+        # A file may have been another part's in an earlier run. What is noted as whole beats what was only intended.
+        self._entries = self.read(output, stage)
+        _read(self._listing, mend=True)
+        self._merges = not part
         self._log = self._listing.open("a", encoding="utf-8")
+
+    @staticmethod
+    def read(output: Path, stage: str) -> dict[str, str | None]:
+        """What the files below `output` were made from, by their paths, for whoever only wants to know."""
+        entries: dict[str, str | None] = {}
+        for listing in sorted(output.glob(f".{stage}*.listing")):
+            for path, made_from in _read(listing, mend=False).items():
+                entries[path] = made_from or entries.get(path)
+        return entries
+
+    def paths(self) -> list[str]:
+        """Every path below OUTPUT that this or an earlier run wrote, or was about to write."""
+        return sorted(self._entries)
 
     def made_from(self, path: str) -> str | None:
         """What the file at `path` was made from, as `done` was told; None for one that is not known to be whole."""
@@ -59,6 +76,8 @@ class Mirror:
         self._log.close()
         with whole_file(self._listing) as file:
             file.writelines(_line(path, made_from) for path, made_from in sorted(self._entries.items()))
+        for listing in self._others if self._merges else ():
+            listing.unlink(missing_ok=True)
         return gone
 
     def close(self) -> None:
@@ -71,7 +90,7 @@ class Mirror:
 
     def _remove(self, path: Path) -> None:
         # A folder that has become a link since would lead out of OUTPUT.
-        if not path.parent.resolve().is_relative_to(self._output.resolve()):
+        if not Path(os.path.realpath(path.parent)).is_relative_to(self._output.resolve()):
             return
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()
@@ -80,52 +99,34 @@ class Mirror:
                 break
             folder.rmdir()
 
-    def _read(self) -> dict[str, str | None]:
-        entries: dict[str, str | None] = {}
-        damaged = 0
-        try:
-            lines = self._listing.read_bytes().splitlines()
-        except FileNotFoundError:
-            return entries
-        for line in lines:
-            try:
-                path, made_from = json.loads(line)
-            except (ValueError, TypeError, RecursionError):
-                damaged += 1
-                continue
-            if not _is_below(path) or not isinstance(made_from, str | None):
-                damaged += 1
-                continue
-            entries[path] = made_from
-        if damaged:
-            logging.warning(
-                "%s: %d lines are damaged and passed over; a file that only they named stays", self._listing, damaged
-            )
-            # What is appended must not continue a torn line.
-            with whole_file(self._listing) as file:
-                file.writelines(_line(path, made_from) for path, made_from in entries.items())
-        return entries
-
 
 @contextlib.contextmanager
-def open_mirror(output: Path, stage: str) -> Iterator[Mirror]:
-    """The listing of `stage` below `output`, which is made. Raises AnswermillError while another run writes there."""
+def open_mirror(output: Path, stage: str, part: str = "") -> Iterator[Mirror]:
+    """The listing of `stage` below `output`, which is made. Raises AnswermillError while another run writes there.
+
+    Runs with different `part`, such as `-2-of-8`, may write there at the same time, each with a listing of its own;
+    each removes what is no longer due, whoever wrote it. A run without one takes over their listings.
+    """
     output.mkdir(parents=True, exist_ok=True)
-    lock = os.open(output, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AnswermillError(
-                f"{output}: another run is writing it; wait for it, or choose another folder"
-            ) from error
-        mirror = Mirror(output, stage)
+    with contextlib.ExitStack() as locks:
+        _lock(locks, output, output, os.O_RDONLY, fcntl.LOCK_SH if part else fcntl.LOCK_EX)
+        if part:
+            _lock(locks, output, output / f".{stage}{part}.lock", os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
+        mirror = Mirror(output, stage, part)
         try:
             yield mirror
         finally:
             mirror.close()
-    finally:
-        os.close(lock)
+
+
+def _lock(locks: contextlib.ExitStack, output: Path, path: Path, flags: int, kind: int) -> None:
+    """Locks the file or folder until `locks` end."""
+    lock = os.open(path, flags, 0o666)
+    locks.callback(os.close, lock)
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise AnswermillError(f"{output}: another run is writing it; wait for it, or choose another folder") from error
 
 
 def _is_below(path: object) -> bool:
@@ -139,3 +140,29 @@ def _is_below(path: object) -> bool:
 def _line(path: str, made_from: str | None) -> bytes:
     # ASCII: a name that is not UTF-8 holds lone surrogates.
     return json.dumps([path, made_from]).encode() + b"\n"
+
+
+def _read(listing: Path, *, mend: bool) -> dict[str, str | None]:
+    entries: dict[str, str | None] = {}
+    damaged = 0
+    try:
+        lines = listing.read_bytes().splitlines()
+    except FileNotFoundError:
+        return entries
+    for line in lines:
+        try:
+            path, made_from = json.loads(line)
+        except (ValueError, TypeError, RecursionError):
+            damaged += 1
+            continue
+        if not _is_below(path) or not isinstance(made_from, str | None):
+            damaged += 1
+            continue
+        entries[path] = made_from
+    if damaged:
+        logging.warning("%s: %d lines are damaged and passed over; a file that only they named stays", listing, damaged)
+    if damaged and mend:
+        # What is appended must not continue a torn line.
+        with whole_file(listing) as file:
+            file.writelines(_line(path, made_from) for path, made_from in entries.items())
+    return entries

@@ -6,6 +6,7 @@ that different objects stay different.
 """
 
 import re
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -17,7 +18,13 @@ _FORBIDDEN = frozenset("*?[]{}!()@+^%\\")
 # File systems hold 255 bytes a name; `.parts` and `.json` are still to come. A longer name goes on in a folder.
 _LONGEST, _CHUNK = 240, 200
 _CONTINUED = "%~"
-_CSV = re.compile(r"\.csv(\.gz)?\Z", re.IGNORECASE)
+_PACKED = r"(\.(gz|bz2|xz|zst|zip))?"
+_FORMATS = {
+    "csv": re.compile(rf"\.(csv|tsv){_PACKED}\Z|\.zip\Z", re.IGNORECASE),
+    "parquet": re.compile(r"\.(parquet|pq)\Z", re.IGNORECASE),
+    "ndjson": re.compile(rf"\.(ndjson|jsonl){_PACKED}\Z", re.IGNORECASE),
+}
+FORMATS = tuple(_FORMATS)
 _PART = re.compile(r"(.+)\.parts/row-(\d{10,})\.csv", re.DOTALL)
 
 
@@ -28,9 +35,14 @@ class Origin(NamedTuple):
     first_row: int
 
 
-def is_csv(name: str) -> bool:
-    """Whether an object of this name is to be mirrored: `*.csv` and `*.csv.gz`, in any case."""
-    return _CSV.search(name) is not None
+def is_table(name: str, formats: Collection[str] = FORMATS) -> bool:
+    """Whether an object of this name is to be mirrored, as one of the formats; in any case of letters."""
+    return format_of(name) in formats
+
+
+def format_of(name: str) -> str | None:
+    """`csv` for `a.csv`, `a.tsv.gz` and `a.zip`, `parquet` for `a.parquet`, `ndjson` for `a.jsonl`; None for others."""
+    return next((kind for kind, pattern in _FORMATS.items() if pattern.search(name)), None)
 
 
 def target_path(name: str) -> str:
@@ -65,14 +77,22 @@ def origin_of(path: str) -> Origin:
     part = _PART.fullmatch(path)
     whole, first_row = (part[1], int(part[2])) if part else (path, 1)
     joined = re.sub(f"{_CONTINUED}/~", "", whole)
-    decoded = "/".join(
-        "" if segment == _escape("/") else unquote_to_bytes(segment).decode("utf-8", "surrogateescape")
-        for segment in joined.split("/")
-    )
+    decoded = "/".join(map(_decode, joined.split("/")))
     for name in (decoded, decoded.removesuffix(".csv")):
         if part_path(name, first_row) == path:
             return Origin(name, first_row)
     return Origin(path, 1)
+
+
+def _decode(segment: str) -> str:
+    if segment == _escape("/"):
+        return ""
+    return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+
+def utf8(name: str) -> str:
+    r"""The name as a database can hold it: bytes that are not UTF-8 as `\xe9`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _segment(part: str) -> str:
@@ -96,7 +116,7 @@ def _file(name: str) -> str:
     stem = name.removesuffix(".csv")
     if stem in (name, ""):
         return f"{_segment(name)}.csv"
-    if is_csv(stem) and _file(stem) != _segment(stem):
+    if is_table(stem) and _file(stem) != _segment(stem):
         return f"{_segment(stem[:-1])}{_escape(stem[-1])}.csv"
     return _segment(name)
 

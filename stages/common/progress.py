@@ -1,4 +1,4 @@
-"""How far a stage is: a bar on a terminal, else a line every half minute."""
+"""How far a stage is: a bar on a terminal, else a line a minute."""
 
 import sys
 import threading
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 # Seconds between two lines.
-EVERY = 30.0
+EVERY = 60.0
 
 
 class Progress:
@@ -21,11 +21,12 @@ class Progress:
 
     Attributes:
         rows: rows so far.
+        errors: those of them that have no answer but an error.
 
     """
 
     def __init__(self, total: int, unit: str = "rows", *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.rows = 0
+        self.rows = self.errors = 0
         self._bytes = 0.0
         self._total = total
         self._unit = unit
@@ -54,11 +55,12 @@ class Progress:
         """Seconds since the beginning."""
         return self._clock() - self._began
 
-    def advance(self, size: float, rows: int = 0) -> None:
+    def advance(self, size: float, rows: int = 0, errors: int = 0) -> None:
         """Adds bytes and rows that are done; `size` is negative for bytes that must be fetched again."""
         with self._lock:
             self._bytes += size
             self.rows += rows
+            self.errors += errors
             if self._bar is not None:
                 self._bar.set_description_str(self._rate(), refresh=False)
                 self._bar.update(size)
@@ -69,7 +71,8 @@ class Progress:
     def _rate(self) -> str:
         seconds = self.seconds
         rate = self.rows / seconds if seconds else 0.0
-        return f"{self.rows} {self._unit}, {rate:.1f}/s"
+        errors = f", {self.errors / self.rows:.1%} errors" if self.errors else ""
+        return f"{self.rows} {self._unit}, {rate:.1f}/s{errors}"
 
     def _say(self) -> None:
         part = min(self._bytes / self._total, 1.0) if self._total else 1.0
@@ -77,6 +80,7 @@ class Progress:
         fields = {
             self._unit: self.rows,
             f"{self._unit}_per_second": round(self.rows / self.seconds, 1),
+            **({"percent_errors": round(100 * self.errors / self.rows, 1)} if self.errors else {}),
             "percent": round(100 * part, 1),
             "seconds_left": None if left is None else round(left),
         }

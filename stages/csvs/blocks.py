@@ -7,7 +7,6 @@ csv module gives 55. A block that breaks one is left to `records`, which mends i
 import io
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -53,75 +52,69 @@ class Block(NamedTuple):
     ends: "NDArray[np.intp]"
 
 
-def header_of(path: Path, required: Sequence[str]) -> list[str]:
+def header_of(stream: io.BufferedReader, required: Sequence[str]) -> list[str]:
     """Names of the file's columns. Raises InputError as `Records` does."""
-    with path.open("rb") as stream:
-        return Records(stream, required).header
+    stream.seek(0)
+    return Records(stream, required).header
 
 
-def scan(path: Path, required: Sequence[str], block_bytes: int = BLOCK_BYTES) -> Iterator[pl.DataFrame]:
+def scan(stream: io.BufferedReader, required: Sequence[str], block_bytes: int = BLOCK_BYTES) -> Iterator[pl.DataFrame]:
     """The file's rows in order, as text columns; at least one frame, empty where the file holds only a header.
 
     A missing value is null, a quoted empty one is "". Raises InputError as `Records` does, with the row.
     """
-    schema = dict.fromkeys(header_of(path, required), pl.String)
+    schema = dict.fromkeys(header_of(stream, required), pl.String)
     yield pl.DataFrame(schema=schema)
-    for block in scan_blocks(path, required, block_bytes=block_bytes):
+    for block in scan_blocks(stream, required, block_bytes=block_bytes):
         try:
             yield parse(block, schema)
         except pl.exceptions.PolarsError as error:
-            raise explained(path, required, error) from error
+            raise first_error(stream, required, error) from error
 
 
 def scan_blocks(
-    path: Path, required: Sequence[str], digest: "_Hash | None" = None, block_bytes: int = BLOCK_BYTES
+    stream: io.BufferedReader, required: Sequence[str], digest: "_Hash | None" = None, block_bytes: int = BLOCK_BYTES
 ) -> Iterator[Block]:
-    """The file's records in blocks of at least one; bytes that are not UTF-8 are for others to find.
+    """The file's records in blocks of at least one, from the file's beginning.
 
-    So is a record that is too wide beside one that is too narrow. From the first block that breaks a rule on, `Records`
-    decides, which mends some and names the others. `digest` is fed every byte that was read. Raises
+    Does not check UTF-8, nor rows whose widths cancel out; `parse` does. From the first block that breaks a rule on,
+    `Records` decides, which mends some and names the others. `digest` is fed every byte that was read. Raises
     InputError as `Records` does, with the row.
     """
-    with path.open("rb") as stream:
-        width = len(Records(stream, required).header)
-        if digest:
-            start = stream.tell()
-            stream.seek(0)
-            digest.update(stream.read(start))
-        rows = 0
-        try:
-            for block in _blocks(stream, width, digest, block_bytes):
-                yield block
-                rows += block.ends.size
-        except IrregularError:
-            while digest and (piece := stream.read(block_bytes)):
-                digest.update(piece)
-            yield from _blocks_of_records(path, required, rows)
-
-
-def _blocks_of_records(path: Path, required: Sequence[str], skip: int) -> Iterator[Block]:
-    """What follows the first `skip` rows, by way of `Records`: slower, but it can read what needs mending."""
-    with path.open("rb") as stream:
-        records = islice(Records(stream, required), skip, None)
-        while some := list(islice(records, _RECORDS)):
-            lines = [line[:-2] + b"\n" if line.endswith(b"\r\n") else line for line in some]
-            yield Block(0, b"".join(lines), np.cumsum([len(line) for line in lines]))
-
-
-def explained(path: Path, required: Sequence[str], error: Exception) -> InputError:
-    """The InputError of the first row that breaks a rule."""
+    width = len(header_of(stream, required))
+    if digest:
+        start = stream.tell()
+        stream.seek(0)
+        digest.update(stream.read(start))
+    rows = 0
     try:
-        explain(path, required)
-    except InputError as found:
-        return found
-    return InputError(f"it cannot be read in blocks: {error}", remedy="pass it through the ingest stage")
+        for block in _blocks(stream, width, digest, block_bytes):
+            yield block
+            rows += block.ends.size
+    except IrregularError:
+        while digest and (piece := stream.read(block_bytes)):
+            digest.update(piece)
+        yield from _blocks_of_records(stream, required, rows)
 
 
-def explain(path: Path, required: Sequence[str]) -> None:
-    """Raises the InputError of the first row that breaks a rule."""
-    with path.open("rb") as stream:
+def _blocks_of_records(stream: io.BufferedReader, required: Sequence[str], skip: int) -> Iterator[Block]:
+    """What follows the first `skip` rows, by way of `Records`: slower, but it can read what needs mending."""
+    stream.seek(0)
+    records = islice(Records(stream, required), skip, None)
+    while some := list(islice(records, _RECORDS)):
+        lines = [line[:-2] + b"\n" if line.endswith(b"\r\n") else line for line in some]
+        yield Block(0, b"".join(lines), np.cumsum([len(line) for line in lines]))
+
+
+def first_error(stream: io.BufferedReader, required: Sequence[str], error: Exception) -> InputError:
+    """The InputError of the first row that breaks a rule."""
+    stream.seek(0)
+    try:
         for _ in Records(stream, required):
             pass
+    except InputError as broken:
+        return broken
+    return InputError(f"it cannot be read in blocks: {error}", remedy="pass it through the ingest stage")
 
 
 def _blocks(stream: io.BufferedReader, width: int, digest: "_Hash | None", block_bytes: int) -> Iterator[Block]:
@@ -153,7 +146,7 @@ def whole_records(data: bytes, width: int) -> Block:
     """
     text = np.frombuffer(data, np.uint8)
     quotes = np.flatnonzero(text == ord('"'))
-    ends = _outside(np.flatnonzero(text == ord("\n")), quotes) + 1
+    ends = outside_quotes(np.flatnonzero(text == ord("\n")), quotes) + 1
     if not ends.size:
         return Block(0, b"", ends)
     size = int(ends[-1])
@@ -161,18 +154,20 @@ def whole_records(data: bytes, width: int) -> Block:
     _check_quotes(text, quotes)
     if b"\0" in data:
         raise IrregularError("a NUL byte")
-    if (needless := _needless(text, quotes, ends)).size:
-        return whole_records(np.delete(text, needless).tobytes(), width)._replace(size=size)
-    if _outside(np.flatnonzero(text == ord(",")), quotes).size != ends.size * (width - 1):
+    if (drop := line_ends_to_drop(text, quotes, ends)).size:
+        return whole_records(np.delete(text, drop).tobytes(), width)._replace(size=size)
+    if outside_quotes(np.flatnonzero(text == ord(",")), quotes).size != ends.size * (width - 1):
         raise IrregularError("records of different widths")
     return Block(size, data[:size], ends)
 
 
-def _needless(text: "NDArray[np.uint8]", quotes: "NDArray[np.intp]", ends: "NDArray[np.intp]") -> "NDArray[np.intp]":
+def line_ends_to_drop(
+    text: "NDArray[np.uint8]", quotes: "NDArray[np.intp]", ends: "NDArray[np.intp]"
+) -> "NDArray[np.intp]":
     """Places of the carriage returns before line feeds, and of blank lines."""
     returns = np.flatnonzero(text == ord("\r"))
     if returns.size:
-        returns = _outside(returns, quotes)
+        returns = outside_quotes(returns, quotes)
         if np.any(text[returns + 1] != ord("\n")):
             raise IrregularError("a carriage return outside quotes")
     lengths = np.diff(ends, prepend=0)
@@ -180,7 +175,7 @@ def _needless(text: "NDArray[np.uint8]", quotes: "NDArray[np.intp]", ends: "NDAr
     return np.concatenate((returns, ends[(lengths == 1) | with_return] - 1))
 
 
-def _outside(places: "NDArray[np.intp]", quotes: "NDArray[np.intp]") -> "NDArray[np.intp]":
+def outside_quotes(places: "NDArray[np.intp]", quotes: "NDArray[np.intp]") -> "NDArray[np.intp]":
     """Those places that an even number of quotes comes before."""
     outside: NDArray[np.intp] = places[np.searchsorted(quotes, places) % 2 == 0]
     return outside

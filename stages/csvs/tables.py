@@ -9,26 +9,24 @@ from typing import BinaryIO
 import polars as pl
 
 from runtime.errors import InputError
+from stages.common.files import open_regular
 from stages.csvs.records import Records
 
 # A block: large enough that polars' start-up per block vanishes. The bytes bound it where contexts are long.
 BLOCK_ROWS = 512
 BLOCK_BYTES = 1 << 20
-
-
-def read_blocks(path: Path, required: Sequence[str], rows: int = BLOCK_ROWS) -> Iterator[pl.DataFrame]:
-    """The file's rows in order, as text columns; at least one block, empty where the file holds only a header.
-
-    A missing value is null, a quoted empty one is "". Raises InputError as `Records` does, with the row.
-    """
-    return (block for block, _ in read_sized_blocks(path, required, rows))
+STDIN = Path("/dev/stdin")
 
 
 def read_sized_blocks(
     path: Path, required: Sequence[str], rows: int = BLOCK_ROWS
 ) -> Iterator[tuple[pl.DataFrame, int]]:
-    """As `read_blocks`, each with the bytes of the file that it takes."""
-    with path.open("rb") as stream:
+    """The file's rows in order, as text columns, with the bytes that they take in the file.
+
+    At least one block, empty where the file holds only a header. A missing value is null, a quoted empty one is "".
+    Raises InputError as `Records` does, with the row, and for what is no regular file, unless it is our own stdin.
+    """
+    with path.open("rb") if path == STDIN else open_regular(path) as stream:
         records = Records(stream, required)
         source, began = iter(records), 0
         block = _take(source, rows)

@@ -1,45 +1,48 @@
-"""CSVs as they come, gzipped or in another encoding -> streams of UTF-8, in constant memory."""
+"""Text in any encoding -> UTF-8: whole files where the encoding shows or is no superset of ASCII, else line by line."""
 
 import codecs
-import gzip
 import io
-import zlib
-from pathlib import Path
+import re
 from typing import BinaryIO
 
 from runtime.errors import InputError
 
 BLOCK = 1 << 20
-_GZIP = b"\x1f\x8b"
+# How much of a file is looked at to detect its encoding, and how sure that must be, of 1.
+_SAMPLE = 256 << 10
+_SURE = 0.9
+# By how much charset-normalizer's measures of noise and of language must differ, lest two encodings count as equal:
+# of nine short texts tried, its best guess alone was wrong for two.
+_NOISE, _DISTANCE = 0.05, 0.2
+# UTF-32's BOM begins with that of UTF-16.
+_BOMS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_WITHOUT_BOM = {"utf-16-le": re.compile(rb"(?:[^\0]\0){4}"), "utf-16-be": re.compile(rb"(?:\0[^\0]){4}")}
+_C1 = re.compile("[\x80-\x9f]")
+_OTHER = "name the right one with --encoding, or give --encoding auto"
 
 
-def open_plain(path: Path, gzipped: bool, encoding: str | None) -> BinaryIO:
-    """The file, inflated if it is `gzipped`; and if it is not UTF-8, read in `encoding`, if there is one.
-
-    Raises InputError, here or when it is read, for what is no gzip archive or is not in the encoding.
-    """
-    if encoding is not None:
-        with _inflated(path, gzipped) as stream:
-            if not _is_utf8(stream):
-                return _buffered(_Recoded(_inflated(path, gzipped), encoding))
-    return _inflated(path, gzipped)
+def wide_encoding(head: bytes) -> str | None:
+    """UTF-16 or UTF-32, if the file's first bytes say so: by a BOM, or by a NUL in every second byte."""
+    for bom, encoding in _BOMS.items():
+        if head.startswith(bom):
+            return encoding
+    return next((encoding for encoding, pattern in _WITHOUT_BOM.items() if pattern.match(head)), None)
 
 
-def _inflated(path: Path, gzipped: bool) -> io.BufferedReader:
-    stream = path.open("rb")
-    if not gzipped:
-        return stream
-    if not stream.peek(2).startswith(_GZIP):
-        stream.close()
-        raise InputError("not a gzip archive, though it is named so", remedy="name it .csv, or gzip it")
-    return _buffered(_Inflated(stream))
+def extends_ascii(encoding: str) -> bool:
+    """Whether bytes below 128 mean in it what they mean in UTF-8, so that lines and commas can be told before it."""
+    try:
+        return bytes(range(128)).decode(encoding) == bytes(range(128)).decode()
+    except UnicodeError:
+        return False
 
 
-def _buffered(raw: io.RawIOBase) -> io.BufferedReader:
-    return io.BufferedReader(raw, BLOCK)
-
-
-def _is_utf8(stream: BinaryIO) -> bool:
+def is_utf8(stream: BinaryIO) -> bool:
     """Whether all of it is UTF-8 text: no byte out of place, no NUL (as UTF-16 without a BOM would have)."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
@@ -53,34 +56,120 @@ def _is_utf8(stream: BinaryIO) -> bool:
     return True
 
 
-class _Inflated(io.RawIOBase):
-    """What a gzip archive holds, with its damages as InputError."""
+def recoded(stream: BinaryIO, encoding: str, named: bool) -> io.BufferedReader:
+    """The stream as UTF-8. Raises InputError when what is read is not in the encoding, be it `named` or seen."""
+    remedy = _OTHER if named else "the file is damaged, so save it again, as UTF-8"
+    return io.BufferedReader(_Recoded(stream, encoding, remedy), BLOCK)
 
-    def __init__(self, stream: io.BufferedReader) -> None:
-        self._stream = stream
-        self._archive = gzip.GzipFile(fileobj=stream)
 
-    def readable(self) -> bool:
-        return True
+class LineDecoder:
+    """Decodes the lines of a file that are not UTF-8.
 
-    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+    Attributes:
+        rows: how many rows had such a line.
+        first: the first of them; 0 is the header.
+
+    """
+
+    def __init__(self, encoding: str) -> None:
+        self.encoding = encoding
+        self.rows = 0
+        self.first: int | None = None
+        self._last: int | None = None
+
+    def forget(self) -> None:
+        """Starts to count anew."""
+        self.rows, self.first, self._last = 0, None, None
+
+    def __call__(self, line: bytes, offset: int, row: int) -> str:
+        """The line's text. Raises InputError where the encoding does not fit."""
         try:
-            block = self._archive.read(len(buffer))
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise InputError(f"a damaged gzip archive: {error}", remedy="gzip the CSV again") from error
-        buffer[: len(block)] = block
-        return len(block)
+            text = line.decode(self.encoding)
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"not {self.encoding} at byte offset {offset + error.start}", row=row, remedy=_OTHER
+            ) from error
+        if control := _C1.search(text):
+            raise InputError(
+                f"{self.encoding} makes the control character U+{ord(control[0]):04X} of it",
+                row=row,
+                remedy="give --encoding cp1252, which is what Excel writes" if _fits(line, "cp1252") else _OTHER,
+            )
+        if row != self._last:
+            self.rows += 1
+        self._last = row
+        if self.first is None:
+            self.first = row
+        return text
 
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
+
+def not_utf8(line: bytes, offset: int, row: int) -> str:
+    """Raises the InputError of a line that is not UTF-8, where no encoding is given."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        way = "cp1252 if Excel wrote it" if _fits(line, "cp1252") else "auto to have it detected"
+        raise InputError(
+            f"not UTF-8 at byte offset {offset + error.start}",
+            row=row,
+            remedy=f"save the file as UTF-8, or name its encoding to ingest: --encoding {way}",
+        ) from error
+
+
+def detect(stream: BinaryIO) -> tuple[str, float]:
+    """The encoding of the lines that are not UTF-8, and how sure that is, of 1; UTF-8 if all are.
+
+    Raises InputError where it is not sure enough.
+    """
+    sample = _strange_lines(stream)
+    if not sample:
+        return "utf-8", 1.0
+    from charset_normalizer import from_bytes
+
+    matches = list(from_bytes(sample, cp_exclusion=["utf_8", "utf_16", "utf_16_be", "utf_16_le", "utf_32", "utf_7"]))
+    if not matches or 1 - matches[0].chaos < _SURE:
+        raise _unsure("no encoding makes good text of it")
+    best = matches[0]
+    for other in matches[1:]:
+        close = other.chaos - best.chaos < _NOISE and best.coherence - other.coherence < _DISTANCE
+        if close and str(other) != str(best):
+            raise _unsure(f"{best.encoding} and {other.encoding} make equally good text of it")
+    return best.encoding, 1 - best.chaos
+
+
+def _unsure(reason: str) -> InputError:
+    return InputError(
+        f"its encoding cannot be detected: {reason}",
+        remedy="save the file as UTF-8, or name its encoding: --encoding cp1252 if Excel wrote it",
+    )
+
+
+def _strange_lines(stream: BinaryIO) -> bytes:
+    lines: list[bytes] = []
+    size = 0
+    while size < _SAMPLE and (line := stream.readline(BLOCK)):
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            lines.append(line)
+            size += len(line)
+    return b"".join(lines)
+
+
+def _fits(line: bytes, encoding: str) -> bool:
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class _Recoded(io.RawIOBase):
     """Text of any encoding as UTF-8."""
 
-    def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
+    def __init__(self, stream: BinaryIO, encoding: str, remedy: str) -> None:
         self._stream = stream
+        self._remedy = remedy
         self._encoding = encoding
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self._read = 0
@@ -98,7 +187,7 @@ class _Recoded(io.RawIOBase):
             try:
                 self._waiting = self._decoder.decode(block, final=ended).encode()
             except UnicodeError as error:
-                raise InputError(self._told(error), remedy="name the right one with --encoding") from error
+                raise InputError(self._reason(error), remedy=self._remedy) from error
         taken, self._waiting = self._waiting[: len(buffer)], self._waiting[len(buffer) :]
         buffer[: len(taken)] = taken
         return len(taken)
@@ -107,7 +196,7 @@ class _Recoded(io.RawIOBase):
         self._stream.close()
         super().close()
 
-    def _told(self, error: UnicodeError) -> str:
+    def _reason(self, error: UnicodeError) -> str:
         if isinstance(error, UnicodeDecodeError):
             return f"not {self._encoding} at byte offset {self._read - len(error.object) + error.start}"
         return f"not {self._encoding}: {error}"

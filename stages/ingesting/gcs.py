@@ -9,12 +9,13 @@ import contextlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from runtime.errors import AnswermillError
-from stages.common.names import is_csv
-from stages.ingesting.source import TRIES, Advance, Found
+from stages.ingesting.source import TRIES, Advance, Listing, SourceObject
 
 if TYPE_CHECKING:
     from gcsfs import GCSFileSystem
@@ -23,44 +24,45 @@ if TYPE_CHECKING:
 RANGE = 8 << 20
 # A bucket in which objects come and go is listed at most so often.
 LISTINGS = 5
+CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
 # What a reply raises that was damaged on the way: listings have no checksum.
 _GARBLED = (ValueError, LookupError, TypeError, AttributeError)
-FIELDS = "name,size,generation,crc32c,contentEncoding"
+FIELDS = "name,size,generation,crc32c"
 
 
 T = TypeVar("T")
 
 
-class Bucket:
-    """The objects below `gs://bucket/prefix`; a `stages.source.Source`."""
+class GcsSource:
+    """The objects below `gs://bucket/prefix`; a `stages.ingesting.source.Source`."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, user_project: str | None = None) -> None:
         self._url = url
         self._bucket, _, self._key = url.partition("://")[2].partition("/")
         # Read when gcsfs is imported: it asks for a bucket's type over gRPC, 60 s a call where nothing answers
         # (gcsfs#843).
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         with self._explained(url):
-            self._system = connect(timeout)
+            self._system = connect(timeout, user_project)
 
-    def find(self) -> dict[str, Found]:
-        """As `Source.find`.
+    def list(self, wanted: Callable[[str], bool]) -> Listing:
+        """As `Source.list`.
 
         Two listings must agree: objects that come and go between a listing's pages, and a listing that is damaged on
         the way, would otherwise show as objects that are not there.
         """
-        earlier: dict[str, Found] | None = None
+        earlier: Listing | None = None
         for _ in range(LISTINGS):
-            listing = self._list()
+            listing = self._list(wanted)
             if listing == earlier:
                 return listing
             earlier = listing
         logging.warning("%s: objects change while they are listed; taking the last of %d listings", self._url, LISTINGS)
         return listing
 
-    def fetch(self, found: Found, file: BinaryIO, advance: Advance) -> Found | None:
+    def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
         """As `Source.fetch`. Whole is what has the size and the checksum that the bucket gives for its generation."""
-        state: Found | None = found
+        state: SourceObject | None = item
         for _ in range(TRIES):
             if state is None:
                 return None
@@ -70,64 +72,65 @@ class Bucket:
                 if self._copy(state, file, advance):
                     return state
             advance(-file.tell())
-            state = self._look_up(found.place)
+            state = self._look_up(item.key)
         raise AnswermillError(
-            f"gs://{self._bucket}/{found.place}: {TRIES} times it was replaced while it was read, or arrived with "
+            f"gs://{self._bucket}/{item.key}: {TRIES} times it was replaced while it was read, or arrived with "
             "another checksum than the bucket's; try again"
         )
 
-    def _list(self) -> dict[str, Found]:
-        key = self._key
-        if key and not key.endswith("/"):
-            if one := self._look_up(key):
-                return {key.rsplit("/", 1)[-1]: one}
-            key += "/"
-        places: dict[str, Found] = {}
-        token = None
+    def _list(self, wanted: Callable[[str], bool]) -> Listing:
+        """One listing. An object that is named like the prefix counts only where nothing lies below the prefix."""
+        prefix = f"{self._key}/" if self._key and not self._key.endswith("/") else self._key
+        objects: dict[str, SourceObject] = {}
+        others, token = 0, None
         with self._explained(self._url):
             while True:
                 page, token = self._ask(
-                    lambda reply: ([_found(item) for item in reply.get("items", ())], reply.get("nextPageToken")),
+                    lambda reply: ([_object(item) for item in reply.get("items", ())], reply.get("nextPageToken")),
                     "b/{}/o",
                     self._bucket,
-                    prefix=key or None,
+                    prefix=prefix or None,
                     pageToken=token,
                     fields=f"nextPageToken,items({FIELDS})",
                 )
-                places |= {found.place: found for found in page}
+                chosen = {item.key.removeprefix(prefix): item for item in page if wanted(item.key)}
+                objects |= chosen
+                others += len(page) - len(chosen)
                 if not token:
                     break
-        if key and not places:
+        if prefix and not objects and not others:
+            if prefix != self._key and (one := self._look_up(self._key)):
+                return Listing({self._key.rsplit("/", 1)[-1]: one})
             raise AnswermillError(f"{self._url}: no such object or prefix; check the bucket and the spelling")
-        return {place.removeprefix(key): places[place] for place in sorted(places) if is_csv(place)}
+        return Listing(dict(sorted(objects.items())), others)
 
-    def _look_up(self, place: str) -> Found | None:
+    def _look_up(self, key: str) -> SourceObject | None:
         try:
-            with self._explained(f"gs://{self._bucket}/{place}", missing=None):
-                return self._ask(_found, "b/{}/o/{}", self._bucket, place, fields=FIELDS)
+            with self._explained(f"gs://{self._bucket}/{key}", missing=None):
+                return self._ask(_object, "b/{}/o/{}", self._bucket, key, fields=FIELDS)
         except FileNotFoundError:
             return None
 
-    def _copy(self, found: Found, file: BinaryIO, advance: Advance) -> bool:
+    def _copy(self, item: SourceObject, file: BinaryIO, advance: Advance) -> bool:
         """Whether the bytes that came are those of the object; FileNotFoundError if it is gone or replaced."""
         import google_crc32c
 
-        if not found.checksum:
+        if not item.checksum:
             raise AnswermillError(
-                f"gs://{self._bucket}/{found.place}: the bucket gives no CRC-32C for it, so it cannot be checked; "
+                f"gs://{self._bucket}/{item.key}: the bucket gives no CRC-32C for it, so it cannot be checked; "
                 "is it encrypted with a key of the customer's?"
             )
         checksum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
-        for start in range(0, found.size, RANGE):
-            stop = min(start + RANGE, found.size)
-            with self._explained(f"gs://{self._bucket}/{found.place}", missing=None):
+        for start in range(0, item.size, RANGE):
+            stop = min(start + RANGE, item.size)
+            with self._explained(f"gs://{self._bucket}/{item.key}", missing=None):
                 _, block = self._system.call(
                     "GET",
                     "b/{}/o/{}",
                     self._bucket,
-                    found.place,
+                    item.key,
                     alt="media",
-                    generation=found.version,
+                    generation=item.version,
                     # Gzipped objects come as they are stored, which is what their checksum is of.
                     headers={"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "gzip"},
                 )
@@ -136,7 +139,7 @@ class Bucket:
             checksum.update(block)
             file.write(block)
             advance(len(block))
-        return base64.b64encode(checksum.digest()).decode() == found.checksum
+        return base64.b64encode(checksum.digest()).decode() == item.checksum
 
     def _ask(self, read: Callable[[Any], T], path: str, *names: str, **query: str | None) -> T:
         """What `read` makes of a JSON reply. Replies have no checksum; one that is garbled is asked for again."""
@@ -151,7 +154,7 @@ class Bucket:
         raise AssertionError("TRIES is at least 1")
 
     @contextlib.contextmanager
-    def _explained(self, place: str, missing: str | None = "no such bucket") -> Iterator[None]:
+    def _explained(self, location: str, missing: str | None = "no such bucket") -> Iterator[None]:
         """Turns what the many layers below raise into one line; lets FileNotFoundError pass if `missing` is None."""
         from aiohttp import ClientError
         from gcsfs.retry import HttpError
@@ -163,16 +166,17 @@ class Bucket:
         except FileNotFoundError as error:
             if missing is None:
                 raise
-            raise AnswermillError(f"{place}: {missing}; check the spelling") from error
+            raise AnswermillError(f"{location}: {missing}; check the spelling") from error
         except (HttpError, ClientError, GoogleAuthError, RequestException, OSError, *_GARBLED) as error:
-            raise AnswermillError(f"{place}: {_told(error)}") from error
+            raise AnswermillError(f"{location}: {_remedy(error)}") from error
 
 
-def connect(timeout: float) -> "GCSFileSystem":
+def connect(timeout: float, user_project: str | None = None) -> "GCSFileSystem":
     """A client with the credentials that the environment names; `timeout` is in seconds without a byte.
 
     GOOGLE_APPLICATION_CREDENTIALS if it is set, nothing for STORAGE_EMULATOR_HOST, else application default
-    credentials, and the public's rights where there are none.
+    credentials, and the public's rights where there are none. Raises AnswermillError for a credentials file that is
+    none.
     """
     from aiohttp import ClientTimeout
     from gcsfs.core import GCSFileSystem
@@ -180,7 +184,8 @@ def connect(timeout: float) -> "GCSFileSystem":
     # It logs the traceback of what it then raises.
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL + 1)
     token = None
-    if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+    if path := os.environ.get(CREDENTIALS):
+        check_key_file(path)
         token = "google_default"  # noqa: S105 - the name of a method
     elif os.environ.get("STORAGE_EMULATOR_HOST"):
         token = "anon"  # noqa: S105 - the name of a method
@@ -193,22 +198,46 @@ def connect(timeout: float) -> "GCSFileSystem":
         skip_instance_cache=True,
         requests_timeout=limits,
         session_kwargs={"auto_decompress": False},
+        requester_pays=user_project or False,
     )
 
 
-def _found(item: Mapping[str, str]) -> Found:
-    return Found(
-        item["name"],
-        int(item["size"]),
-        item["generation"],
-        item.get("crc32c", ""),
-        item.get("contentEncoding") == "gzip",
-    )
+def check_key_file(path: str) -> None:
+    """Raises AnswermillError unless the variable's value is the path of a JSON file; never quotes a pasted key."""
+    shown = f" ({path})" if re.fullmatch(r"[~./]?[\w./ -]{1,150}\.json|[~./][\w./ -]{1,80}", path) else ""
+    try:
+        fields = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and shown else "no JSON file"
+        raise AnswermillError(
+            f"{CREDENTIALS}{shown}: {reason}; this variable is the path of a file: save the service account's key as a "
+            "file, and set the variable to its path"
+        ) from error
+    if not isinstance(fields, dict) or "type" not in fields:
+        raise AnswermillError(
+            f'{CREDENTIALS}{shown}: a JSON file without a "type", so no key; create a key of the service account, save '
+            "it as a file, and set the variable to its path"
+        )
 
 
-def _told(error: Exception) -> str:
+def _object(item: Mapping[str, str]) -> SourceObject:
+    return SourceObject(item["name"], int(item["size"]), item["generation"], item.get("crc32c", ""))
+
+
+def _remedy(error: Exception) -> str:
+    """The error's text, and what to do about it."""
+    from google.auth.exceptions import GoogleAuthError, TransportError
+
     text = " ".join(str(error).split()) or type(error).__name__
-    code = getattr(error, "code", None)
-    if code in (401, 403, "401", "403") or text.startswith("Forbidden") or "credential" in text.lower():
-        return f"{text}; check GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`"
+    code = str(getattr(error, "code", ""))
+    lowered = text.lower()
+    if "requester pays" in lowered or "user project" in lowered:
+        return f"{text}; name the project that pays for the requests, as in --user-project my-project"
+    if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
+        return f"{text}; check {CREDENTIALS}, or run `gcloud auth application-default login`"
+    if code in ("401", "403") or text.startswith("Forbidden") or "credential" in lowered:
+        return f"{text}; check {CREDENTIALS}, or run `gcloud auth application-default login`"
+    if os.environ.get(CREDENTIALS) and isinstance(error, ValueError) and not code:
+        # The key's own bytes do not parse. What the parser says is of no use, and might quote them.
+        return f"the key in the file that {CREDENTIALS} names is damaged; create a new key and save it there"
     return f"{text}; try again"

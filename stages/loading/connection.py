@@ -63,7 +63,8 @@ class Session:
             self._connection = None
             with _private_copies(self._settings) as copies:
                 conninfo = make_conninfo(**{**self._settings, **copies})
-                connection = psycopg.connect(conninfo, autocommit=True)
+                # A transaction pooler hands each transaction to another server, which knows no prepared statement.
+                connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
             # Whatever the server's default: a later snapshot than the wait for the file's lock is what makes two
             # loaders of one file exact.
             connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
@@ -74,18 +75,22 @@ class Session:
 
 @contextlib.contextmanager
 def session(application: str, patience: float) -> Iterator[Session]:
-    """A session with the database that DATABASE_URL or the libpq variables (PGHOST, PGSERVICE, …) name.
-
-    Raises DatabaseError where DATABASE_URL makes no sense.
-    """
-    url = os.environ.get("DATABASE_URL", "")
-    given = _parse(url)
-    settings = dict(_LIMITS) if "PGCONNECT_TIMEOUT" in os.environ else {**_LIMITS, "connect_timeout": 10}
-    opened = Session(settings | given | {"client_encoding": "UTF8", "application_name": application}, patience)
+    """As `open_session`, closed at the end."""
+    opened = open_session(application, patience)
     try:
         yield opened
     finally:
         opened.close()
+
+
+def open_session(application: str, patience: float) -> Session:
+    """A session with the database that DATABASE_URL or the libpq variables (PGHOST, PGSERVICE, …) name.
+
+    Raises DatabaseError where DATABASE_URL makes no sense.
+    """
+    given = _parse(os.environ.get("DATABASE_URL", ""))
+    settings = dict(_LIMITS) if "PGCONNECT_TIMEOUT" in os.environ else {**_LIMITS, "connect_timeout": 10}
+    return Session(settings | given | {"client_encoding": "UTF8", "application_name": application}, patience)
 
 
 def _parse(url: str) -> dict[str, Any]:

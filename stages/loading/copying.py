@@ -1,4 +1,4 @@
-"""One CSV into the table, in one transaction: its earlier rows go, COPY brings the new ones.
+"""One answered CSV as the bytes that COPY takes: its rows behind the file's name and their number.
 
 COPY goes straight into the table. Through a temporary table every row would be written twice, and the account would
 need the right to make one; what a crash leaves is the same, because the transaction is.
@@ -6,132 +6,128 @@ need the right to make one; what a crash leaves is the same, because the transac
 
 import hashlib
 import io
-import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import chain, count
-from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
-import psycopg
-from psycopg import sql
 
 from runtime.errors import InputError
-from stages.csvs.blocks import Block, explain, explained, header_of, parse, scan, scan_blocks
-from stages.loading.failures import is_about_rows, one_line, remedy, shortened
+from stages.common.names import Origin
+from stages.csvs.blocks import Block, first_error, header_of, parse, scan, scan_blocks
+from stages.csvs.columns import own_name
 from stages.loading.schema import Target
 
-_PIECE = 4 << 20
 
+@dataclass(slots=True)
+class AnsweredCsv:
+    """An open CSV, and where its rows belong.
 
-class Counts(NamedTuple):
-    """Rows of one file: those it has now, and those that it had before; whether they were left as they are."""
+    Attributes:
+        path: below INPUT.
+        origin: the object that its rows come from, and the row of the first.
+        stream: the file, opened once, so that every pass sees one version of it.
+        size: bytes.
+        sha256, rows: of what `examine` read; empty and 0 before.
+        skipped: data rows of this CSV, from 1, that are left out.
 
-    rows: int
-    before: int
-    unchanged: bool = False
-
-
-def replace_rows(
-    connection: psycopg.Connection, target: Target, name: str, path: Path, remember: bool, keep: bool = False
-) -> Counts:
-    """Replaces the rows of one file, inside the caller's transaction. A file that was loaded before is left alone.
-
-    `remember` uses the memory of what was loaded; `keep` leaves rows that are there, whatever they hold. Raises
-    InputError for a CSV that breaks a rule or holds what the table cannot, psycopg.Error for every other refusal.
     """
-    refuse_nul(path, list(target.names.values()))
-    # Two loaders of one file take turns; the second finds the rows of the first.
-    connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", [name])
-    if keep and (kept := count_rows(connection, target, name)):
-        return Counts(kept, kept, unchanged=True)
-    if remember and (known := remembered_rows(connection, target, name, path)) is not None:
-        return Counts(known, known, unchanged=True)
+
+    path: str
+    origin: Origin
+    stream: io.BufferedReader
+    size: int
+    sha256: str = ""
+    rows: int = 0
+    skipped: frozenset[int] = frozenset()
+
+
+def examine(csv: AnsweredCsv, target: Target) -> None:
+    """Reads the file once, before a transaction is open: its digest and its rows. Raises InputError."""
     digest = hashlib.sha256()
-    try:
-        before = connection.execute(statement("delete from {} where file = {}", target.identifier, name))
-        with connection.cursor() as cursor:
-            columns, blocks = to_copy(path, target, name, digest)
-            with cursor.copy(copy_statement(target, columns)) as copy:
-                for block in ahead(blocks):
-                    copy.write(block)
-            rows = cursor.rowcount
-    except pl.exceptions.PolarsError as error:
-        raise explained(path, list(target.names.values()), error) from error
-    except psycopg.Error as error:
-        if not is_about_rows(error):
-            raise
-        raise input_error(error, path, target, name) from error
-    if remember:
-        write_memory(connection, target, name, path, digest.hexdigest(), rows)
-    return Counts(rows, before.rowcount)
+    csv.rows = sum(block.ends.size for block in scan_blocks(csv.stream, target.required, digest))
+    csv.sha256 = digest.hexdigest()
 
 
-def copy_statement(target: Target, columns: Sequence[str]) -> sql.Composed:
-    """COPY of those columns.
+def columns_of(csv: AnsweredCsv, target: Target) -> tuple[str, ...]:
+    """The table's columns that the file's rows are copied into."""
+    places = _places(csv, target)
+    return ("file", "row", *(places.values() if places else (*target.names, "extra")))
 
-    With a header, because PostgreSQL counts the line breaks inside a first line wrongly, and its line number is what
-    leads to the row.
+
+def rows_to_copy(csv: AnsweredCsv, target: Target) -> Iterator[bytes]:
+    """The file's rows as CSV for COPY into `columns_of`, a block at a time.
+
+    Raises InputError for a row that breaks a rule, or if the file is not what `examine` read.
     """
-    names = sql.SQL(", ").join(map(sql.Identifier, columns))
-    return sql.SQL("copy {} ({}) from stdin (format csv, header)").format(target.identifier, names)
+    digest = hashlib.sha256()
+    blocks = scan_blocks(csv.stream, target.required, digest)
+    copy_rows = copy_rows_verbatim if _places(csv, target) else copy_rows_reordered
+    try:
+        yield from copy_rows(blocks, csv, target)
+    except pl.exceptions.PolarsError as error:
+        raise first_error(csv.stream, target.required, error) from error
+    if digest.hexdigest() != csv.sha256:
+        raise InputError("it changed while it was read", remedy="load it again when nothing writes to it")
 
 
-def to_copy(
-    path: Path, target: Target, name: str, digest: "hashlib._Hash | None" = None
-) -> tuple[list[str], Iterator[bytes]]:
-    """Names of columns, and the file's rows as CSV for COPY into them, a block at a time, after a header."""
-    required = list(target.names.values())
-    header = header_of(path, required)
-    blocks = scan_blocks(path, required, digest)
+def _places(csv: AnsweredCsv, target: Target) -> dict[str, str]:
+    """The table's column for each of the file's, if every one has a place and none is left; else nothing."""
+    header = header_of(csv.stream, target.required)
     places = {column: known for known, column in target.names.items()}
     if len(places) == len(target.names) and places.keys() == set(header):
-        return ["file", "row", *(places[column] for column in header)], numbered(blocks, name)
-    return ["file", "row", *target.names, "extra"], reordered(blocks, header, target, name)
+        return {column: places[column] for column in header}
+    return {}
 
 
-def numbered(blocks: Iterator[Block], name: str) -> Iterator[bytes]:
+def copy_rows_verbatim(blocks: Iterator[Block], csv: AnsweredCsv, _: Target) -> Iterator[bytes]:
     """The records' own bytes behind the file's name and their number.
 
-    Where every column has its place in the table, nothing else is to be changed, and the rules of `scan` are such that
-    PostgreSQL reads the bytes as polars does. It takes a third less of the client's time than `reordered`.
+    Where every column has its place in the table, nothing else is to be changed, and the rules of `blocks` are such
+    that PostgreSQL reads the bytes as polars does. It takes a third less of the client's time than reordering.
     """
-    prefix = b'"%b",' % name.replace('"', '""').encode()
-    yield b"header\n"
+    prefix = b'"%b",' % csv.origin.file.replace('"', '""').encode()
     row = 1
     for block in blocks:
         text, ends = block.text, block.ends.tolist()
         yield b"".join(
             [
-                b"%b%d,%b" % (prefix, number, text[start:end])
+                b"%b%d,%b" % (prefix, csv.origin.first_row + number - 1, text[start:end])
                 for number, start, end in zip(count(row), chain((0,), ends), ends, strict=False)
+                if number not in csv.skipped
             ]
         )
         row += len(ends)
 
 
-def reordered(blocks: Iterator[Block], header: list[str], target: Target, name: str) -> Iterator[bytes]:
+def copy_rows_reordered(blocks: Iterator[Block], csv: AnsweredCsv, target: Target) -> Iterator[bytes]:
     """The rows in the columns of the table: those that have one, and all others as JSON in `extra`."""
+    header = header_of(csv.stream, target.required)
     schema = dict.fromkeys(header, pl.String)
-    others = [column for column in header if column not in target.names.values()]
-    yield b"header\n"
+    taken = set(target.names.values())
+    others = [pl.col(column).alias(own_name(column)) for column in header if column not in taken]
     row = 1
     for block in blocks:
         frame = parse(block, schema).select(
-            pl.lit(name).alias("file"),
+            pl.lit(csv.origin.file).alias("file"),
             pl.int_range(row, row + pl.len()).alias("row"),
-            *(pl.col(column).alias(known) for known, column in target.names.items()),
+            *(
+                (pl.col(column) if column in schema else pl.lit(None, pl.String)).alias(known)
+                for known, column in target.names.items()
+            ),
             (pl.struct(others).struct.json_encode() if others else pl.lit(None, pl.String)).alias("extra"),
         )
         row += frame.height
+        if csv.skipped:
+            frame = frame.filter(~pl.col("row").is_in(list(csv.skipped)))
+        frame = frame.with_columns(pl.col("row") + (csv.origin.first_row - 1))
         buffer = io.BytesIO()
         frame.write_csv(buffer, include_header=False, quote_style="necessary")
         yield buffer.getvalue()
 
 
-def ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def prefetch(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """The same blocks, each made while the one before is being sent: the server parses meanwhile."""
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, blocks, None)
@@ -140,94 +136,17 @@ def ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
             yield block
 
 
-def refuse_nul(path: Path, required: list[str]) -> None:
-    """Raises InputError if the file holds what no PostgreSQL can store, before anything is sent."""
-    with path.open("rb") as stream:
-        while piece := stream.read(_PIECE):
-            if b"\0" in piece:
-                explain(path, required)
-
-
-def settings(target: Target) -> str:
-    """What else decides about a file's rows, apart from its content."""
-    return json.dumps({"names": dict(target.names), "types": dict(target.types)}, ensure_ascii=False, sort_keys=True)
-
-
-def remembered_rows(connection: psycopg.Connection, target: Target, name: str, path: Path) -> int | None:
-    """How many rows the file has, if this very content was loaded and they are still there; else None."""
-    found = connection.execute(
-        statement(
-            "select sha256, rows from {} where file = {} and bytes = {} and settings = {}",
-            target.memory,
-            name,
-            path.stat().st_size,
-            settings(target),
-        )
-    ).fetchone()
-    if found is None:
-        return None
-    with path.open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != found[0]:
-            return None
-    # Rows may have been deleted by hand since; counting 500,000 takes a tenth of loading them.
-    return int(found[1]) if count_rows(connection, target, name) == found[1] else None
-
-
-def count_rows(connection: psycopg.Connection, target: Target, name: str) -> int:
-    """How many rows of the file are in the table."""
-    counted = connection.execute(statement("select count(*) from {} where file = {}", target.identifier, name))
-    (rows,) = counted.fetchone() or (0,)
-    return int(rows)
-
-
-def write_memory(connection: psycopg.Connection, target: Target, name: str, path: Path, sha256: str, rows: int) -> None:
-    """Remembers what was loaded, in the transaction that loads it."""
-    connection.execute(statement("delete from {} where file = {}", target.memory, name))
-    values = (name, sha256, path.stat().st_size, rows, settings(target))
-    connection.execute(
-        statement(
-            "insert into {} (file, sha256, bytes, rows, settings) values ({}, {}, {}, {}, {})", target.memory, *values
-        )
-    )
-
-
-def prune(connection: psycopg.Connection, target: Target, files: list[str], remember: bool) -> int:
-    """Deletes the rows of every file that is not among `files`; rows without a file stay. Returns how many."""
-    gone = "delete from {} where not file = any({}::text[])"
-    if remember:
-        connection.execute(statement(gone, target.memory, files))
-    return connection.execute(statement(gone, target.identifier, files)).rowcount
-
-
-def statement(text: str, table: sql.Identifier, *values: object) -> sql.Composed:
-    """The statement about the table, with the values in it as literals.
-
-    Not as parameters: beside those psycopg takes a `%` in the table's name for one of them.
-    """
-    return sql.SQL(text).format(table, *map(sql.Literal, values))
-
-
-def input_error(error: psycopg.Error, path: Path, target: Target, name: str) -> InputError:
-    """The server's refusal, with the row and the column of the CSV instead of a line of what was sent."""
-    advice = remedy(error) if error.sqlstate == "57014" else "correct the value, or the column's type"
-    place = re.search(r", line (\d+)(?:, column ([^:]+))?", error.diag.context or "")
-    if place is None:
-        return InputError(one_line(error), remedy=advice)
-    column = place[2] and target.names.get(place[2], place[2])
-    reason = ": ".join(part for part in (error.diag.message_primary, error.diag.message_detail) if part)
-    return InputError(
-        shortened(reason), row=row_of_line(path, target, name, int(place[1])), column=column, remedy=advice
-    )
-
-
-def row_of_line(path: Path, target: Target, name: str, line: int) -> int | None:
-    """The data row that line `line` of what was sent, 1 being its header, belongs to."""
+def row_of_line(csv: AnsweredCsv, target: Target, line: int) -> int | None:
+    """The CSV's data row that line `line` of what was sent, 1 being its header, belongs to."""
     row, before = 0, 1
-    for frame in scan(path, list(target.names.values())):
+    for frame in scan(csv.stream, target.required):
+        numbers = pl.Series(range(row + 1, row + 1 + frame.height), dtype=pl.Int64)
+        kept = frame.filter(~numbers.is_in(list(csv.skipped)))
+        numbers = numbers.filter(~numbers.is_in(list(csv.skipped)))
         breaks = pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True).fill_null(0))
-        last_lines = frame.select((breaks + 1 + name.count("\n")).cum_sum()).to_series() + before
-        if frame.height and last_lines[-1] >= line:
-            return row + 1 + int((last_lines < line).sum())
+        lines = kept.select((breaks + 1 + csv.origin.file.count("\n")).cum_sum()).to_series() + before
+        if kept.height and lines[-1] >= line:
+            return int(numbers[int((lines < line).sum())])
         row += frame.height
-        before = int(last_lines[-1]) if frame.height else before
+        before = int(lines[-1]) if kept.height else before
     return None

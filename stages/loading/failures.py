@@ -72,9 +72,15 @@ def may_pass(error: psycopg.Error, connecting: bool) -> bool:
 
 
 def is_about_rows(error: psycopg.Error) -> bool:
-    """Whether other files can still be loaded: a value, a constraint, a limit or the time for one statement."""
+    """Whether other files can still be loaded: a value, a constraint, a limit or the time for one statement.
+
+    What names a thing that does not exist is about a row too, if it comes with a line of COPY: a value for a column of
+    type regclass.
+    """
     state = error.sqlstate or ""
-    return state[:2] in ("22", "23", "54") or state in ("57014", "P0001")
+    if state[:2] in ("22", "23", "54") or state in ("57014", "P0001"):
+        return True
+    return state.startswith("42") and state != "42501" and "COPY" in (error.diag.context or "")
 
 
 def one_line(error: psycopg.Error) -> str:

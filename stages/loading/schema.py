@@ -1,41 +1,35 @@
 """The table that the answers go to: made where it is absent, checked and extended where it is there.
 
-Beside it stands `<table>_file`, which remembers what was loaded; see `Memory`.
+Every function and type is named with its schema, so that nobody who may create things in the search path can put
+their own in the place of PostgreSQL's (CVE-2018-1058).
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg import sql
 
 from runtime.errors import DatabaseError, OptionError
+from stages.csvs.columns import ANSWER_COLUMNS
 
-# What the answered CSV holds under these names goes to columns of the same name.
-ANSWERED = {
+STAMP = "qa_timestamp"
+_COLUMNS = {
+    "file": "text",
+    "row": "bigint",
     "question": "text",
     "answer": "text",
     "context": "text",
     "model": "text",
-    "score": "double precision",
-    "start": "int",
-    "end": "int",
-    "error": "text",
+    **{name: kind for name, kind in ANSWER_COLUMNS.items() if name not in ("answer", "model")},
+    "extra": "jsonb",
+    STAMP: "timestamptz",
 }
-STAMP = "qa_timestamp"
-_COLUMNS = {"file": "text", "row": "bigint", **ANSWERED, "extra": "jsonb", STAMP: "timestamptz"}
-_MEMORY = """
-    create table if not exists {memory} (
-        file text primary key,
-        sha256 text not null,
-        bytes bigint not null,
-        rows bigint not null,
-        settings text not null,
-        loaded_at timestamptz not null default now()
-    )
-"""
 _TYPE = re.compile(r"[a-z][a-z0-9_ ]*(\(\s*\d+(\s*,\s*\d+)?\s*\))?(\[\])?", re.IGNORECASE)
+# Bytes that PostgreSQL keeps of a name; what follows is cut off in silence.
+LONGEST_NAME = 63
+MEMORY_SUFFIX = "_file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +37,7 @@ class Target:
     """The table, and the CSV's names for its columns.
 
     Attributes:
-        schema: None for the first of the search path.
+        schema: None for the first of the search path; `resolve` puts its name here.
         table: name, unquoted.
         names: the CSV's column for each column of the table that has one.
         types: types of the columns that `--columns` adds to the usual ones.
@@ -63,7 +57,32 @@ class Target:
     @property
     def memory(self) -> sql.Identifier:
         """The table beside it that remembers what was loaded."""
-        return sql.Identifier(*filter(None, (self.schema, f"{self.table}_file")))
+        return sql.Identifier(*filter(None, (self.schema, f"{self.table}{MEMORY_SUFFIX}")))
+
+    @property
+    def required(self) -> list[str]:
+        """The columns that a CSV must have. Bundles without a fitted curve give no confidence."""
+        return [column for known, column in self.names.items() if known != "confidence"]
+
+
+def check_names(target: Target) -> None:
+    """Raises OptionError for a name that PostgreSQL would cut off or cannot hold, before anything is made."""
+    names = {"--table": (target.table, LONGEST_NAME - len(MEMORY_SUFFIX)), "--schema": (target.schema, LONGEST_NAME)}
+    for option, (name, longest) in names.items():
+        if name is not None:
+            _check_name(option, name, longest)
+    for name in target.types:
+        _check_name("--columns", name, LONGEST_NAME)
+
+
+def _check_name(option: str, name: str, longest: int) -> None:
+    size = len(name.encode("utf-8", "surrogateescape"))
+    if not name or "\0" in name:
+        raise OptionError(f"{option}: {name!r} is no name; write one of 1 to {longest} bytes")
+    if size > longest:
+        raise OptionError(
+            f'{option}: "{name[:80]}" has {size} bytes and PostgreSQL keeps {longest} here; choose a shorter name'
+        )
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -82,47 +101,62 @@ def parse_columns(text: str) -> dict[str, str]:
     return types
 
 
-def prepare(connection: psycopg.Connection, target: Target, migrate: bool) -> bool:
+def resolve(connection: psycopg.Connection, target: Target) -> Target:
+    """The target with its schema's name, which later statements use. Raises DatabaseError where there is none."""
+    if target.schema is not None:
+        return target
+    row = connection.execute("select pg_catalog.current_schema()::pg_catalog.text").fetchone()
+    if row is None or row[0] is None:
+        raise DatabaseError("the search path names no schema that exists; create one, or say which with --schema")
+    return replace(target, schema=row[0])
+
+
+def prepare(connection: psycopg.Connection, target: Target, migrate: bool) -> None:
     """Makes the table where it is absent; where it is there, checks it, and alters it if `migrate` says so.
 
-    Returns whether what was loaded can be remembered. Raises DatabaseError that names what the table lacks, with the
-    statements that add it.
+    Raises DatabaseError that names what the table lacks, with the statements that add it.
     """
-    if not (_exists(connection, target.identifier) and _exists(connection, target.memory)):
+    if not exists(connection, target.identifier):
         # Two loaders that both find no table must not both create one.
-        connection.execute("select pg_advisory_xact_lock(hashtextextended('answermill table', 0))")
-    if not _exists(connection, target.identifier):
+        connection.execute(
+            "select pg_catalog.pg_advisory_xact_lock("
+            "pg_catalog.hashtextextended('answermill table'::pg_catalog.text, 0::pg_catalog.int8))"
+        )
         connection.execute(_create(target))
-    if missing := _missing(connection, target):
-        if not migrate:
-            script = " ".join(f"{statement};" for statement in missing)
-            raise DatabaseError(
-                f"{target.identifier.as_string(connection)} is not ready to be loaded into; "
-                f"add --migrate, or let its owner run: {script}"
-            )
-        for statement in missing:
-            connection.execute(statement.encode())
-    return _prepare_memory(connection, target)
+    missing = _missing(connection, target)
+    if not missing:
+        return
+    if not migrate:
+        script = " ".join(f"{statement.as_string(connection)};" for statement in missing)
+        raise DatabaseError(
+            f"{target.identifier.as_string(connection)} is not ready to be loaded into; "
+            f"add --migrate, or let its owner run: {script}"
+        )
+    for statement in missing:
+        connection.execute(statement)
 
 
-def _prepare_memory(connection: psycopg.Connection, target: Target) -> bool:
-    """Makes the memory where it is absent. Returns whether this account may use it."""
-    name = target.memory.as_string(connection)
-    try:
-        with connection.transaction():
-            if not _exists(connection, target.memory):
-                connection.execute(sql.SQL(_MEMORY).format(memory=target.memory))
-    except psycopg.errors.InsufficientPrivilege:
-        return False
+def exists(connection: psycopg.Connection, table: sql.Identifier) -> bool:
+    """Whether there is such a table."""
     found = connection.execute(
-        "select bool_and(has_table_privilege(%s, needed)) from unnest(array['select', 'insert', 'delete']) needed",
-        [name],
-    ).fetchone()
-    return found == (True,)
+        sql.SQL("select pg_catalog.to_regclass({}::pg_catalog.text) is not null").format(
+            sql.Literal(table.as_string(connection))
+        )
+    )
+    return found.fetchone() == (True,)
 
 
-def _exists(connection: psycopg.Connection, table: sql.Identifier) -> bool:
-    return connection.execute("select to_regclass(%s)", [table.as_string(connection)]).fetchone() != (None,)
+def columns_of(connection: psycopg.Connection, table: sql.Identifier) -> dict[str, bool]:
+    """The table's columns, and whether each has a default."""
+    return dict(
+        connection.execute(
+            sql.SQL(
+                "select attname::pg_catalog.text, atthasdef from pg_catalog.pg_attribute "
+                "where attrelid operator(pg_catalog.=) pg_catalog.to_regclass({}::pg_catalog.text) "
+                "and attnum operator(pg_catalog.>) 0::pg_catalog.int2 and not attisdropped"
+            ).format(sql.Literal(table.as_string(connection)))
+        ).fetchall()
+    )
 
 
 def _create(target: Target) -> sql.Composed:
@@ -135,42 +169,39 @@ def _create(target: Target) -> sql.Composed:
 
 def _definition(name: str, kind: str) -> sql.Composed:
     # Types are constants, or matched _TYPE.
-    default = " default now()" if name == STAMP else ""
+    default = " default pg_catalog.now()" if name == STAMP else ""
     return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind + default))
 
 
-def _missing(connection: psycopg.Connection, target: Target) -> list[str]:
+def _missing(connection: psycopg.Connection, target: Target) -> list[sql.Composed]:
     """The statements that make the table what loading needs; none if it is that already."""
-    name = target.identifier.as_string(connection)
-    found: dict[str, bool] = dict(
-        connection.execute(
-            "select attname::text, atthasdef from pg_attribute "
-            "where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
-            [name],
-        ).fetchall()
-    )
-    statements: list[sql.Composable] = []
+    there = columns_of(connection, target.identifier)
+    statements: list[sql.Composed] = []
     additions: list[sql.Composable] = [
         sql.SQL("add column {}").format(_definition(column, kind))
         for column, kind in (_COLUMNS | dict(target.types)).items()
-        if column not in found
+        if column not in there
     ]
-    if found.get(STAMP) is False:
-        additions.append(sql.SQL("alter column {} set default now()").format(sql.Identifier(STAMP)))
+    if there.get(STAMP) is False:
+        additions.append(sql.SQL("alter column {} set default pg_catalog.now()").format(sql.Identifier(STAMP)))
     if additions:
         statements.append(sql.SQL("alter table {} {}").format(target.identifier, sql.SQL(", ").join(additions)))
-    if not _has_key(connection, name):
+    if not _has_key(connection, target.identifier.as_string(connection)):
         # Unique, not primary: rows that were there before belong to no file.
         statements.append(sql.SQL('create unique index on {} (file, "row")').format(target.identifier))
-    return [statement.as_string(connection) for statement in statements]
+    return statements
 
 
 def _has_key(connection: psycopg.Connection, name: str) -> bool:
     """Whether a unique index on (file, row) is there."""
     keys: Sequence[tuple[list[str]]] = connection.execute(
-        "select array(select attname::text from unnest(indkey::int2[]) with ordinality as key (number, place) "
-        "join pg_attribute on attrelid = indrelid and attnum = number order by place) "
-        "from pg_index where indrelid = to_regclass(%s) and indisunique and indisvalid and indpred is null",
-        [name],
+        sql.SQL(
+            "select array(select attname::pg_catalog.text "
+            "from pg_catalog.unnest(indkey::pg_catalog.int2[]) with ordinality as key (number, place) "
+            "join pg_catalog.pg_attribute on attrelid operator(pg_catalog.=) indrelid "
+            "and attnum operator(pg_catalog.=) number order by place) "
+            "from pg_catalog.pg_index where indrelid operator(pg_catalog.=) "
+            "pg_catalog.to_regclass({}::pg_catalog.text) and indisunique and indisvalid and indpred is null"
+        ).format(sql.Literal(name))
     ).fetchall()
     return any(columns in (["file", "row"], ["row", "file"]) for (columns,) in keys)

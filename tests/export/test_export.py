@@ -18,19 +18,20 @@ from onnx import TensorProto
 
 from export.checkpoint import DEFAULT_MODEL, DEFAULT_REVISION
 from runtime import Answerer, Bundle
-from runtime.bundle import cpu_flags
+from runtime.cpu import cpu_flags
 from runtime.decoding import Decoding
 from runtime.errors import BundleError
 from runtime.manifest import Inputs, Manifest, Quantization, Source, Verification
 from tests.conftest import CHECKPOINT, ROOT, SAMPLES
 
 
-def export(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def export(*arguments: object, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "export", *map(str, arguments)],
         cwd=ROOT,
         # A hub that refuses at once, so that no test waits for a network.
         env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", **environment},
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=240,
@@ -65,7 +66,8 @@ def test_card_shows_the_figures_of_the_manifest(int8_bundle: Path) -> None:
     assert "apache-2.0" in card
 
 
-def test_weights_are_int8_and_neighbours_within_seven_bits_each_in_sum(int8_bundle: Path) -> None:
+def test_int8_weights_stay_within_the_pair_limit(int8_bundle: Path) -> None:
+    """Weights are int8, and two neighbouring ones at most 128 steps in sum."""
     graph = onnx.load(int8_bundle / "model.onnx").graph
     constants = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
     products = [node for node in graph.node if "MatMul" in node.op_type and node.input[1] in constants]

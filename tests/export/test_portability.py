@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.int8.rounding import PORTABLE
+from export.int8.recipe import PORTABLE_PAIR_LIMIT
 from tests.conftest import ROOT, SAMPLES
 
 pytestmark = pytest.mark.skipif(
@@ -72,10 +72,11 @@ def test_the_launcher_hides_what_is_newer_than_avx2() -> None:
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 7, 33])
-def test_neighbours_that_share_their_room_multiply_alike_on_every_cpu(tmp_path: Path, tokens: int) -> None:
+def test_pairs_within_the_limit_multiply_alike_on_every_cpu(tmp_path: Path, tokens: int) -> None:
+    """Weights whose pairs keep to the limit give exact products with and without VNNI."""
     random = np.random.default_rng(tokens)
-    first = random.integers(0, PORTABLE, (48, 40))
-    pairs = np.stack([first, PORTABLE - first], 1).clip(0, 127) * random.choice([-1, 1], (48, 1, 40))
+    first = random.integers(0, PORTABLE_PAIR_LIMIT, (48, 40))
+    pairs = np.stack([first, PORTABLE_PAIR_LIMIT - first], 1).clip(0, 127) * random.choice([-1, 1], (48, 1, 40))
     weights = pairs.reshape(96, 40).astype(np.int8)
     activations = np.full((tokens, 96), 255, np.uint8)
     exact = activations.astype(np.int64) @ weights.astype(np.int64)

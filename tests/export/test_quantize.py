@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from export.int8.activations import Activation
-from export.int8.outliers import APART, Treatment, error, treatment
-from export.int8.quantize import Recipe
-from export.int8.rounding import FREE, LARGEST, PORTABLE, Grid, compensated, nearest
+from export.int8.outliers import OUTLIER_CHANNELS, OutlierSplit, best_split, error
+from export.int8.recipe import LARGEST, PORTABLE_PAIR_LIMIT, UNLIMITED, Recipe
+from export.int8.rounding import Grid, round_gptq, round_nearest
 from export.int8.sweep import Trial, best
-from export.verify import Accuracy, Thresholds
+from export.thresholds import Thresholds
+from export.verify import Accuracy
 from runtime.errors import ExportError
 
 CHANNELS, OUTPUTS, TOKENS = 64, 24, 500
@@ -45,92 +46,100 @@ def widest_pair(grid: Grid) -> int:
     return int(np.add.reduceat(sizes, np.arange(0, len(sizes), 2)).max())
 
 
-@pytest.mark.parametrize("pair", [PORTABLE, FREE])
-def test_compensated_rounding_halves_the_error_of_the_product(weights: Floats, inputs: Floats, pair: int) -> None:
-    grid = compensated(weights, inputs.T @ inputs, pair)
-    assert squared_error(grid, weights, inputs) < 0.5 * squared_error(nearest(weights, pair), weights, inputs)
-    assert widest_pair(grid) <= pair
+@pytest.mark.parametrize("pair_limit", [PORTABLE_PAIR_LIMIT, UNLIMITED])
+def test_compensated_rounding_halves_the_error_of_the_product(weights: Floats, inputs: Floats, pair_limit: int) -> None:
+    grid = round_gptq(weights, inputs.T @ inputs, pair_limit)
+    assert squared_error(grid, weights, inputs) < 0.5 * squared_error(
+        round_nearest(weights, pair_limit), weights, inputs
+    )
+    assert widest_pair(grid) <= pair_limit
     assert np.abs(grid.codes.astype(int)).max() <= LARGEST
 
 
 @pytest.mark.parametrize("channels", [CHANNELS, CHANNELS - 1])
-def test_neighbours_share_the_room_that_any_cpu_has(weights: Floats, inputs: Floats, channels: int) -> None:
+def test_neighbours_stay_within_the_pair_limit(weights: Floats, inputs: Floats, channels: int) -> None:
     weights, inputs = weights[:channels], inputs[:, :channels]
-    for grid in (compensated(weights, inputs.T @ inputs, PORTABLE), nearest(weights, PORTABLE)):
-        assert 120 <= widest_pair(grid) <= PORTABLE
+    for grid in (
+        round_gptq(weights, inputs.T @ inputs, PORTABLE_PAIR_LIMIT),
+        round_nearest(weights, PORTABLE_PAIR_LIMIT),
+    ):
+        assert 120 <= widest_pair(grid) <= PORTABLE_PAIR_LIMIT
         assert 64 < np.abs(grid.codes.astype(int)).max() <= LARGEST
-    free = nearest(weights, FREE)
+    free = round_nearest(weights, UNLIMITED)
     assert np.all(np.abs(free.codes.astype(int)).max(0) == LARGEST)
 
 
-@pytest.mark.parametrize(("pair", "steps"), [(FREE, 0.5001), (PORTABLE, 1.0001)])
-def test_rounding_to_nearest_is_off_by_half_a_step_or_by_one_where_neighbours_fill_their_room(
-    weights: Floats, pair: int, steps: float
-) -> None:
+@pytest.mark.parametrize(("pair_limit", "steps"), [(UNLIMITED, 0.5001), (PORTABLE_PAIR_LIMIT, 1.0001)])
+def test_rounding_to_nearest_is_off_by_half_a_step(weights: Floats, pair_limit: int, steps: float) -> None:
+    """By half a step, or by a whole one where a neighbour leaves fewer steps than the weight needs."""
     for per_channel in (True, False):
-        grid = nearest(weights, pair, per_channel=per_channel)
+        grid = round_nearest(weights, pair_limit, per_channel=per_channel)
         assert np.all(np.abs(grid.codes * grid.steps - weights) <= grid.steps * steps)
         assert np.unique(grid.steps).size == (OUTPUTS if per_channel else 1)
 
 
 def test_inputs_that_are_always_zero_are_rounded_all_the_same(weights: Floats) -> None:
-    grid = compensated(weights, np.zeros((CHANNELS, CHANNELS), np.float32), PORTABLE)
+    grid = round_gptq(weights, np.zeros((CHANNELS, CHANNELS), np.float32), PORTABLE_PAIR_LIMIT)
     assert np.all(np.isfinite(grid.steps))
     assert np.abs(grid.codes * grid.steps - weights).max() < 0.1 * np.abs(weights).max()
 
 
-def test_a_gram_matrix_that_rounding_has_spoilt_is_damped_until_it_serves(weights: Floats) -> None:
+def test_a_gram_matrix_that_is_not_definite_is_damped(weights: Floats) -> None:
     """Tokens that are all alike leave one large eigenvalue, and in fp32 negative ones beside it."""
     alike = np.ones((TOKENS, CHANNELS), np.float32)
     noise = np.random.default_rng(6).standard_normal((CHANNELS, CHANNELS)).astype(np.float32)
     gram = alike.T @ alike + 0.01 * TOKENS * (noise + noise.T)
     assert np.linalg.eigvalsh(gram).min() < -0.1 * TOKENS
-    grid = compensated(weights, gram, PORTABLE)
-    assert squared_error(grid, weights, alike) < 2 * squared_error(nearest(weights, PORTABLE), weights, alike)
+    grid = round_gptq(weights, gram, PORTABLE_PAIR_LIMIT)
+    assert squared_error(grid, weights, alike) < 2 * squared_error(
+        round_nearest(weights, PORTABLE_PAIR_LIMIT), weights, alike
+    )
 
 
 def test_a_zero_column_stays_zero(weights: Floats, inputs: Floats) -> None:
     weights[:, 3] = 0
-    assert not compensated(weights, inputs.T @ inputs, PORTABLE).codes[:, 3].any()
+    assert not round_gptq(weights, inputs.T @ inputs, PORTABLE_PAIR_LIMIT).codes[:, 3].any()
 
 
-def treated_product(treated: Treatment, inputs: Floats, weights: Floats) -> Floats:
+def split_product(split: OutlierSplit, inputs: Floats, weights: Floats) -> Floats:
     """What the graph computes, in fp32 throughout."""
-    thin = inputs[:, treated.apart] @ weights[treated.apart]
-    return np.asarray((inputs / treated.scales) @ treated.weights(weights) + thin)
+    branch = inputs[:, split.outlier_channels] @ weights[split.outlier_channels]
+    return np.asarray((inputs / split.scales) @ split.weights(weights) + branch)
 
 
-def test_treatment_leaves_the_product_as_it_is(weights: Floats, inputs: Floats) -> None:
+def test_split_leaves_the_product_as_it_is(weights: Floats, inputs: Floats) -> None:
     inputs[0, 5] = 400.0
-    treated = treatment(activation(inputs), weights, PORTABLE)
-    assert treated is not None
-    np.testing.assert_allclose(treated_product(treated, inputs, weights), inputs @ weights, rtol=1e-3, atol=1e-2)
+    split = best_split(activation(inputs), weights, PORTABLE_PAIR_LIMIT)
+    assert split is not None
+    np.testing.assert_allclose(split_product(split, inputs, weights), inputs @ weights, rtol=1e-3, atol=1e-2)
 
 
-def test_a_channel_that_is_wide_at_one_token_goes_apart(weights: Floats, inputs: Floats) -> None:
+def test_a_channel_wide_at_one_token_is_an_outlier(weights: Floats, inputs: Floats) -> None:
     inputs[0, 5] = 400.0
     measured = activation(inputs)
-    treated = treatment(measured, weights, PORTABLE)
-    assert treated is not None
-    assert 5 in treated.apart
-    assert treated.apart.size == APART
-    nothing = Treatment(np.ones(CHANNELS, np.float32), np.empty(0, np.int64))
-    assert error(measured, weights, treated, PORTABLE) < 0.05 * error(measured, weights, nothing, PORTABLE)
+    split = best_split(measured, weights, PORTABLE_PAIR_LIMIT)
+    assert split is not None
+    assert 5 in split.outlier_channels
+    assert split.outlier_channels.size == OUTLIER_CHANNELS
+    nothing = OutlierSplit(np.ones(CHANNELS, np.float32), np.empty(0, np.int64))
+    assert error(measured, weights, split, PORTABLE_PAIR_LIMIT) < 0.05 * error(
+        measured, weights, nothing, PORTABLE_PAIR_LIMIT
+    )
 
 
 def test_channels_of_equal_width_are_left_alone(weights: Floats) -> None:
     inputs = np.random.default_rng(3).uniform(-1, 1, (TOKENS, CHANNELS)).astype(np.float32)
-    assert treatment(activation(inputs), weights, PORTABLE) is None
+    assert best_split(activation(inputs), weights, PORTABLE_PAIR_LIMIT) is None
 
 
 def test_predicted_error_is_the_measured_one(weights: Floats, inputs: Floats) -> None:
     """Of activation and weights rounded to nearest; the model halves the weights' share, for the compensation."""
     step = (inputs.max() - inputs.min()) / 255
     rounded = np.round(inputs / step) * step
-    grid = nearest(weights, FREE)
+    grid = round_nearest(weights, UNLIMITED)
     measured = np.sum((rounded @ (grid.codes * grid.steps) - inputs @ weights) ** 2)
-    nothing = Treatment(np.ones(CHANNELS, np.float32), np.empty(0, np.int64))
-    assert 0.4 * measured < error(activation(inputs), weights, nothing, FREE) < 1.2 * measured
+    nothing = OutlierSplit(np.ones(CHANNELS, np.float32), np.empty(0, np.int64))
+    assert 0.4 * measured < error(activation(inputs), weights, nothing, UNLIMITED) < 1.2 * measured
 
 
 def trial(name: str, size: float, agreement: float, f1: float, **changes: object) -> Trial:
@@ -151,7 +160,8 @@ def test_sweep_takes_the_truest_of_equal_sizes() -> None:
     assert best(trials, FLOOR, Thresholds(), 200).name == "true"
 
 
-def test_sweep_takes_the_first_of_what_its_rows_cannot_tell_apart() -> None:
+def test_sweep_takes_the_first_of_equal_trials() -> None:
+    """Of trials that the rows cannot tell apart, the sweep takes the first."""
     trials = [trial("default", 23, 0.976, 70.0), trial("other", 23, 0.981, 70.0)]
     assert best(trials, FLOOR, Thresholds(), 200).name == "default"
     assert best(trials, FLOOR, Thresholds(), 2_000).name == "other"

@@ -6,21 +6,23 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export.int8.activations import Activation
-from export.int8.scales import Kind, coded
+from export.int8.scales import Kind, quantize_activation
 
 TOKENS, CHANNELS = 40, 96
 
 
-def restored(rows: np.ndarray, seen: np.ndarray, kind: Kind) -> np.ndarray:
-    """What a product sees of the rows (tokens, channels), whose scales were made for those that were seen."""
+def restored(rows: np.ndarray, measured: np.ndarray, kind: Kind) -> np.ndarray:
+    """What a product sees of the rows (tokens, channels), whose scales were made for those that were measured."""
     constants = {}
 
     def constant(name: str, value: np.ndarray) -> str:
         constants[name] = numpy_helper.from_array(value, name)
         return name
 
-    activation = Activation(seen.min(0)[None], seen.max(0)[None], seen.T @ seen, seen, len(seen))
-    codes, nodes = coded("x", activation, kind, constant)
+    activation = Activation(
+        measured.min(0)[None], measured.max(0)[None], measured.T @ measured, measured, len(measured)
+    )
+    codes, nodes = quantize_activation("x", activation, kind, constant)
     outputs = [codes.codes, codes.scale, codes.zero, *([codes.tokens] if codes.tokens else [])]
     nodes += [helper.make_node("Identity", [name], [f"out{place}"]) for place, name in enumerate(outputs)]
     graph = helper.make_graph(
@@ -61,9 +63,9 @@ def test_a_token_that_reaches_far_costs_the_others_nothing(rows: np.ndarray) -> 
 
 def test_tokens_of_zeros_stay_zero(rows: np.ndarray) -> None:
     rows[3] = 0
-    for seen in (rows, np.zeros_like(rows)):
-        assert not restored(rows[3:4], seen, "token").any()
-        assert np.all(np.isfinite(restored(rows, seen, "token")))
+    for measured in (rows, np.zeros_like(rows)):
+        assert not restored(rows[3:4], measured, "token").any()
+        assert np.all(np.isfinite(restored(rows, measured, "token")))
 
 
 def test_values_without_negatives_have_their_place(rows: np.ndarray) -> None:

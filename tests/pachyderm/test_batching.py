@@ -129,12 +129,38 @@ def test_a_datum_that_fails_for_good_leaves_the_others_alone(bench: Bench, text:
     assert starts(bench) == tries + 1
 
 
-def test_a_process_that_never_asks_fails_each_datum(bench: Bench) -> None:
-    bench.put("a", "1")
+@pytest.mark.parametrize("files", [{}, {"a": "1", "b": "1"}])
+def test_a_first_start_that_dies_fails_the_job(bench: Bench, files: dict[str, str]) -> None:
+    """A cluster starts it again and again, for a set without datums too, and no datum ever fails."""
+    for name, text in files.items():
+        bench.put(name, text)
     silent = batched(bench, datumTries=2)
     silent["transform"]["cmd"] = [sys.executable, "-c", "import sys; sys.exit('no model')"]
-    bench.run(silent)
-    assert bench.results("batch")["/a"].error == "user code exited prematurely, with 1: no model"
+    job = bench.run(silent)["batch"]
+    assert (job.state, job.counts) == ("failure", {})
+    assert job.reason == (
+        "user code exited prematurely, with 1 before it asked for a datum: no model; "
+        "a cluster repeats this for ever, and no timeout applies"
+    )
+
+
+def test_a_restart_that_dies_fails_the_job(bench: Bench) -> None:
+    """A cluster takes the datum, and all that follow in the set, as processed, and commits nothing of theirs."""
+    for name, text in {"a": "a", "b": "exit", "c": "c"}.items():
+        bench.put(name, text)
+    fragile = batched(bench, datumTries=3)
+    script = f"test ! -e {bench.folder}/starts || exit 7; exec {sys.executable} {bench.folder}/client.py"
+    fragile["transform"]["cmd"] = ["sh", "-c", script]
+    job = bench.run(fragile)["batch"]
+    assert job.state == "failure"
+    assert job.reason.endswith("a cluster takes the rest of the set as done, with nothing written")
+    assert bench.states("batch") == {"/a": "processed"}
+    assert bench.files("batch") == {}
+
+
+def test_an_empty_set_starts_the_process_once(bench: Bench) -> None:
+    job = bench.run(batched(bench))["batch"]
+    assert (job.state, job.counts, starts(bench)) == ("success", {}, 1)
 
 
 def test_the_error_command_works_in_batches_too(bench: Bench) -> None:

@@ -131,6 +131,26 @@ PLANTED: list[tuple[str, str, Any, str]] = [
         {"sqlDatabase": {"url": "postgres://u@h/d", "fileFormat": {"type": "CSV"}, "secret": {"name": "s"}}},
         "egress.sqlDatabase.secret.key: missing",
     ),
+    # What the server refused of 121 specs that were given to both.
+    (ANSWER, "service", {"type": "Foo"}, "service.type: must be one of"),
+    (ANSWER, "service", {"type": "NodePort"}, "parallelismSpec.constant: must be 1 with service"),
+    (ANSWER, "spout", {}, "autoscaling: not together with spout"),
+    (INGEST, "input.cron.spec", "@every  10m", "input.cron.spec"),
+    (INGEST, "input.cron.spec", "@every 10m ", "input.cron.spec"),
+    (ANSWER, "tolerations", [{"operator": "EXISTS", "effect": "Foo"}], "tolerations[0].effect: must be one of"),
+    (ANSWER, "datumTimeout", "315576000001s", "datumTimeout: must be seconds"),
+    (ANSWER, "datumTimeout", "1.0000000001s", "datumTimeout: must be seconds"),
+    (ANSWER, "datumTries", 2**63, "datumTries: must be a whole number"),
+    (ANSWER, "input.pfs.trigger", {"size": "much"}, "input.pfs.trigger.size"),
+    (ANSWER, "input.pfs.trigger", {"cronSpec": "often"}, "input.pfs.trigger.cronSpec"),
+    (ANSWER, "input.pfs.branch", "a/b", "input.pfs.branch: 'a/b' is no name"),
+    # What Kubernetes refuses, and Pachyderm does not.
+    (ANSWER, "metadata", {"labels": {"a b": "x"}}, "metadata.labels.a b: 'a b' is no key of a label"),
+    (ANSWER, "metadata", {"labels": {"a": "x y"}}, "metadata.labels.a: 'x y' is no value of a label"),
+    (LOAD, "transform.secrets", [{"name": "S_1", "mountPath": "/s"}], "'S_1' is no name of a secret"),
+    (LOAD, "transform.secrets", [{"name": "s", "mountPath": "/pach"}], "Pachyderm mounts /pach itself"),
+    (LOAD, "transform.secrets", [{"name": "s", "mountPath": "/pach-bin/"}], "Pachyderm mounts /pach-bin itself"),
+    (ANSWER, "resourceRequests.memory", "3Gi", "resourceRequests.memory: more than resourceLimits.memory"),
     (ANSWER, "tfJob", {"tfJob": "x"}, "tfJob: not supported"),
 ]
 
@@ -219,7 +239,12 @@ def test_the_command_line_passes_the_shipped_specs() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "not JSON"), ('{"a": 1, "a": 2}', "a stands twice"), ("[7]", "bad.json[0]: not an object")],
+    [
+        ("{", "not JSON"),
+        ('{"description": "\\ud83d\\ude00"}', "takes no escaped surrogates"),
+        ('{"a": 1, "a": 2}', "a stands twice"),
+        ("[7]", "bad.json[0]: not an object"),
+    ],
 )
 def test_what_is_no_spec_is_one_line(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "bad.json"

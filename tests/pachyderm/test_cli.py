@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from pachyderm.local import progress as live
+from pachyderm.__main__ import last_root
+from pachyderm.local.progress import line
 from tests.support.pachyderm_kit import COPY, spec
 
 ROOT = Path(__file__).parent.parent.parent
@@ -96,6 +98,11 @@ def test_a_failure_is_in_the_exit_code_the_status_and_the_log(shell: Shell) -> N
     assert "copy job 1 failure: datum /a failed: exit code 4: because" in lines
     assert "next job 1 unrunnable: copy failed" in lines
     assert any(line.startswith("  /a (") and line.endswith("2 tries): exit code 4: because") for line in lines)
+    told = shell.do(shell.words("why"))
+    assert told.returncode == 1
+    assert "copy@1 failure: datum /a failed" in told.stdout
+    assert "    | /a: because" in told.stdout
+    assert "behind it wait: next@1" in told.stdout
     assert shell.show("logs", "copy") == "/a: because\n/a: because\n"
 
 
@@ -170,7 +177,7 @@ def test_a_second_runner_on_one_root_is_refused(shell: Shell) -> None:
         _, told = first.communicate(timeout=60)
     assert second.returncode == 1
     assert second.stderr.endswith(f"root: in use by the runner with process id {first.pid}\n")
-    assert (first.returncode, told) == (130, "pachyderm: interrupted; run again to go on\n")
+    assert (first.returncode, told) == (143, "pachyderm: terminated; run again to go on\n")
 
 
 def test_status_can_be_read_while_it_runs(shell: Shell) -> None:
@@ -188,19 +195,63 @@ def test_status_can_be_read_while_it_runs(shell: Shell) -> None:
     assert (job["state"], job["counts"]) == ("running", {"processed": 1})
 
 
+def test_status_without_a_root_shows_what_ran_last(tmp_path: Path) -> None:
+    roots = tmp_path / "pachyderm", tmp_path / "demo"
+    assert last_root(roots) == roots[0]
+    for root in roots:
+        root.mkdir()
+    for newest, root in enumerate(roots):
+        (root / "lock").touch()
+        os.utime(root / "lock", (newest, newest))
+        assert last_root(roots) == root
+    os.utime(roots[0] / "lock", (5, 5))
+    assert last_root(roots) == roots[0]
+
+
+def test_a_dry_run_says_what_would_run_and_writes_nothing(shell: Shell) -> None:
+    cron = {"cron": {"name": "tick", "spec": "@never"}}
+    shell.write(
+        spec("copy", "src", COPY),
+        spec("next", "copy", COPY),
+        {**spec("clock", "src", "echo > /pfs/out/t"), "input": cron},
+    )
+    for name in "abc":
+        (shell.source / name).write_text("1")
+    shown = [line.split() for line in shell.do(shell.run_words("--dry-run")).stdout.splitlines()]
+    assert ["copy", "yes", "3", "0", "0"] in shown
+    assert ["next", "yes", "0", "0", "0", "and", "what", "copy", "will", "give"] in shown
+    assert not (shell.folder / "root").exists()
+    shell.run()
+    (shell.source / "a").write_text("2")
+    (shell.source / "b").unlink()
+    (shell.source / "d").write_text("1")
+    (shell.source / "e").write_text("1")
+    before = sorted((shell.folder / "root").rglob("*"))
+    plans = json.loads(shell.do(shell.run_words("--dry-run", "--json")).stdout)
+    assert sorted((shell.folder / "root").rglob("*")) == before
+    by_name = {one["pipeline"]: one for one in plans}
+    assert [by_name["copy"][key] for key in ("runs", "new", "changed", "skipped")] == [True, 2, 1, 1]
+    assert (by_name["next"]["runs"], by_name["next"]["waits_for"]) == (True, ["copy"])
+    assert by_name["clock"]["runs"] is False
+    shell.run()
+    plans = json.loads(shell.do(shell.run_words("--dry-run", "--json")).stdout)
+    assert {one["runs"] for one in plans} == {False}
+
+
 def test_a_terminal_gets_a_live_view(shell: Shell) -> None:
     shell.write(spec("copy", "src", COPY))
     (shell.source / "a").write_text("1")
     reader, writer = pty.openpty()
+    termios.tcsetwinsize(writer, (24, 100))
     done = subprocess.run(shell.run_words(), cwd=ROOT, stderr=writer, timeout=60)
     os.close(writer)
     shown = os.read(reader, 1 << 16).decode()
     os.close(reader)
     assert done.returncode == 0
-    assert "\rcopy [....................] 0 of 1" in shown.replace("\x1b[K", "")
-    assert "\rcopy [####################] 1 of 1" in shown.replace("\x1b[K", "")
+    assert "copy:   0%" in shown
+    assert "copy: 100%" in shown
 
 
 def test_the_live_line() -> None:
     counts = {"processed": 3, "skipped": 1, "failed": 1}
-    assert live.line("load", 10, counts, 12.4) == "load [##########..........] 5 of 10, 1 skipped, 1 failed, 12 s"
+    assert line("load", 10, counts, 1, 8.0) == "load 5 of 10 datums, 1 skipped, 1 failed, 0.5 a second, 10 s left"

@@ -14,20 +14,61 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 IMAGE = "registry.example/answermill:1.2.0"
 
-# Remembers what exists as empty files, and every call with its stdin.
-PACHCTL = """#!/bin/sh
-set -eu
-case "$*" in *'-f -'*|*'-f /dev/stdin'*) cat > "$STATE/stdin";; *) : > "$STATE/stdin";; esac
-printf '%s\\n' "$*" >> "$STATE/calls"
-cp "$STATE/stdin" "$STATE/stdin-$(wc -l < "$STATE/calls")"
-test ! -e "$STATE/broken" || case "$*" in "$(cat "$STATE/broken")"*) echo "rpc error: no" >&2; exit 1;; esac
-for last in "$@"; do :; done
-case "$1 $2" in
-    "inspect "*) test -e "$STATE/$2-$3";;
-    "delete "*) rm "$STATE/$2-$3";;
-    "create repo") : > "$STATE/repo-$3";;
-    *) name=$(sed -n 's/.*"name": "\\([^"]*\\)".*/\\1/p' "$STATE/stdin" | head -1); : > "$STATE/$2-$name";;
-esac
+# Behaves as Pachyderm 2.12 does. Remembers what exists as files, a pipeline's with its spec, and every call with its
+# stdin. STATE/jobs-NAME holds ids of jobs that run; each `list job` ends the first of them.
+PACHCTL = """#!PYTHON
+import json, os, sys, time
+from pathlib import Path
+
+state, words = Path(os.environ["STATE"]), sys.argv[1:]
+text = sys.stdin.read() if "-f" in words else ""
+with (state / "calls").open("a") as calls:
+    calls.write(" ".join(words) + "\\n")
+count = len((state / "calls").read_text().splitlines())
+(state / f"stdin-{count}").write_text(text)
+if (state / "silent").exists():
+    time.sleep(600)
+broken = state / "broken"
+if broken.exists() and " ".join(words).startswith(broken.read_text()):
+    sys.exit("rpc error: no")
+verb, kind, *names = words
+if verb in ("get", "logs") or words[:2] == ["list", "datum"]:
+    answers = {
+        "list datum load@bad": '{"datum": {"id": "d1"}, "state": "FAILED"}{"datum": {"id": "d2"}, "state": "SUCCESS"}',
+        "get file load.meta@bad:/meta/d1/meta": '{"reason": "exit code 1", "state": "FAILED", "inputs": '
+        '[{"fileInfo": {"file": {"path": "/a.csv"}}}]}',
+    }
+    told = [text for start, text in answers.items() if " ".join(words).startswith(start)]
+    sys.exit(print(told[0])) if told else sys.exit("no pods belonging to the rc were found")
+if (state / "failed").exists() and words[:4] == ["list", "job", "-p", "load"]:
+    sys.exit(print('{"job": {"id": "bad"}, "state": "JOB_FAILURE", "reason": "datum d1 failed"}'))
+if verb == "inspect":
+    thing = state / f"{kind}-{names[0]}"
+    if not thing.exists():
+        sys.exit(f'{kind} "default/{names[0]}" not found')
+    print(json.dumps({"pipeline": {"name": names[0]}, "user_spec_json": thing.read_text()}))
+elif verb == "list":
+    jobs = state / f"jobs-{names[1]}"
+    ids = jobs.read_text().split() if jobs.exists() else []
+    for one in ids:
+        print(json.dumps({"job": {"id": one}, "state": "JOB_RUNNING"}))
+    print(json.dumps({"job": {"id": "old"}, "state": "JOB_SUCCESS"}))
+    jobs.write_text(" ".join(ids[1:]))
+elif verb == "delete":
+    (state / f"{kind}-{names[0]}").unlink()
+elif kind == "repo":
+    (state / f"repo-{names[0]}").touch()
+else:
+    if "\\\\u" in text:
+        sys.exit("found invalid Unicode character escape code")
+    spec = json.loads(text)
+    name = spec["pipeline"]["name"] if kind == "pipeline" else spec["metadata"]["name"]
+    thing = state / f"{kind}-{name}"
+    if verb == "create" and thing.exists():
+        sys.exit(f"{kind} {name} already exists")
+    if kind == "pipeline":
+        spec["pipeline"].setdefault("project", {"name": "default"})
+    thing.write_text(json.dumps(spec))
 """
 
 
@@ -39,7 +80,7 @@ class Cluster:
         self.state.mkdir()
         pachctl = folder / "bin/pachctl"
         pachctl.parent.mkdir()
-        pachctl.write_text(PACHCTL)
+        pachctl.write_text(PACHCTL.replace("PYTHON", sys.executable))
         pachctl.chmod(0o755)
         self.path = f"{pachctl.parent}:{os.environ['PATH']}"
 
@@ -58,7 +99,7 @@ class Cluster:
         """All but the questions, since the last time."""
         path = self.state / "calls"
         lines = path.read_text().splitlines() if path.exists() else []
-        return [line for line in lines if not line.startswith("inspect")]
+        return [line for line in lines if not line.startswith(("inspect", "list"))]
 
     def stdin(self, call: str) -> Any:
         """What the last such call was given."""
@@ -101,33 +142,147 @@ def size(path: Path) -> int:
     return path.stat().st_size
 
 
-def test_a_second_deployment_updates_and_leaves_the_secrets_alone(cluster: Cluster) -> None:
+ALL = ["deploy", "--image", IMAGE, "--bucket", "gs://b"]
+
+
+def test_a_second_deployment_leaves_all_alone(cluster: Cluster) -> None:
+    """An update that changes nothing would kill jobs all the same."""
     cluster.has(*SECRETS)
-    for _ in range(2):
-        cluster.forget_calls() if (cluster.state / "calls").exists() else None
-        assert cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://b", PGHOST="elsewhere").returncode == 0
+    assert cluster.run(*ALL).returncode == 0
+    cluster.forget_calls()
+    done = cluster.run(*ALL, PGHOST="elsewhere")
+    assert (done.returncode, cluster.calls()) == (0, [])
+    assert done.stderr.count("equal; left alone") == 4
+
+
+def test_a_new_image_updates_every_pipeline(cluster: Cluster) -> None:
+    cluster.has(*SECRETS)
+    assert cluster.run(*ALL).returncode == 0
+    cluster.forget_calls()
+    assert cluster.run("deploy", "--image", f"{IMAGE}1", "--bucket", "gs://b").returncode == 0
     assert cluster.calls() == ["update pipeline -f -"] * 4
 
 
+def test_another_bucket_updates_ingest_alone(cluster: Cluster) -> None:
+    cluster.has(*SECRETS)
+    assert cluster.run(*ALL).returncode == 0
+    cluster.forget_calls()
+    assert cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://other").returncode == 0
+    assert cluster.calls() == ["update pipeline -f -"]
+
+
+def test_running_jobs_are_not_killed_unasked(cluster: Cluster) -> None:
+    cluster.has(*SECRETS)
+    assert cluster.run(*ALL).returncode == 0
+    cluster.forget_calls()
+    (cluster.state / "jobs-load").write_text("abc def")
+    changed = ["deploy", "--image", f"{IMAGE}1", "--bucket", "gs://b"]
+    refused = cluster.run(*changed)
+    assert refused.returncode == 1
+    assert "load@abc, load@def; --wait waits for them, --now kills them" in refused.stderr
+    assert cluster.calls() == []
+
+
+@pytest.mark.parametrize("options", [["--now", "--no-wait"], ["--wait"]])
+def test_running_jobs_are_killed_or_awaited_when_asked(cluster: Cluster, options: list[str]) -> None:
+    cluster.has(*SECRETS)
+    assert cluster.run(*ALL).returncode == 0
+    cluster.forget_calls()
+    (cluster.state / "jobs-load").write_text("abc")
+    done = cluster.run("deploy", "--image", f"{IMAGE}1", "--bucket", "gs://b", *options)
+    assert done.returncode == 0, done.stderr
+    assert ("waiting for load@abc" in done.stderr) == (options == ["--wait"])
+    assert cluster.calls() == ["update pipeline -f -"] * 4
+
+
+def test_deploy_waits_for_the_jobs_that_it_makes(cluster: Cluster) -> None:
+    cluster.has(*SECRETS)
+    (cluster.state / "jobs-prune").write_text("abc")
+    done = cluster.run(*ALL)
+    assert done.returncode == 0
+    assert done.stderr.endswith("deploy: waiting for prune@abc\n")
+
+
+@pytest.mark.parametrize("verb", [ALL, ["undeploy"]])
+def test_a_failing_question_is_not_taken_for_no(cluster: Cluster, verb: list[str]) -> None:
+    cluster.has(*SECRETS)
+    (cluster.state / "broken").write_text("inspect")
+    done = cluster.run(*verb)
+    assert done.returncode == 1
+    assert "rpc error: no" in done.stderr
+    assert "make secrets" not in done.stderr
+    assert cluster.calls() == []
+
+
+def test_a_server_that_does_not_answer_ends_the_command(cluster: Cluster) -> None:
+    (cluster.state / "silent").touch()
+    done = cluster.run("undeploy", "--rpc-timeout", "1")
+    assert done.returncode == 1
+    assert "no answer within 1 s" in done.stderr
+
+
+def test_a_pachctl_that_may_not_run_is_one_line(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "bin/pachctl").chmod(0o644)
+    cluster.path = str(tmp_path / "bin")
+    done = cluster.run("undeploy")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "pachctl" in done.stderr
+
+
+def test_the_face_hands_on_the_verbs(cluster: Cluster) -> None:
+    for module in ("answermill", "pachyderm"):
+        done = subprocess.run(
+            [sys.executable, "-m", module, "undeploy"],
+            cwd=ROOT,
+            env={**os.environ, "PATH": cluster.path, "STATE": str(cluster.state)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_why_reads_the_reason_from_the_meta_repo(cluster: Cluster) -> None:
+    (cluster.state / "failed").touch()
+    (cluster.state / "pipeline-load").write_text("{}")
+    done = subprocess.run(
+        [sys.executable, "-m", "pachyderm", "why", "--cluster"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": cluster.path, "STATE": str(cluster.state)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.splitlines()[:2] == ["load@bad failure: datum d1 failed", "  /a.csv (d1): exit code 1"]
+
+
 def test_a_deployment_that_broke_off_goes_on(cluster: Cluster) -> None:
-    cluster.has(*SECRETS, "pipeline-ingest")
-    assert cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://b").returncode == 0
+    cluster.has(*SECRETS)
+    (cluster.state / "pipeline-ingest").write_text('{"pipeline": {"name": "ingest"}}')
+    assert cluster.run(*ALL).returncode == 0
     assert cluster.calls() == ["update pipeline -f -", *["create pipeline -f -"] * 3]
 
 
-def test_a_new_model_reprocesses(cluster: Cluster) -> None:
-    cluster.has(*SECRETS, *(f"pipeline-{name}" for name in ("ingest", "question-answer", "load", "prune")))
-    assert cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://b", "--reprocess").returncode == 0
-    assert cluster.calls() == ["update pipeline --reprocess -f -"] * 4
+@pytest.mark.parametrize(("names", "count"), [([], 4), (["question-answer"], 1)])
+def test_a_new_model_reprocesses(cluster: Cluster, names: list[str], count: int) -> None:
+    cluster.has(*SECRETS)
+    assert cluster.run(*ALL).returncode == 0
+    cluster.forget_calls()
+    assert cluster.run(*ALL, "--reprocess", *names).returncode == 0
+    assert cluster.calls() == ["update pipeline --reprocess -f -"] * count
 
 
 def test_a_repo_filled_by_hand_takes_the_place_of_ingest(cluster: Cluster) -> None:
     cluster.has("secret-answermill-database")
     done = cluster.run("deploy", "--image", IMAGE, "--repo", "questions")
     assert done.returncode == 0, done.stderr
-    assert cluster.calls() == ["create repo questions", *["create pipeline -f -"] * 3]
+    assert cluster.calls() == ["create repo questions", *["create pipeline -f -"] * 2]
     assert not (cluster.state / "pipeline-ingest").exists()
-    spec = json.loads((cluster.state / "stdin-5").read_text())
+    assert not (cluster.state / "pipeline-prune").exists()
+    assert "--plain-names" in json.loads((cluster.state / "pipeline-load").read_text())["transform"]["cmd"]
+    spec = json.loads((cluster.state / "pipeline-question-answer").read_text())
     assert (spec["pipeline"]["name"], spec["input"]["pfs"]["repo"]) == ("question-answer", "questions")
 
 
@@ -135,7 +290,7 @@ def test_a_missing_secret_is_said_before_anything_is_created(cluster: Cluster) -
     cluster.has("secret-answermill-bucket")
     done = cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://b")
     assert done.returncode == 1
-    assert done.stderr == "secret answermill-database is not on the cluster: run make secrets first\n"
+    assert done.stderr == "deploy: secret answermill-database is not on the cluster: run make secrets first\n"
     assert cluster.calls() == []
 
 
@@ -153,7 +308,7 @@ def test_what_pachctl_says_is_passed_on_in_one_line(cluster: Cluster) -> None:
     cluster.has(*SECRETS)
     (cluster.state / "broken").write_text("create pipeline")
     done = cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://b")
-    assert (done.returncode, done.stderr) == (1, "pachctl create pipeline -f -: rpc error: no\n")
+    assert (done.returncode, done.stderr) == (1, "deploy: pachctl create pipeline -f -: rpc error: no\n")
 
 
 def test_a_moving_tag_is_refused(cluster: Cluster) -> None:
@@ -177,10 +332,10 @@ def test_the_plan_needs_no_pachctl_and_holds_no_secret(tmp_path: Path) -> None:
     assert [line for line in lines if not line.startswith(" ")] == [
         "pachctl inspect secret answermill-bucket",
         "pachctl inspect secret answermill-database",
-        "pachctl inspect pipeline ingest",
-        "pachctl inspect pipeline question-answer",
-        "pachctl inspect pipeline load",
-        "pachctl inspect pipeline prune",
+        "pachctl inspect pipeline ingest --raw",
+        "pachctl inspect pipeline question-answer --raw",
+        "pachctl inspect pipeline load --raw",
+        "pachctl inspect pipeline prune --raw",
     ]
     created = "    pachctl create pipeline -f -  # if it is not; stdin: ingest.pipeline.json with image"
     assert f"{created} {IMAGE} and gs://b/p" in lines
@@ -197,7 +352,7 @@ def test_without_pachctl_the_reason_is_said(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("pachctl is not on the PATH")
+    assert done.stderr.startswith("undeploy: pachctl is not on the PATH")
 
 
 def test_undeploy_deletes_the_pipelines_from_the_end(cluster: Cluster) -> None:
@@ -250,7 +405,7 @@ def test_secrets_are_filled_from_files_and_variables_and_shown_to_nobody(cluster
 def test_libpq_reads_what_make_secrets_writes(database: str, tmp_path: Path) -> None:
     import psycopg
 
-    from pachyderm.deploy import service_file
+    from pachyderm.credentials import service_file
 
     info = psycopg.conninfo.conninfo_to_dict(database)
     with psycopg.connect(database, autocommit=True) as connection:

@@ -6,8 +6,8 @@ import pytest
 
 from export.checkpoint import find
 from export.evaluation import Row
-from export.pipeline import Wish, export
-from export.verify import Thresholds
+from export.pipeline import ExportRequest, export
+from export.thresholds import Thresholds
 from runtime import Answerer, Decoding
 from tests.support.families import FAMILIES, write_checkpoint
 from tests.support.oracle import assert_same_answers, reference_pipeline
@@ -27,7 +27,7 @@ OPTIONS = [
 def test_family_is_exported_and_answers_as_the_reference(family: str, tmp_path: Path) -> None:
     folder = write_checkpoint(family, tmp_path / family)
     rows = [Row(question, context, ()) for question, context in PAIRS[:4]]
-    manifest = export(find(str(folder), None), tmp_path / "model", Wish(None, rows, Thresholds()))
+    manifest = export(find(str(folder), None), tmp_path / "model", ExportRequest(None, rows, Thresholds()))
     assert manifest.architecture == family
     answerer = Answerer.load(tmp_path / "model")
     reference = reference_pipeline(folder)

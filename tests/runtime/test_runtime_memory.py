@@ -8,8 +8,8 @@ import pytest
 
 from export.checkpoint import find
 from export.evaluation import Row
-from export.pipeline import Wish, export
-from export.verify import Thresholds
+from export.pipeline import ExportRequest, export
+from export.thresholds import Thresholds
 from tests.support.families import write_checkpoint
 
 # A fresh process each time, since a peak never falls.
@@ -37,7 +37,7 @@ def peak(bundle: Path, rows: int) -> int:
 @pytest.mark.filterwarnings("ignore")
 def test_a_million_rows_take_the_memory_of_ten_thousand(tmp_path: Path) -> None:
     checkpoint = write_checkpoint("distilbert", tmp_path / "checkpoint")
-    wish = Wish(None, [Row("Who?", "Ada is here.", ())], Thresholds())
-    export(find(str(checkpoint), None), tmp_path / "model", wish)
+    request = ExportRequest(None, [Row("Who?", "Ada is here.", ())], Thresholds())
+    export(find(str(checkpoint), None), tmp_path / "model", request)
     few, many = peak(tmp_path / "model", 10_000), peak(tmp_path / "model", 1_000_000)
     assert many < 1.1 * few

@@ -43,7 +43,7 @@ def test_top_k_writes_a_row_for_each_rank(stage: Stage, tmp_path: Path, short: P
     assert done.returncode == 0, done.stderr
     rows, answerer = read(short), Answerer.load(int8_bundle)
     assert list(read(tmp_path / "news.csv")[0])[len(rows[0]) :] == (
-        ["rank", "answer", "score", "start", "end", "error", "model"]
+        ["rank", "answer", "score", "confidence", "start", "end", "error", "model"]
     )
     ranked = defaultdict(list)
     for row in read(tmp_path / "news.csv"):
@@ -113,7 +113,7 @@ def test_the_summary_counts_errors_by_kind(stage: Stage, tmp_path: Path, int8_bu
     assert line["model"] == Answerer.load(int8_bundle).bundle.manifest.bundle_id
 
 
-def test_a_line_is_logged_every_half_minute_where_there_is_no_terminal(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_is_logged_every_minute_where_there_is_no_terminal(caplog: pytest.LogCaptureFixture) -> None:
     now = [100.0]
     caplog.set_level("INFO")
     with Progress(1000, clock=lambda: now[0]) as progress:
@@ -121,11 +121,11 @@ def test_a_line_is_logged_every_half_minute_where_there_is_no_terminal(caplog: p
             now[0] += EVERY / 2
             progress.advance(50, 5)
     assert [record.getMessage() for record in caplog.records] == [
-        "progress rows=10 rows_per_second=0.3 percent=10.0 seconds_left=270",
-        "progress rows=20 rows_per_second=0.3 percent=20.0 seconds_left=240",
-        "progress rows=30 rows_per_second=0.3 percent=30.0 seconds_left=210",
-        "progress rows=40 rows_per_second=0.3 percent=40.0 seconds_left=180",
-        "progress rows=50 rows_per_second=0.3 percent=50.0 seconds_left=150",
+        "progress rows=10 rows_per_second=0.2 percent=10.0 seconds_left=540",
+        "progress rows=20 rows_per_second=0.2 percent=20.0 seconds_left=480",
+        "progress rows=30 rows_per_second=0.2 percent=30.0 seconds_left=420",
+        "progress rows=40 rows_per_second=0.2 percent=40.0 seconds_left=360",
+        "progress rows=50 rows_per_second=0.2 percent=50.0 seconds_left=300",
     ]
 
 
@@ -147,3 +147,12 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left(tmp_path: Path, short: Pa
     text = shown.decode()
     assert "rows, " in text and "/s, " in text and " left" in text and "%|" in text
     assert "done files=1 rows=4" in text
+
+
+def test_align_to_words_beats_the_bundles_default(stage: Stage, tmp_path: Path, short: Path, int8_bundle: Path) -> None:
+    for choice in ("yes", "no"):
+        done = stage("answer", short, tmp_path / choice, "--model", int8_bundle, "--align-to-words", choice)
+        assert done.returncode == 0, done.stderr
+        pairs = [(row["question"], row["context"]) for row in read(short)]
+        wanted = Answerer.load(int8_bundle).answer(pairs, Decoding(align_to_words=choice == "yes"))
+        assert [row["answer"] for row in read(tmp_path / choice / "news.csv")] == [answer.text for answer in wanted]

@@ -9,13 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime import Answerer
-from stages.answering.rows import Columns, Job, Tally, answer_file
+from stages.answering.rows import Columns, Counts, Job
+from stages.answering.stream import File, Stream
 from stages.common.files import partial_name
 from stages.common.progress import Progress
 from stages.csvs.tables import BLOCK_ROWS
 from tests.conftest import Stage
 
-ADDED = ["answer", "score", "start", "end", "error", "model"]
+ADDED = ["answer", "score", "confidence", "start", "end", "error", "model"]
 WORDS = [
     "", " ", "a", "Anna", "\n", "\r\n", "\r", '"', '""', ",", "NULL", "null", "\\N", "\\.", "1e5", "007", "-0.0", "nan",
     "true", "#", "é", "e\u0301", "😀", "\u2028", "\x85", "\x1c", "\ufeff", "\t", " x ", "'", ";", "=1+1",
@@ -44,9 +45,14 @@ def job(int8_bundle: Path) -> Job:
     return Job(answerer, answerer.bundle.manifest.decoding, Columns("question", "context", ""))
 
 
+def fail(file: File, error: Exception) -> None:
+    raise AssertionError(f"{file.name}: {error}")
+
+
 def answered(content: bytes, job: Job, folder: Path) -> list[list[str]]:
     (folder / "in.csv").write_bytes(content)
-    answer_file(folder / "in.csv", folder / "out.csv", job, Tally(), Progress(len(content)))
+    stream = Stream(job, Counts(), Progress(len(content)), lambda _: None, fail)
+    stream.run([File("in.csv", folder / "in.csv", folder / "out.csv")])
     return read((folder / "out.csv").read_bytes())
 
 
@@ -68,11 +74,11 @@ def test_a_table_that_python_wrote_comes_back_equal(
     assert [row[:width] for row in out] == table
     assert out[0][width:] == ADDED
     added = (row[width:] for row in out[1:])
-    for row, (text_answer, score, start, end, error, model) in zip(table[1:], added, strict=True):
+    for row, (text_answer, score, confidence, start, end, error, model) in zip(table[1:], added, strict=True):
         question, context = (row[table[0].index(name)] for name in ("question", "context"))
         assert model == job.model
         if error:
-            assert (text_answer, score, start, end) == ("", "", "", "")
+            assert (text_answer, score, confidence, start, end) == ("", "", "", "", "")
             assert question.strip() == "" or context.strip() == "" or error in ("empty context", "question too long")
         else:
             assert context[int(start) : int(end)] == text_answer
@@ -104,20 +110,39 @@ def test_quotes_in_unquoted_fields_are_text(job: Job, tmp_path: Path) -> None:
     assert out[1][:2] == ['How long is a 5" pipe?', 'It is 7" long or so']
 
 
-CLASH = 'answer: a.csv: header, column "{}": the file has a column of this name already; choose another with --prefix'
-
-
-def test_a_clash_of_columns_names_the_option_that_helps(stage: Stage, tmp_path: Path, int8_bundle: Path) -> None:
-    (tmp_path / "a.csv").write_text("question,context,score\nWho?,Anna\n".replace("Anna", "Anna,3"))
+def test_a_column_called_like_ours_is_given_back_renamed(stage: Stage, tmp_path: Path, int8_bundle: Path) -> None:
+    (tmp_path / "a.csv").write_text("question,context,score\nWho?,Anna,3\n")
     done = stage("answer", tmp_path / "a.csv", tmp_path / "out", "--model", int8_bundle)
-    assert done.returncode == 1
-    assert CLASH.format("score") in done.stderr
-    assert list((tmp_path / "out").iterdir()) == []
+    assert done.returncode == 0, done.stderr
+    assert "answer: a.csv: columns renamed: score -> given_score\n" in done.stderr
+    header, row = read((tmp_path / "out/a.csv").read_bytes())
+    assert header == ["question", "context", "given_score", *ADDED]
+    assert row[2] == "3"
     done = stage("answer", tmp_path / "a.csv", tmp_path / "out", "--model", int8_bundle, "--prefix", "qa_")
     assert done.returncode == 0, done.stderr
     header, row = read((tmp_path / "out/a.csv").read_bytes())
     assert header == ["question", "context", "score", *(f"qa_{name}" for name in ADDED)]
-    assert row[2] == "3"
+
+
+CLASH = 'answer: {}: header, column "{}": the file has a column of this name already; choose another with --prefix'
+
+
+@pytest.mark.parametrize(
+    ("header", "options"),
+    [("question,context,score,given_score", []), ("question,context,qa_score,x", ["--prefix", "qa_"])],
+)
+def test_a_clash_that_remains_names_the_option_that_helps(
+    stage: Stage, tmp_path: Path, int8_bundle: Path, header: str, options: list[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.csv").write_text(f"{header}\nWho?,Anna,3,4\n")
+    (tmp_path / "in/b.csv").write_text("question,context\nWho?,Anna\n")
+    done = stage("answer", tmp_path / "in", tmp_path / "out", "--model", int8_bundle, *options)
+    assert done.returncode == 1
+    assert CLASH.format("a.csv", "qa_score" if options else "score") in done.stderr
+    assert [path.name for path in (tmp_path / "out").glob("*.csv")] == ["b.csv"]
+    done = stage("answer", tmp_path / "in", tmp_path / "out", "--model", int8_bundle, "--prefix", "my_")
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_a_killed_run_left_is_written_over(job: Job, tmp_path: Path) -> None:

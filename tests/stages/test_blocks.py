@@ -33,13 +33,16 @@ def test_a_block_is_read_as_its_records_are_one_by_one(tmp_path: Path, lines: li
     assume(b"\r\r" not in text)
     path.write_bytes(text)
     expected = accepted(path)
+    stream = path.open("rb")
     try:
-        found = [["" if value is None else value for value in row] for f in scan(path, (), block) for row in f.rows()]
+        found = [["" if value is None else value for value in row] for f in scan(stream, (), block) for row in f.rows()]
     except InputError as error:
         assert expected is None, error
         assert error.row is not None
     else:
         assert found == expected
+    finally:
+        stream.close()
 
 
 @pytest.mark.parametrize(
@@ -57,8 +60,8 @@ def test_a_block_is_read_as_its_records_are_one_by_one(tmp_path: Path, lines: li
 def test_a_broken_rule_is_named_with_its_row(tmp_path: Path, text: bytes, row: int, reason: str) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(text)
-    with pytest.raises(InputError) as caught:
-        list(scan(path, ()))
+    with path.open("rb") as stream, pytest.raises(InputError) as caught:
+        list(scan(stream, ()))
     assert (caught.value.row, caught.value.reason) == (row, reason)
 
 
@@ -66,7 +69,8 @@ def test_what_records_mends_is_read_as_mended(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b'x,y\r\n1,"a"\r\n2,5" pipe\r\n3,"b\r\nc"\r\n')
     digest = hashlib.sha256()
-    text = b"".join(block.text for block in scan_blocks(path, (), digest, 12))
+    with path.open("rb") as stream:
+        text = b"".join(block.text for block in scan_blocks(stream, (), digest, 12))
     assert list(csv.reader(io.StringIO(text.decode(), newline=""))) == [["1", "a"], ["2", '5" pipe'], ["3", "b\r\nc"]]
     assert digest.hexdigest() == hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -75,5 +79,6 @@ def test_a_value_larger_than_a_block_is_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     long = "line,\n" * 1000
     path.write_text(f'x,y\n1,"{long}"\n2,b\n')
-    rows = [row for frame in scan(path, (), 64) for row in frame.rows()]
+    with path.open("rb") as stream:
+        rows = [row for frame in scan(stream, (), 64) for row in frame.rows()]
     assert rows == [("1", long), ("2", "b")]

@@ -38,9 +38,10 @@ def checksum(path: Path) -> str:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones included but ingest's own listing."""
+    """Every file below a folder, hidden ones included but ingest's own listings."""
     found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    found.pop(".ingested.json", None)
+    for own in (".ingest.listing", "listing.json"):
+        found.pop(own, None)
     return found
 
 
@@ -84,8 +85,8 @@ def test_no_two_objects_share_a_path(store: Proxy, stage: Stage, tmp_path: Path)
     done = stage("ingest", URL, tmp_path, "--shard-rows", 50, **store.environment)
     assert done.returncode == 0, done.stderr
     got = files(tmp_path)
-    parts = [path for path in got if path.startswith("a.csv.gz.csv.parts/")]
-    assert sorted(parts) == [f"a.csv.gz.csv.parts/part-0000{part}.csv" for part in (0, 1)]
+    parts = [path for path in got if path.startswith("a.csv.gz.csv")]
+    assert sorted(parts) == ["a.csv.gz.csv", "a.csv.gz.csv.parts/row-0000000051.csv"]
     whole = {path: content for path, content in got.items() if path not in parts}
     assert sorted(whole.values()) == sorted(text(number + 1, number) for number in range(len(names)))
     assert all(path.isascii() and path.endswith(".csv") and not set(path) & set("*?[]{}!()@+^") for path in got)
@@ -99,11 +100,8 @@ def test_gzipped_objects_are_inflated(store: Proxy, stage: Stage, tmp_path: Path
     store.put("in/c.csv", gzip.compress(text(5)))
     done = stage("ingest", URL, tmp_path, **store.environment)
     assert done.returncode == 0, done.stderr
-    got = files(tmp_path)
-    assert got.pop("a.csv.gz.csv") == text(3)
-    assert got.pop("b.csv") == text(4)
-    assert json.loads(got.pop("rejected/c.csv.json"))["reason"] == "a gzip archive, not a CSV"
-    assert got == {}
+    assert files(tmp_path) == {"a.csv.gz.csv": text(3), "b.csv": text(4), "c.csv": text(5)}
+    assert "c.csv: unpacked gzip" in done.stderr
 
 
 def test_a_missing_bucket_or_prefix_is_named(store: Proxy, stage: Stage, tmp_path: Path) -> None:
@@ -114,6 +112,77 @@ def test_a_missing_bucket_or_prefix_is_named(store: Proxy, stage: Stage, tmp_pat
         assert done.stderr.startswith(f"ingest: {url}: {reason}; check ")
         assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_an_object_named_like_the_prefix_hides_nothing(store: Proxy, stage: Stage, tmp_path: Path) -> None:
+    """Consoles make such objects to mark a folder."""
+    for marker in ("in", "in/"):
+        store.put(marker, b"")
+    store.put("in/a.csv", text(2))
+    for url in (URL, f"{URL}/"):
+        done = stage("ingest", url, tmp_path, **store.environment)
+        assert done.returncode == 0, done.stderr
+        assert files(tmp_path) == {"a.csv": text(2)}
+
+
+def test_unchanged_objects_are_not_fetched_again(store: Proxy, stage: Stage, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        store.put(f"in/{name}.csv", text(3))
+    assert stage("ingest", URL, tmp_path, **store.environment).returncode == 0
+    store.put("in/b.csv", text(4))
+    store.delete("in/c.csv")
+    store.seen.clear()
+    done = stage("ingest", URL, tmp_path, **store.environment)
+    assert done.returncode == 0, done.stderr
+    assert [request.object for request in store.seen if request.media] == ["in/b.csv"]
+    assert files(tmp_path) == {"a.csv": text(3), "b.csv": text(4)}
+    store.seen.clear()
+    stage("ingest", URL, tmp_path, "--again", **store.environment)
+    assert sorted(request.object for request in store.seen if request.media) == ["in/a.csv", "in/b.csv"]
+
+
+def test_a_requester_pays_bucket_names_its_option(store: Proxy, stage: Stage, tmp_path: Path) -> None:
+    store.put("in/a.csv", text(2))
+    store.requester_pays = True
+    done = stage("ingest", URL, tmp_path, **store.environment)
+    assert done.returncode == 1
+    assert "name the project that pays for the requests, as in --user-project my-project" in done.stderr
+    done = stage("ingest", URL, tmp_path, "--user-project", "my-project", **store.environment)
+    assert done.returncode == 0, done.stderr
+    assert files(tmp_path) == {"a.csv": text(2)}
+
+
+PASTED = "MIIEvSECRETkeyOfNobody"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f'{{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\\n{PASTED}"}}',
+        f"-----BEGIN PRIVATE KEY-----\n{PASTED}\n-----END PRIVATE KEY-----",
+        PASTED,
+        PASTED * 20,
+    ],
+)
+def test_a_key_pasted_for_its_path_is_never_printed(store: Proxy, stage: Stage, tmp_path: Path, value: str) -> None:
+    """The variable is the path of a file, and trying again would not help."""
+    done = stage("ingest", URL, tmp_path / "out", **store.environment, GOOGLE_APPLICATION_CREDENTIALS=value)
+    assert done.returncode == 1
+    assert PASTED not in done.stderr and "try again" not in done.stderr
+    assert "GOOGLE_APPLICATION_CREDENTIALS: " in done.stderr and "is the path of a file" in done.stderr
+
+
+@pytest.mark.parametrize("content", ["no JSON", "{}", '{"type": "service_account"}', "BROKEN"])
+def test_a_file_that_is_no_key_says_so(store: Proxy, stage: Stage, tmp_path: Path, content: str) -> None:
+    path = tmp_path / "key.json"
+    path.write_text(
+        json.dumps({**json.loads(service_account(1)), "private_key": PASTED}) if content == "BROKEN" else content
+    )
+    done = stage("ingest", URL, tmp_path / "out", **store.environment, GOOGLE_APPLICATION_CREDENTIALS=str(path))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert PASTED not in done.stderr and "try again" not in done.stderr
+    assert "GOOGLE_APPLICATION_CREDENTIALS" in done.stderr
 
 
 def test_a_url_whose_package_is_missing_says_which(stage: Stage, tmp_path: Path) -> None:

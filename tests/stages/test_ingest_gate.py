@@ -16,6 +16,8 @@ from stages.csvs.records import LONGEST
 from tests.conftest import Stage
 
 HEADER = b"question,context\n"
+# What ingest keeps for itself and for later stages.
+OWN = {".ingest.listing", "listing.json"}
 
 
 def run(source: Path, output: Path, *options: object) -> int:
@@ -28,7 +30,7 @@ def through(tmp_path: Path, content: bytes, *options: object, name: str = "a.csv
     source.mkdir(exist_ok=True)
     (source / name).write_bytes(content)
     assert run(source, output, *options) == 0
-    (found,) = (path for path in output.rglob("*") if path.is_file() and path.name != ".ingested.json")
+    (found,) = (path for path in output.rglob("*") if path.is_file() and path.name not in OWN)
     if found.suffix == ".json":
         note: dict[str, object] = json.loads(found.read_bytes())
         assert note["object"] == name and note["remedy"]
@@ -108,11 +110,8 @@ REFUSED: dict[str, tuple[bytes, int | None, str | None, str]] = {
     "text after a quote": (HEADER + b'"a"b,c\n', 1, None, "text after a closing quote"),
     "CR alone": (HEADER + b"a\rb,c\n", 1, None, "a carriage return outside quotes"),
     "nothing": (b"", None, None, "no header: the file is empty"),
-    "gzip": (gzip.compress(HEADER), None, None, "a gzip archive, not a CSV"),
-    "Excel": (b"PK\x03\x04" + bytes(30), None, None, "a zip archive or an Excel workbook, not a CSV"),
+    "half a zip": (b"PK\x03\x04" + bytes(30), None, None, "a damaged zip archive: File is not a zip file"),
     "old Excel": (b"\xd0\xcf\x11\xe0" + bytes(30), None, None, "an old Excel workbook, not a CSV"),
-    "Parquet": (b"PAR1" + bytes(30), None, None, "a Parquet file, not a CSV"),
-    "UTF-16": ("question,context\n".encode("utf-16"), None, None, "UTF-16, not UTF-8"),
 }
 
 
@@ -122,13 +121,6 @@ def test_what_cannot_be_trusted_is_refused_with_row_and_reason(tmp_path: Path, k
     note = through(tmp_path, content)
     assert isinstance(note, dict)
     assert (note["row"], note["column"], note["reason"]) == (row, column, reason)
-
-
-def test_semicolons_and_tabs_are_named_as_the_cause(tmp_path: Path) -> None:
-    for content, spoken in ((b"question;context\n", "semicolons"), (b"question\tcontext\n", "tabs")):
-        note = through(tmp_path, content)
-        assert isinstance(note, dict)
-        assert note["remedy"] == f"separate the fields with commas instead of {spoken}"
 
 
 def test_a_row_without_end_is_refused_before_it_fills_memory(tmp_path: Path) -> None:
@@ -165,18 +157,19 @@ def test_gzipped_csvs_are_inflated_and_damaged_ones_refused(tmp_path: Path) -> N
     content = HEADER + b"a,b\n" * 5000
     archive = gzip.compress(content)
     assert through(tmp_path, archive, name="a.csv.gz") == content
-    for broken, reason in (
-        (archive[:-9], "a damaged gzip archive: Compressed file ended before the end-of-stream marker was reached"),
-        (content, "not a gzip archive, though it is named so"),
-    ):
-        shutil.rmtree(tmp_path / "out")
-        note = through(tmp_path, broken, name="a.csv.gz")
-        assert isinstance(note, dict)
-        assert note["reason"] == reason
+    shutil.rmtree(tmp_path / "out")
+    note = through(tmp_path, archive[:-9], name="a.csv.gz")
+    assert isinstance(note, dict)
+    reason = "a damaged gzip archive: Compressed file ended before the end-of-stream marker was reached"
+    assert note["reason"] == reason
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in OWN
+    }
 
 
 def test_appended_rows_change_only_the_last_part(tmp_path: Path) -> None:
@@ -186,13 +179,13 @@ def test_appended_rows_change_only_the_last_part(tmp_path: Path) -> None:
     content = HEADER + b"\n".join(b"%d?,c" % row for row in range(25))
     (source / "a.csv").write_bytes(content)
     assert run(source, output, "--shard-rows", 10) == 0
-    before = tree(output / "a.csv.parts")
+    before = tree(output)
     assert [part.count(b"\n") - 1 for part in before.values()] == [10, 10, 5] or len(before) == 3
     (source / "a.csv").write_bytes(content + b"\n" + b"".join(b"%d?,c\n" % row for row in range(25, 42)))
     assert run(source, output, "--shard-rows", 10) == 0
-    after = tree(output / "a.csv.parts")
-    assert sorted(after) == [f"part-{part:05d}.csv" for part in range(5)]
-    assert [name for name in sorted(before) if before[name] != after[name]] == ["part-00002.csv"]
+    after = tree(output)
+    assert sorted(after) == ["a.csv", *(f"a.csv.parts/row-{row:010d}.csv" for row in (11, 21, 31, 41))]
+    assert [name for name in sorted(before) if before[name] != after[name]] == ["a.csv.parts/row-0000000021.csv"]
     assert b"".join(after[name].removeprefix(HEADER) for name in sorted(after)).count(b"\n") == 42
 
 
@@ -220,7 +213,7 @@ def test_the_same_input_gives_the_same_bytes_and_what_is_gone_goes(tmp_path: Pat
     (source / "a.csv").write_bytes(HEADER + b"q,c\n")
     (source / "b.csv").unlink()
     assert run(source, output, "--shard-rows", 10) == 0
-    assert set(tree(output)) == {"a.csv", "kept.txt", ".ingested.json"}
+    assert set(tree(output)) == {"a.csv", "kept.txt"}
 
 
 def test_any_fsspec_url_will_do(tmp_path: Path) -> None:
@@ -239,7 +232,7 @@ def test_local_names_that_are_not_utf8_come_through(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9.csv")).write_bytes(HEADER + b"a,b\n")
     Path(os.fsdecode(os.fsencode(source) + b"/bad\xe9.csv")).write_bytes(b"no\n")
     assert run(source, tmp_path / "out") == 0
-    assert set(tree(tmp_path / "out")) == {"caf%E9.csv", "rejected/bad%E9.csv.json", ".ingested.json"}
+    assert set(tree(tmp_path / "out")) == {"caf%E9.csv", "rejected/bad%E9.csv.json"}
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
@@ -250,10 +243,14 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     (source / "sub/a.csv").write_bytes(HEADER)
     (source / "linked").symlink_to("../other")
     (source / "c.csv").symlink_to("../other/b.csv")
+    (source / "d.csv").symlink_to("sub/a.csv")
     (source / "sub/back").symlink_to("..")
     (tmp_path / "top").symlink_to("in")
+    assert run(tmp_path / "top", tmp_path / "out", "--follow-links") == 0
+    assert set(tree(tmp_path / "out")) == {"sub/a.csv", "linked/b.csv", "c.csv", "d.csv"}
     assert run(tmp_path / "top", tmp_path / "out") == 0
-    assert set(tree(tmp_path / "out")) == {"sub/a.csv", "linked/b.csv", "c.csv", ".ingested.json"}
+    refused = {"rejected/linked/%2F.csv.json", "rejected/c.csv.json"}
+    assert set(tree(tmp_path / "out")) == {"sub/a.csv", "d.csv", *refused}
 
 
 @pytest.mark.parametrize("output", [".", "deeper/out", "../in"])

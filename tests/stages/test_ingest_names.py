@@ -1,6 +1,7 @@
 """Where objects go: paths that every file system downstream can hold, no two alike."""
 
 import itertools
+import random
 import re
 from pathlib import PurePosixPath
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stages.common.names import Origin, is_csv, origin_of, part_path, rejection_path, target_path
+from stages.common.names import Origin, is_table, origin_of, part_path, rejection_path, target_path
 
 # What Pachyderm takes: printable ASCII without glob characters.
 HOLDS = re.compile(r"[ -~]+")
@@ -34,6 +35,32 @@ def test_two_objects_never_share_a_path_nor_is_one_the_others_folder(one: str, o
         assert first != second
         assert first not in map(str, PurePosixPath(second).parents)
         assert second not in map(str, PurePosixPath(first).parents)
+
+
+@pytest.mark.faults
+def test_two_hundred_thousand_names_never_meet() -> None:
+    """Names made of the pieces that matter, exhaustively up to four, and at random beyond."""
+    pieces = ["a", ".csv", ".CSV", ".gz", ".parquet", ".zip", "/", ".", "%", "\n", "é", "~", ".parts", "row-0000000002"]
+    short = ("".join(parts) for count in range(1, 5) for parts in itertools.product(pieces, repeat=count))
+    chance = random.Random(1)
+    long = (
+        "".join(chance.choices([*pieces, "x" * 200, "rejected", ".json"], k=chance.randrange(5, 9)))
+        for _ in range(400_000)
+    )
+    names: set[str] = set()
+    for name in itertools.chain(short, long):
+        names.update(name + suffix for suffix in ("", ".csv") if is_table(name + suffix))
+        if len(names) >= 200_000:
+            break
+    assert len(names) >= 200_000
+    owners: dict[str, str] = {}
+    for name in names:
+        for path in places(name):
+            assert owners.setdefault(path, name) == name, (path, name, owners[path])
+        assert origin_of(part_path(name, 5001)) == Origin(name, 5001)
+    for path, name in owners.items():
+        for folder in PurePosixPath(path).parents:
+            assert str(folder) not in owners, (path, name, owners.get(str(folder)))
 
 
 @given(OBJECTS)
@@ -67,5 +94,5 @@ def test_a_path_that_ingest_never_writes_is_a_name_of_its_own(path: str) -> None
 
 
 def test_a_name_that_goes_on_behind_its_suffix_is_no_csv() -> None:
-    assert is_csv("a.csv") and is_csv("a.CSV.gz")
-    assert not is_csv("a.csv\n")
+    assert is_table("a.csv") and is_table("a.CSV.gz")
+    assert not is_table("a.csv\n")

@@ -8,6 +8,11 @@ import psycopg
 import pytest
 
 from runtime.errors import InputError
+from stages.common.names import Origin
+from stages.load import arguments, target_of
+from stages.loading.copying import AnsweredCsv, examine
+from stages.loading.run import make_ready
+from stages.loading.table import TableLoader, input_error
 from tests.support.loading import execute, row_of, rows_of, run_load, versions_of, write_rows, write_version
 from tests.support.servers import running_server, version, versions
 
@@ -60,8 +65,8 @@ def fresh(server_url: str) -> str:
 def test_text_arrives_exactly_where_all_columns_have_a_place(fresh: str, tmp_path: Path, line_end: str) -> None:
     # Their bytes are passed on as they are; the order of the columns is the file's.
     source = tmp_path / "a.csv"
-    header = "context,question,answer,score,start,end,error,model"
-    lines = ['"' + text.replace('"', '""') + '",,\\.,0.5,,1,NULL,"\\."' for text in TEXTS]
+    header = "context,question,answer,score,confidence,start,end,error,model"
+    lines = ['"' + text.replace('"', '""') + '",,\\.,0.5,,,1,NULL,"\\."' for text in TEXTS]
     source.write_bytes((line_end.join([header, *lines[:5], "", *lines[5:]]) + line_end * 2).encode())
     assert run_load(fresh, source, tmp_path / "out") == 0
     rest = 'question, answer, score, start, "end", error, model, extra'
@@ -82,7 +87,9 @@ def test_text_arrives_exactly_in_columns_and_in_extra(fresh: str, tmp_path: Path
 
 def test_empty_text_and_a_missing_value_stay_apart(fresh: str, tmp_path: Path) -> None:
     source = tmp_path / "a.csv"
-    source.write_text('question,context,answer,score,start,end,error,model,note\n"",,"","0.5",,"1",,"",""\n')
+    source.write_text(
+        'question,context,answer,score,confidence,start,end,error,model,note\n"",,"","0.5",,,"1",,"",""\n'
+    )
     assert run_load(fresh, source, tmp_path / "out") == 0
     columns = 'question, context, answer, score, start, "end", error, model, extra'
     assert rows_of(fresh, f"select {columns} from question_answer") == [
@@ -133,18 +140,18 @@ def test_a_refused_value_is_named_by_row_and_column(fresh: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (b"q,c,a,0.5,1,2,,m\xff", "row 2: not UTF-8 at byte offset"),
-        (b"q,c,a,0.5,1,2,,m,x,x\nq,c", "row 2: "),
-        (b"q,c,a,0.5,1,2\nq,c,a,0.5,1,2,,m,x,x", "row 2: 6 fields where the header has "),
-        (b'q,c,a,0.5,1,2,,"m', "row 2: a quote that opens in this row never closes"),
+        (b"q,c,a,0.5,0.75,1,2,,m\xff", "row 2: not UTF-8 at byte offset"),
+        (b"q,c,a,0.5,0.75,1,2,,m,x,x\nq,c", "row 2: "),
+        (b"q,c,a,0.5,0.75,1,2\nq,c,a,0.5,0.75,1,2,,m,x,x", "row 2: 7 fields where the header has "),
+        (b'q,c,a,0.5,0.75,1,2,,"m', "row 2: a quote that opens in this row never closes"),
     ],
 )
 def test_a_broken_row_is_named(
     fresh: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, extra: str, row: bytes, reason: str
 ) -> None:
     end = b",x\n" if extra else b"\n"
-    good = b"q,c,a,0.5,1,2,,m" + end
-    header = f"question,context,answer,score,start,end,error,model{extra}\n".encode()
+    good = b"q,c,a,0.5,0.75,1,2,,m" + end
+    header = f"question,context,answer,score,confidence,start,end,error,model{extra}\n".encode()
     (tmp_path / "a.csv").write_bytes(header + good + row + end + good)
     assert run_load(fresh, tmp_path / "a.csv", tmp_path / "out") == 1
     assert f"a.csv: {reason}" in caplog.text
@@ -159,11 +166,12 @@ def test_json_keeps_what_json_can_hold(fresh: str, tmp_path: Path) -> None:
 
 
 def _load_one(url: str, source: Path) -> None:
-    from stages.load import arguments, target_of
-    from stages.loading.copying import replace_rows
-    from stages.loading.schema import prepare
-
     target = target_of(arguments([str(source), "out"]))
-    with psycopg.connect(url) as connection:
-        prepare(connection, target, migrate=False)
-        replace_rows(connection, target, source.name, source, remember=True)
+    with psycopg.connect(url) as connection, source.open("rb") as stream:
+        target = make_ready(connection, target, migrate=False)
+        csv = AnsweredCsv(source.name, Origin(source.name, 1), stream, source.stat().st_size)
+        examine(csv, target)
+        try:
+            TableLoader(connection, target).load([csv], lambda _: None)
+        except psycopg.Error as error:
+            raise input_error(error, csv, target) from error

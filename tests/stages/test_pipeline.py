@@ -57,7 +57,7 @@ def test_every_sound_sample_comes_out_with_its_own_rows_and_text(answered: Path)
     for name in sources:
         for before, after in zip(read(SAMPLES / name), read(answered / "answer" / name), strict=True):
             added = set(after) - set(before)
-            assert added == {"answer", "score", "start", "end", "error", "model"}
+            assert added == {"answer", "score", "confidence", "start", "end", "error", "model"}
             assert {column: after[column] for column in before} == before
 
 

@@ -41,6 +41,7 @@ class Proxy:
     Attributes:
         fault: gives a status to answer with, or `reset`, `stall`, `half` or `flip`.
         before: called with each request before it is answered.
+        requester_pays: whether requests without a project that pays are refused.
         seen: all requests.
 
     """
@@ -49,6 +50,7 @@ class Proxy:
     page: int = 1000
     fault: Fault = lambda _: None
     before: Callable[[Request], None] = lambda _: None
+    requester_pays: bool = False
     seen: list[Request] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -101,6 +103,9 @@ class Proxy:
         """The emulator's answer, with pages and generations as Google has them."""
         url = urllib.parse.urlsplit(path)
         query = dict(urllib.parse.parse_qsl(url.query))
+        if self.requester_pays and "userProject" not in query:
+            text = "Bucket is a requester pays bucket but no user project provided."
+            return 400, {}, json.dumps({"error": {"code": 400, "message": text}}).encode()
         wanted = query.pop("generation", None)
         if wanted is not None:
             status, _, body = self._ask("GET", url.path)

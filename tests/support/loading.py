@@ -11,7 +11,7 @@ from psycopg import sql
 
 from stages import load
 
-HEADER = ("question", "context", "answer", "score", "start", "end", "error", "model")
+HEADER = ("question", "context", "answer", "score", "confidence", "start", "end", "error", "model")
 
 
 def row_of(number: int, text: str = "text") -> dict[str, str]:
@@ -21,6 +21,7 @@ def row_of(number: int, text: str = "text") -> dict[str, str]:
         "context": f"context, {text} {number}",
         "answer": f"{text} {number}",
         "score": "0.5",
+        "confidence": "0.75",
         "start": "9",
         "end": "13",
         "error": "",
@@ -45,7 +46,8 @@ def write_version(path: Path, text: str, rows: int) -> Path:
 
 def run_load(url: str, source: Path, target: Path, *options: str, retry_for: float = 0, **environment: str) -> int:
     """Loads in this process; returns the exit code."""
-    arguments = load.arguments([str(source), str(target), "--retry-for", str(retry_for), *options])
+    bad_rows = [] if {"--on-bad-row", "--prune"} & set(options) else ["--on-bad-row", "fail"]
+    arguments = load.arguments([str(source), str(target), "--retry-for", str(retry_for), *bad_rows, *options])
     with patch.dict(os.environ, {"DATABASE_URL": url, **environment}):
         return load.load(arguments)
 

@@ -1,20 +1,24 @@
 """A Pachyderm worker as seen by user code: datum after datum over gRPC, into one process."""
 
 import contextlib
+import os
 import queue
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from tests.conftest import ROOT
 
-def _messages() -> tuple[Any, Any]:
+
+def messages() -> tuple[Any, Any]:
     """NextDatumRequest and NextDatumResponse as protobuf's own library makes them."""
     file = descriptor_pb2.FileDescriptorProto(name="worker.proto", package="pachyderm.worker", syntax="proto3")
     text, once, many = 9, 1, 3
@@ -69,9 +73,9 @@ class Worker:
 
 
 @contextlib.contextmanager
-def worker(root: Path) -> Iterator[Worker]:
-    """A worker on a free port of this machine."""
-    request, response = _messages()
+def worker(root: Path, address: int | str = 0) -> Iterator[Worker]:
+    """A worker on a port of this machine, any free one by default, or behind `unix:PATH`."""
+    request, response = messages()
     serving = Worker(root)
 
     def next_datum(message: Any, context: grpc.ServicerContext) -> Any:
@@ -88,7 +92,7 @@ def worker(root: Path) -> Iterator[Worker]:
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("pachyderm.worker.Worker", {"NextDatum": handler}),)
     )
-    serving.port = server.add_insecure_port("127.0.0.1:0")
+    serving.port = server.add_insecure_port(address if isinstance(address, str) else f"127.0.0.1:{address}")
     server.start()
     try:
         yield serving
@@ -102,3 +106,134 @@ def ended(process: "subprocess.Popen[str]") -> str:
     """What a process that is about to end has written to stderr."""
     _, told = process.communicate(timeout=60)
     return told
+
+
+@dataclass
+class SetResult:
+    """How a set of datums went.
+
+    Attributes:
+        outputs: of each datum that counts as processed, the files that it wrote.
+        starts: how often the process was started.
+        log: what all starts wrote to stderr.
+
+    """
+
+    outputs: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    starts: int = 0
+    log: str = ""
+
+
+# Python imports this at its start. It acts at the Nth line that the stage runs once it connects to the worker, or,
+# `killafter`, at the Nth line after the first datum was handed out.
+SABOTAGE = """
+import os, sys, threading
+way, _, at = os.environ["SABOTAGE"].partition("@")
+lines, serving = 0, False
+rooms = tuple(os.path.join(os.getcwd(), room) for room in ("stages", "runtime"))
+
+def trace(frame, event, argument):
+    global serving
+    if not frame.f_code.co_filename.startswith(rooms):
+        return None
+    serving = serving or frame.f_code.co_name == "_worker"
+    return local if serving else None
+
+def local(frame, event, argument):
+    global lines
+    if event != "line" or (way == "killafter" and "PACH_DATUM_ID" not in os.environ):
+        return local
+    lines += 1
+    if lines == int(at):
+        if way == "raise":
+            raise MemoryError("sabotage")
+        os.kill(os.getpid(), 9)
+    return local
+
+if way:
+    threading.settrace(trace)
+    sys.settrace(trace)
+"""
+# A first start that ends before it asks is repeated for ever; a test has seen enough of that.
+MOST_STARTS = 8
+TRIES = 3
+
+
+def run_set(
+    folder: Path, model: Path, datums: Mapping[str, bytes], broken: Mapping[int, str] | None = None
+) -> SetResult:
+    """Serves a set of datums, a CSV each, to `answer --batch-datums` as Pachyderm 2.12's worker was seen to.
+
+    A first start that ends before it asks is started again. A later one that does makes all further datums count as
+    processed, with nothing written. An error, or an end in mid-datum, is a failed try: the process is killed and
+    started again. `broken` says at which start what happens where: `{2: "raise@7"}`.
+    """
+    (folder / "sitecustomize.py").write_text(SABOTAGE)
+    served = _Set(folder, model, dict(datums))
+    while served.starts < MOST_STARTS and not served.start((broken or {}).get(served.starts + 1, "")):
+        pass
+    return SetResult(served.outputs, served.starts, (folder / "log").read_text())
+
+
+@dataclass
+class _Set:
+    folder: Path
+    model: Path
+    waiting: dict[str, bytes]
+    outputs: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    starts: int = 0
+    tries: int = 0
+    has_asked: bool = False
+
+    def start(self, sabotage: str) -> bool:
+        """Starts the process and serves it until it fails or the set ends. Returns whether the set has ended."""
+        self.starts += 1
+        # A server for each start: a call that a killed process left behind must not be answered for the next.
+        with worker(self.folder / "pfs") as pod, (self.folder / "log").open("a") as log:
+            process = self._process(pod, sabotage, log)
+            try:
+                return self._serve(pod, process)
+            finally:
+                process.kill()
+                process.wait()
+
+    def _serve(self, pod: Worker, process: "subprocess.Popen[bytes]") -> bool:
+        if (error := _next_call(pod, process)) is None:
+            if self.has_asked:
+                self.outputs |= {name: {} for name in self.waiting}
+            return self.has_asked
+        self.has_asked = True
+        assert error == ""
+        for name in list(self.waiting):
+            out = pod.hand_out(f"{name}-{self.starts}", {name: self.waiting[name]})
+            if _next_call(pod, process) != "":
+                self.tries += 1
+                return self.tries == TRIES
+            del self.waiting[name]
+            self.outputs[name] = {path.name: path.read_bytes() for path in out.iterdir()}
+            self.tries = 0
+        return True
+
+    def _process(self, pod: Worker, sabotage: str, log: TextIO) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "stages.answer", pod.root / "questions", pod.root / "out"]
+        return subprocess.Popen(
+            [*map(str, command), "--model", str(self.model), "--batch-datums"],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PPS_WORKER_GRPC_PORT": str(pod.port),
+                "PYTHONPATH": f"{self.folder}:{ROOT}",
+                "SABOTAGE": sabotage,
+            },
+            stderr=log,
+        )
+
+
+def _next_call(pod: Worker, process: "subprocess.Popen[bytes]") -> str | None:
+    """What the process reports when it asks for a datum; None if it ends first."""
+    while True:
+        try:
+            return pod.calls.get(timeout=0.1)
+        except queue.Empty:
+            if process.poll() is not None and pod.calls.empty():
+                return None

@@ -16,6 +16,18 @@ class File:
     size: int
 
 
+class DamagedError(ValueError):
+    """A file of the state is not what the runner writes; the message names it."""
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote. Raises DamagedError for anything else, FileNotFoundError where there is nothing."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError, IsADirectoryError) as error:
+        raise DamagedError(f"{path}: damaged") from error
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes a file that is whole or not there."""
     partial = path.with_name(f".{path.name}.partial")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 
 from pachyderm.local.store.files import File
 
@@ -30,13 +30,27 @@ class Result:
     error: str = ""
 
 
+_FIELDS = tuple(one.name for one in fields(Result))
+
+
 def write_line(result: Result) -> str:
     """The result as a line of the journal."""
     outputs = {path: [file.hash, file.size] for path, file in result.outputs.items()}
-    return json.dumps({**asdict(result), "outputs": outputs}, ensure_ascii=False) + "\n"
+    # By hand: asdict copies deeply, and took a third of the time of a job that skips all its datums.
+    return (
+        json.dumps({**{name: getattr(result, name) for name in _FIELDS}, "outputs": outputs}, ensure_ascii=False) + "\n"
+    )
 
 
-def read_line(line: bytes) -> Result:
-    """A line of the journal as a result."""
-    fields = json.loads(line)
-    return Result(**{**fields, "outputs": {path: File(*entry) for path, entry in fields["outputs"].items()}})
+def read_line(line: bytes) -> Result | None:
+    """A line of the journal as a result; None for a damaged one, whose datum is then done again."""
+    try:
+        fields = json.loads(line)
+        outputs = {str(path): File(str(hash_), int(size)) for path, (hash_, size) in fields["outputs"].items()}
+        result = Result(**{**fields, "outputs": outputs})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    texts = (result.id, result.hash, result.label, result.state, result.error)
+    numbers = (result.tries, result.seconds)
+    whole = all(isinstance(one, str) for one in texts) and all(isinstance(one, int | float) for one in numbers)
+    return result if whole else None

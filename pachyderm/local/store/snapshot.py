@@ -17,25 +17,38 @@ def snapshot(repo: Repo, source: Path, commit_id: str) -> Commit:
     Raises PachydermError for a name that a repo does not take.
     """
     last = repo.head()
-    visible = {f"/{path.relative_to(source).as_posix()}": path for path in sorted(visible_files(source))}
-    for path, file in visible.items():
-        if reason := path_problem(path):
-            raise PachydermError(f"{file}: {reason}; rename it")
+    visible = _by_path(source)
     files = {path: digest(file) for path, file in visible.items()}
     if last.number and files == last.files:
         return last
     incoming = repo.folder / ".incoming"
     shutil.rmtree(incoming, ignore_errors=True)
     copies: dict[str, tuple[Path, File]] = {}
+    incoming.mkdir(parents=True)
     for index, (path, file) in enumerate(visible.items()):
-        incoming.mkdir(parents=True, exist_ok=True)
+        if files[path] == last.files.get(path) and last.path_of(path).is_file():
+            copies[path] = last.path_of(path), files[path]
+            continue
         copy = incoming / str(index)
         shutil.copyfile(file, copy)
         copy.chmod(0o444)
         copies[path] = copy, digest(copy)
-    made = repo.publish(last.number + 1, commit_id, copies)
+    made = repo.publish(repo.next_number(), commit_id, copies)
     shutil.rmtree(incoming, ignore_errors=True)
     return made
+
+
+def digests(source: Path) -> dict[str, File]:
+    """What a snapshot would hold. Raises PachydermError for a name that a repo does not take."""
+    return {path: digest(file) for path, file in _by_path(source).items()}
+
+
+def _by_path(source: Path) -> dict[str, Path]:
+    visible = {f"/{path.relative_to(source).as_posix()}": path for path in sorted(visible_files(source))}
+    for path, file in visible.items():
+        if reason := path_problem(path):
+            raise PachydermError(f"{file}: {reason}; rename it")
+    return visible
 
 
 def visible_files(source: Path) -> Iterator[Path]:

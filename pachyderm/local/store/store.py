@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from pathlib import Path
 from pachyderm.errors import PachydermError
 from pachyderm.local.store.journal import Journal
 from pachyderm.local.store.repos import Repo
+
+# The path of a Unix socket has room for 107 bytes.
+_LONGEST_SOCKET_FOLDER = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,34 @@ def exclusive_root(root: Path) -> Iterator[Path]:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        work = root / "work"
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(exist_ok=True)
-        try:
+        # Rows, logs and the environment of datums are nobody else's to read, in a root of an earlier version too.
+        for name in ("repos", "jobs"):
+            (root / name).mkdir(mode=0o700, exist_ok=True)
+            (root / name).chmod(0o700)
+        with _work_folder(root / "work") as work:
             yield work
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _work_folder(work: Path) -> Iterator[Path]:
+    """A private folder, gone afterwards, without what a killed runner left there; `sockets` in it has a short path."""
+    _remove(work)
+    work.mkdir(mode=0o700)
+    sockets = work / "sockets"
+    if len(os.fsencode(sockets.absolute())) < _LONGEST_SOCKET_FOLDER:
+        sockets.mkdir(mode=0o700)
+    else:
+        sockets.symlink_to(tempfile.mkdtemp(prefix="answermill-"))
+    try:
+        yield work
+    finally:
+        _remove(work)
+
+
+def _remove(work: Path) -> None:
+    sockets = work / "sockets"
+    if sockets.is_symlink():
+        shutil.rmtree(sockets.readlink(), ignore_errors=True)
+    if work.is_symlink() or work.is_file():
+        work.unlink()
+    shutil.rmtree(work, ignore_errors=True)

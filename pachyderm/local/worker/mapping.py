@@ -114,6 +114,15 @@ def worker_environment(
     return environment
 
 
+def secret_values(pipeline: Pipeline, mapping: LocalMapping) -> list[str]:
+    """What the specs take from secrets into variables: never to be written down."""
+    return [
+        _secret_value(mapping, secret)
+        for secret in pipeline.transform.get("secrets", [])
+        if secret.get("envVar") and secret["name"] not in mapping.without
+    ]
+
+
 def _secret_value(mapping: LocalMapping, secret: Mapping[str, Any]) -> str:
     file = secret_folder(mapping, secret["name"], Path()) / str(secret["key"])
     try:

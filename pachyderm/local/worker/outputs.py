@@ -1,8 +1,9 @@
 """What a try left in /pfs/out -> files for the output commit."""
 
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pachyderm.errors import PachydermError
@@ -10,39 +11,47 @@ from pachyderm.local.store.files import File, digest
 from pachyderm.local.store.names import path_problem
 from pachyderm.local.worker.scratch import Scratch
 
+_PARTIAL = re.compile(r"\..+\.partial")
+
 
 class OutputError(PachydermError):
     """The output cannot be committed. On a cluster such a job starts again and again, for ever."""
 
 
-def collect(scratch: Scratch, target: Path) -> dict[str, File]:
-    """Takes the files of a try to the folder `target`, which appears when it is whole. Returns them by path.
+def collect(scratch: Scratch, output: Callable[[int], Path]) -> dict[str, File]:
+    """Takes the files of a try; `output` says where the content of each goes. Returns them by path, in order.
 
-    Links are followed, folders without files and what is no regular file are dropped. Raises OutputError for a
-    dangling link and for a name that a repo does not take.
+    Links are followed, folders without files, what is no regular file, and files that were being written (`.….partial`)
+    are dropped. Raises OutputError for a dangling link, for a name that a repo does not take, and where /pfs/out is
+    not the folder any more that the process was given: what is there now may be anybody's.
     """
-    partial = target.with_name(f".{target.name}.partial")
-    for leftover in (partial, target):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
+    if not scratch.is_intact():
+        raise OutputError("/pfs/out was removed or replaced; write files into it and leave the folder itself alone")
+    out = scratch.folder.resolve()
+    listed = sorted(_output_files(out, "", frozenset()))
+    links = any(source.is_symlink() or source != out / path[1:] for path, source in listed)
     files: dict[str, File] = {}
-    out = scratch.out.resolve()
-    for path, source in _output_files(out, "", frozenset()):
+    for index, (path, source) in enumerate(listed):
         if reason := path_problem(path):
             raise OutputError(f"output {path}: {reason}")
-        kept = partial / path[1:]
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        _keep(source, kept, out, scratch.originals)
+        kept = output(index)
+        kept.unlink(missing_ok=True)
+        if not links and source.stat().st_nlink == 1:
+            source.rename(kept)
+        else:
+            _keep(source, kept, out, scratch.originals)
         kept.chmod(0o444)
         files[path] = digest(kept)
-    partial.rename(target)
     return files
 
 
 def _keep(source: Path, target: Path, out: Path, originals: Mapping[Path, Path]) -> None:
-    """Takes over a file of the output, or copies what a link leads to; for an input laid out empty, its content."""
+    """Takes over a file of the output, or copies what a link leads to; for an input laid out empty, its content.
+
+    A file with a second name elsewhere is copied too: it can still be written to, and its mode is not ours to change.
+    """
     real = source.resolve()
-    if real.is_relative_to(out):
+    if real.is_relative_to(out) and real.stat().st_nlink == 1:
         os.link(real, target)
     else:
         shutil.copyfile(originals.get(real, real), target)
@@ -57,6 +66,8 @@ def _output_files(folder: Path, path: str, above: frozenset[Path]) -> Iterator[t
         location, inner = Path(entry.path), f"{path}/{entry.name}"
         if entry.is_symlink() and not location.exists():
             raise OutputError(f"output {inner}: a link to nothing: {location.readlink()}")
+        if _PARTIAL.fullmatch(entry.name):
+            continue
         if location.is_dir():
             yield from _output_files(location, inner, above | {real})
         elif location.is_file():

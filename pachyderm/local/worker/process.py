@@ -1,4 +1,4 @@
-"""A user process: started in a group of its own, waited for, killed with all its children."""
+"""A user process: started below a launcher, waited for, killed with all that came of it."""
 
 import contextlib
 import os
@@ -17,6 +17,8 @@ _LAUNCHER = Path(__file__).with_name("launch.py")
 _MOUNT = 'mount --bind "$1" /pfs && shift && exec "$@"'
 # How soon a stop is noticed.
 _SLICE = 0.2
+# How long the launcher may take to end what it started.
+_PATIENCE = 10.0
 
 
 class StoppedError(Exception):
@@ -25,6 +27,10 @@ class StoppedError(Exception):
 
 class OverdueError(Exception):
     """The time is over."""
+
+
+class CommandError(Exception):
+    """The command cannot be started at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,12 @@ class ProcessSpec:
 
 
 def start(command: ProcessSpec) -> "subprocess.Popen[bytes]":
-    """Starts the process; a command that cannot be executed says so in the log and exits with 1."""
+    """Starts the process; a command that cannot be executed says so in the log and exits with 1.
+
+    Raises CommandError for a command or a variable that holds a NUL, which no process can be given.
+    """
+    if any("\0" in word for word in [*command.words, *command.environment.values()]):
+        raise CommandError("a word of the command, or a variable, holds a NUL character; take it out of the spec")
     words = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command.words]
     if command.pfs:
         # Outside the launcher: entering a user namespace takes back what it asks of the kernel.
@@ -95,7 +106,13 @@ def time_slice(deadline: float | None) -> float:
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
-    """Kills what is left of the process's group, and takes its exit code."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    """Lets the launcher kill all that is left of the process, and takes its exit code."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,25 +1,27 @@
 """A worker: takes sets of datums and tries each as often as its spec says."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
 from pachyderm.local.datums import Datum
+from pachyderm.local.store.files import File
 from pachyderm.local.store.journal import JobFolder
 from pachyderm.local.store.results import FAILED, PROCESSED, RECOVERED, Result
-from pachyderm.local.worker.batching import PrematureExitError, Session
-from pachyderm.local.worker.mapping import LocalMapping, command, path_map, translate, worker_environment
+from pachyderm.local.worker.batched import BatchedProcess, last_line
+from pachyderm.local.worker.batching import PrematureExitError
+from pachyderm.local.worker.mapping import LocalMapping, command, path_map, secret_values, translate, worker_environment
 from pachyderm.local.worker.outputs import OutputError, collect
-from pachyderm.local.worker.process import OverdueError, ProcessSpec, kill, start, wait
-from pachyderm.local.worker.scratch import Scratch, lay_out, repoint, write_environment
+from pachyderm.local.worker.process import CommandError, OverdueError, ProcessSpec, kill, start, wait
+from pachyderm.local.worker.redaction import Redaction
+from pachyderm.local.worker.scratch import Layout, Scratch, remove_environment, repoint, write_environment
 from pachyderm.spec.reading import Pipeline
 
 GRPC_PORT = "1080"
-_LAST_LINE = 4096
 # The image's own folder holds the stages; here it is the one that holds this package.
 _PACKAGES = Path(str(resources.files("pachyderm"))).parent
 
@@ -56,10 +58,11 @@ class Worker:
         self._name = name
         self._pfs = work / name / "pfs"
         empty = work / name / "empty"
-        for folder in (self._pfs, empty, task.folder.output(""), task.folder.log("").parent):
+        for folder in (self._pfs, empty, task.folder.outputs, task.folder.log("").parent):
             folder.mkdir(parents=True, exist_ok=True)
         self._paths = path_map(task.pipeline, task.mapping, self._pfs, empty)
         self._seen_as = Path("/pfs") if task.mapping.real_pfs else self._pfs.absolute()
+        self._layout = Layout(self._pfs, self._seen_as)
         names = {
             "PACH_JOB_ID": task.job_id,
             "PACH_OUTPUT_COMMIT_ID": task.job_id,
@@ -67,46 +70,57 @@ class Worker:
             "PPS_WORKER_GRPC_PORT": GRPC_PORT,
         }
         self._environment = worker_environment(task.pipeline, task.mapping, self._paths, names)
+        self._redaction = Redaction(self._environment, secret_values(task.pipeline, task.mapping))
         self._last_environment = self._environment
-        self._session: Session | None = None
-        self._session_log = task.folder.log(f".{name}")
+        # Resolved: `sockets` is a link where the root's own path is too long for a socket's.
+        socket = (work / "sockets").resolve() / name
+        self._batched = BatchedProcess(self._batched_command, socket, task.folder.log(f".{name}"), self._redaction)
 
     def work(self, datums: Sequence[Datum]) -> Iterator[Result]:
-        """Does the datums of a set. Raises StoppedError, and JobOverdueError when the job's time is over."""
+        """Does the datums of a set. Raises StoppedError, JobOverdueError when the job's time is over, StartError."""
         try:
+            if not datums and self._task.pipeline.transform.get("datumBatching"):
+                self._batched.session(self._task.deadline, self._task.stop)
             for datum in datums:
                 yield self._datum(datum)
         finally:
-            self._end_session()
+            self._batched.end_set()
+            self._layout.clear()
 
     def _datum(self, datum: Datum) -> Result:
-        pipeline, began = self._task.pipeline, time.monotonic()
-        error, tries, recovered = "", 0, False
-        while tries < pipeline.tries:
+        began = time.monotonic()
+        state, tries, outputs, error = FAILED, 0, {}, ""
+        while state == FAILED and tries < self._task.pipeline.tries:
             tries += 1
-            scratch = None
             try:
-                if pipeline.transform.get("datumBatching"):
-                    scratch = self._batched_try(datum)
-                else:
-                    scratch = self._single_try(datum)
-                if self._task.mapping.real_pfs:
-                    repoint(scratch.out, self._seen_as, self._pfs.absolute())
-                outputs = collect(scratch, self._task.folder.output(datum.id))
+                outputs = self._try(datum)
+                state, error = PROCESSED, ""
             except OutputError as refused:
                 # No retry: what a repo does not take today it will not take tomorrow.
                 error = str(refused)
                 break
             except _TryError as failed:
                 error = str(failed)
-                recovered = self._run_error_command(datum)
-                continue
-            seconds = round(time.monotonic() - began, 3)
-            return Result(datum.id, datum.hash, datum.label, PROCESSED, tries, seconds, outputs)
+                if self._run_error_command(datum) and tries == self._task.pipeline.tries:
+                    state = RECOVERED
+            finally:
+                remove_environment(self._pfs)
+                self._redaction.file(self._log(datum))
+        if error:
+            error = self._redaction.text(f"{error}: {line}" if (line := self._last_line(datum)) else error)
         seconds = round(time.monotonic() - began, 3)
-        state = RECOVERED if recovered else FAILED
-        error = f"{error}: {line}" if (line := self._last_line(datum)) else error
-        return Result(datum.id, datum.hash, datum.label, state, tries, seconds, {}, error)
+        return Result(datum.id, datum.hash, datum.label, state, tries, seconds, outputs, error)
+
+    def _try(self, datum: Datum) -> dict[str, File]:
+        """Lets user code do the datum once. Returns the files it wrote. Raises _TryError, OutputError."""
+        try:
+            batched = self._task.pipeline.transform.get("datumBatching")
+            scratch = self._batched_try(datum) if batched else self._single_try(datum)
+        except CommandError as impossible:
+            raise _TryError(str(impossible)) from impossible
+        if self._task.mapping.real_pfs:
+            repoint(scratch.folder, self._seen_as, self._pfs.absolute())
+        return collect(scratch, partial(self._task.folder.output, datum.id))
 
     def _single_try(self, datum: Datum) -> Scratch:
         """A process of its own for one datum."""
@@ -129,35 +143,28 @@ class Worker:
     def _batched_try(self, datum: Datum) -> Scratch:
         """The next datum for the process that runs already, or a new one after a failure."""
         deadline: float | None = self._task.deadline
-        log_from = self._session_log.stat().st_size if self._session_log.exists() else 0
         try:
-            if self._session is None:
-                transform = self._task.pipeline.transform
-                self._session = Session(
-                    self._start(transform["cmd"], transform.get("stdin"), self._environment, self._session_log)
-                )
-                self._session.next_call(deadline, self._task.stop)
-            port = {"PPS_WORKER_GRPC_PORT": str(self._session.port)}
-            scratch, environment = self._lay_out(datum, port)
+            session = self._batched.session(deadline, self._task.stop)
+            scratch, environment = self._lay_out(datum, session.address)
             deadline = self._datum_deadline()
-            self._session.hand_out([f"{name}={value}" for name, value in environment.items()])
-            if reported := self._session.next_call(deadline, self._task.stop):
+            session.hand_out([f"{name}={value}" for name, value in environment.items()])
+            if reported := session.next_call(deadline, self._task.stop):
                 raise _TryError(reported)
         except PrematureExitError as gone:
-            self._end_session()
+            self._batched.end()
             raise _TryError(str(gone)) from gone
         except OverdueError as overdue:
-            self._end_session()
+            self._batched.end()
             raise self._timeout_error(deadline) from overdue
         except _TryError:
-            self._end_session()
+            self._batched.end()
             raise
         finally:
-            self._share_log(log_from, self._log(datum))
+            self._batched.share_log(self._log(datum))
         return scratch
 
     def _lay_out(self, datum: Datum, more: Mapping[str, str] | None = None) -> tuple[Scratch, dict[str, str]]:
-        scratch = lay_out(datum, self._pfs, self._seen_as)
+        scratch = self._layout.lay_out(datum)
         environment = {**self._environment, **scratch.environment, **(more or {})}
         if not self._task.pipeline.transform.get("datumBatching"):
             environment["FILESET_ID"] = datum.hash[:32]
@@ -170,15 +177,21 @@ class Worker:
         transform = self._task.pipeline.transform
         if not transform.get("errCmd"):
             return False
-        process = start(
-            self._start(transform["errCmd"], transform.get("errStdin"), self._last_environment, self._log(datum))
-        )
+        command = self._start(transform["errCmd"], transform.get("errStdin"), self._last_environment, self._log(datum))
+        try:
+            process = start(command)
+        except CommandError:
+            return False
         try:
             return wait(process, self._datum_deadline(), self._task.stop) == 0
         except OverdueError:
             return False
         finally:
             kill(process)
+
+    def _batched_command(self, log: Path) -> ProcessSpec:
+        transform = self._task.pipeline.transform
+        return self._start(transform["cmd"], transform.get("stdin"), self._environment, log)
 
     def _start(
         self, words: Sequence[str], stdin: Sequence[str] | None, environment: Mapping[str, str], log: Path
@@ -204,29 +217,11 @@ class Worker:
             return JobOverdueError()
         return _TryError(f"timed out after {self._task.pipeline.datum_timeout:g} s")
 
-    def _end_session(self) -> None:
-        if self._session is not None:
-            self._session.end()
-            self._session = None
-
     def _log(self, datum: Datum) -> Path:
         return self._task.folder.log(datum.id)
 
-    def _share_log(self, begin: int, log: Path) -> None:
-        """Appends this datum's share of the long-running process's log to the datum's own log."""
-        if self._session_log.exists():
-            with self._session_log.open("rb") as file, log.open("ab") as copy:
-                file.seek(begin)
-                copy.write(file.read())
-
     def _last_line(self, datum: Datum) -> str:
-        try:
-            with self._log(datum).open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE))
-                lines = file.read().decode(errors="replace").split("\n")
-        except FileNotFoundError:
-            return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return last_line(self._log(datum))
 
 
 class _TryError(Exception):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.threads import available_cpus, cgroup_quota
+from runtime.cpu import available_cpus, cgroup_quota
 
 CPUS = len(os.sched_getaffinity(0))
 
@@ -70,7 +70,7 @@ def test_no_cgroup_leaves_affinity(proc: Path, cgroups: Path) -> None:
 
 @pytest.mark.parametrize("given", [{}, {"POLARS_MAX_THREADS": "3"}])
 def test_polars_has_the_threads_of_the_runtime_unless_told(given: dict[str, str]) -> None:
-    code = "from runtime.threads import limit_pools; limit_pools(5); import polars; print(polars.thread_pool_size())"
+    code = "from runtime.cpu import limit_pools; limit_pools(5); import polars; print(polars.thread_pool_size())"
     environment = {k: v for k, v in os.environ.items() if k not in ("POLARS_MAX_THREADS", "RAYON_NUM_THREADS")}
     done = subprocess.run(
         [sys.executable, "-c", code], env={**environment, **given}, capture_output=True, text=True, check=True

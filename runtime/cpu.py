@@ -1,16 +1,32 @@
-"""How many threads this process may use: scheduler affinity, capped by the cgroup CPU quota.
-
-`os.cpu_count()` is wrong in a cpuset, and affinity alone does not see the CFS quota that Kubernetes'
-`limits.cpu` sets; a pool sized from either is throttled (onnxruntime#29510).
-"""
+"""The CPU of this machine: its name, its flags, and how many of them this process may use."""
 
 import math
 import os
+import platform
 from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def cpu_flags(cpuinfo: Path = CPUINFO) -> frozenset[str]:
+    """Flags of this CPU as Linux names them; empty where it does not say."""
+    flags = (line for line in _read(cpuinfo).splitlines() if line.startswith(("flags", "Features")))
+    return frozenset(next(flags, ":").partition(":")[2].split())
+
+
+def cpu_model(cpuinfo: Path = CPUINFO) -> str:
+    """Name of this CPU."""
+    lines = _read(cpuinfo).splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def available_cpus(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """CPUs this process may use, at least 1: min(affinity, ceil(quota))."""
+    """CPUs this process may use, at least 1: min(affinity, ceil(quota)).
+
+    `os.cpu_count()` is wrong in a cpuset, and affinity alone does not see the CFS quota that Kubernetes'
+    `limits.cpu` sets; a pool sized from either is throttled (onnxruntime#29510).
+    """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_quota(proc, cgroups)
     return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))

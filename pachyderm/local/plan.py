@@ -1,0 +1,89 @@
+"""`run --dry-run`: what a run would do now, without doing it or writing anything."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from pachyderm.local.datums import datums
+from pachyderm.local.jobs import base_results
+from pachyderm.local.runner import Options, checked_pipelines, is_up_to_date
+from pachyderm.local.store.files import File
+from pachyderm.local.store.repos import Commit
+from pachyderm.local.store.snapshot import digests
+from pachyderm.local.store.store import Store
+from pachyderm.local.ticks import ticks_due
+from pachyderm.spec.reading import Pipeline, in_order, repos_read
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one pipeline would do.
+
+    Attributes:
+        runs: whether it would have a job.
+        waits_for: pipelines of this run that would make its input first; the figures are for the input of now.
+        new, changed, skipped: datums.
+
+    """
+
+    pipeline: str
+    runs: bool
+    waits_for: tuple[str, ...]
+    new: int
+    changed: int
+    skipped: int
+
+
+def plan(options: Options) -> list[Plan]:
+    """A plan per pipeline, in order. Raises what `run` raises before it begins."""
+    pipelines = checked_pipelines(options)
+    store = Store(options.root)
+    heads = _heads_to_be(options, pipelines, store)
+    plans: dict[str, Plan] = {}
+    for name in in_order({name: repos_read(one.input) for name, one in pipelines.items()}):
+        reads = repos_read(pipelines[name].input)
+        commits = {repo: heads.get(repo) or store.repo(repo).head() for repo in reads}
+        plans[name] = _plan(options, pipelines[name], store, commits, plans)
+    return list(plans.values())
+
+
+def _plan(
+    options: Options, one: Pipeline, store: Store, commits: Mapping[str, Commit], plans: Mapping[str, Plan]
+) -> Plan:
+    journal, repo = store.pipeline(one.name), store.repo(one.name)
+    salt = "" if one.name in options.reprocess else journal.known_salt()
+    waits_for = tuple(name for name in commits if name in plans and plans[name].runs)
+    runs = bool(waits_for) or not is_up_to_date(journal, repo, one, salt, commits)
+    earlier = base_results(journal, repo, journal.base(repo), one)
+    wanted = datums(one, commits, salt)
+    skipped = sum(datum.id in earlier and earlier[datum.id].hash == datum.hash for datum in wanted)
+    known = sum(datum.id in earlier for datum in wanted)
+    return Plan(one.name, runs, waits_for, len(wanted) - known, known - skipped, skipped)
+
+
+def _heads_to_be(options: Options, pipelines: Mapping[str, Pipeline], store: Store) -> dict[str, Commit]:
+    """Commits that the run would make before its first job: of the user's folders, and of ticks."""
+    heads: dict[str, Commit] = {}
+    for name, source in options.repos.items():
+        last = store.repo(name).head()
+        files = digests(source) if source.is_dir() else {}
+        heads[name] = last if last.number and files == last.files else _next(last, files)
+    now = datetime.now(UTC).replace(microsecond=0)
+    for one in pipelines.values():
+        for leaf, tick in ticks_due(store, one, now, now=options.tick, remember=False):
+            last = store.repo(leaf["repo"]).head()
+            kept = {} if leaf.get("overwrite") else last.files
+            heads[leaf["repo"]] = _next(last, {**kept, f"/{tick}": File("", 0)})
+    return heads
+
+
+def _next(last: Commit, files: Mapping[str, File]) -> Commit:
+    return replace(last, number=last.number + 1, files=files)
+
+
+def table(plans: Sequence[Plan]) -> Iterator[list[str]]:
+    """The plans in rows, with a head."""
+    yield ["PIPELINE", "RUNS", "NEW", "CHANGED", "SKIPPED", ""]
+    for one in plans:
+        note = f"and what {' and '.join(one.waits_for)} will give" if one.waits_for else ""
+        yield [one.pipeline, "yes" if one.runs else "no", str(one.new), str(one.changed), str(one.skipped), note]

@@ -1,0 +1,91 @@
+"""The process that serves the datums of a set, started again after a failure."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from pachyderm.errors import PachydermError
+from pachyderm.local.worker.batching import PrematureExitError, Session
+from pachyderm.local.worker.process import ProcessSpec
+from pachyderm.local.worker.redaction import Redaction
+
+_LAST_LINE = 4096
+
+
+class StartError(PachydermError):
+    """A batched process ended before it asked for its first datum; no datum can be blamed, and none would help."""
+
+
+# What a real worker does then, first start and restart (seen on 2.12.2). Here the job fails, and says it.
+_ON_A_CLUSTER = (
+    "repeats this for ever, and no timeout applies",
+    "takes the rest of the set as done, with nothing written",
+)
+
+
+class BatchedProcess:
+    """At most one process at a time, for one worker."""
+
+    def __init__(self, command: Callable[[Path], ProcessSpec], socket: Path, log: Path, redaction: Redaction) -> None:
+        """`command` says what to start, given the log that it writes to."""
+        self._command = command
+        self._socket = socket
+        self._log = log
+        self._redaction = redaction
+        self._session: Session | None = None
+        self._starts = 0
+        self._shared = 0
+
+    def session(self, deadline: float | None, stop: threading.Event) -> Session:
+        """The one that runs, or a new one that has asked for its first datum. Raises StartError where it never does."""
+        if self._session is not None:
+            return self._session
+        self._session = Session(self._command(self._log), self._socket)
+        self._starts += 1
+        try:
+            self._session.next_call(deadline, stop)
+        except PrematureExitError as gone:
+            line = self._redaction.text(last_line(self._log))
+            said = f": {line}" if line else ""
+            consequence = _ON_A_CLUSTER[self._starts > 1]
+            raise StartError(f"{gone} before it asked for a datum{said}; a cluster {consequence}") from gone
+        return self._session
+
+    def end(self) -> None:
+        """Kills the process, if there is one."""
+        if self._session is not None:
+            self._session.end()
+            self._session = None
+
+    def end_set(self) -> None:
+        """Kills the process after the last datum of a set, and masks what it said outside of datums."""
+        self.end()
+        self._starts = 0
+        self._redaction.file(self._log)
+        self._shared = self._size()
+
+    def share_log(self, log: Path) -> None:
+        """Appends what the process has said since the last time to a datum's own log."""
+        if (size := self._size()) > self._shared:
+            with self._log.open("rb") as file, log.open("ab") as copy:
+                file.seek(self._shared)
+                copy.write(self._redaction.content(file.read(size - self._shared)))
+            self._shared = size
+
+    def _size(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+
+def last_line(log: Path) -> str:
+    """The last line that says anything; empty where none does."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE))
+            lines = file.read().decode(errors="replace").split("\n")
+    except FileNotFoundError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -1,0 +1,99 @@
+"""Pachyderm's own command line, called with a deadline: what a cluster has, and what is done to it.
+
+Only "not found" means that a thing is not there. Any other failure ends the command: without a server pachctl waits in
+silence for more than a minute, and taking that for "absent" once made an undeploy that did nothing exit with 0.
+"""
+
+import json
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pachyderm.errors import PachydermError
+
+# How jobs that have not ended are marked in `list job --raw`.
+_UNFINISHED = ("JOB_CREATED", "JOB_STARTING", "JOB_RUNNING", "JOB_EGRESSING", "JOB_FINISHING")
+
+
+@dataclass(frozen=True, slots=True)
+class Pachctl:
+    """Calls pachctl.
+
+    Attributes:
+        timeout: seconds that one call may take.
+
+    """
+
+    timeout: float = 60.0
+
+    def exists(self, probe: Sequence[str]) -> bool:
+        """Whether an `inspect …` finds the thing. Raises PachydermError where that cannot be told."""
+        done = self._call(probe, "")
+        if done.returncode == 0:
+            return True
+        if "not found" in done.stderr.lower():
+            return False
+        raise PachydermError(_failure(probe, done.stderr))
+
+    def run(self, words: Sequence[str], stdin: str = "") -> str:
+        """What the call prints. Raises PachydermError with what pachctl says."""
+        done = self._call(words, stdin)
+        if done.returncode:
+            raise PachydermError(_failure(words, done.stderr))
+        return done.stdout
+
+    def spec(self, pipeline: str) -> Mapping[str, Any] | None:
+        """The spec that a pipeline was made from; empty where the server does not tell, None without the pipeline."""
+        probe = ("inspect", "pipeline", pipeline, "--raw")
+        if not self.exists(probe):
+            return None
+        try:
+            info = json.loads(self.run(probe))
+            spec = json.loads(info.get("user_spec_json") or info.get("userSpecJson") or "{}")
+        except (ValueError, AttributeError):
+            return {}
+        return spec if isinstance(spec, dict) else {}
+
+    def unfinished_jobs(self, pipeline: str) -> list[str]:
+        """Ids of a pipeline's jobs that have not ended."""
+        jobs = objects(self.run(("list", "job", "-p", pipeline, "--raw")))
+        return [job["job"]["id"] for job in jobs if job.get("state") in _UNFINISHED]
+
+    def _call(self, words: Sequence[str], stdin: str) -> "subprocess.CompletedProcess[str]":
+        try:
+            return subprocess.run(
+                ["pachctl", *words],  # noqa: S607
+                input=stdin,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=self.timeout,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise PachydermError("pachctl is not on the PATH; pachyderm/README.md says how to install it") from error
+        except PermissionError as error:
+            raise PachydermError("pachctl may not be executed; chmod +x it, or put another on the PATH") from error
+        except subprocess.TimeoutExpired as error:
+            raise PachydermError(
+                f"pachctl {shlex.join(words)}: no answer within {self.timeout:g} s; see whether `pachctl version` "
+                "reaches the server, or give --rpc-timeout more seconds"
+            ) from error
+
+
+def _failure(words: Sequence[str], stderr: str) -> str:
+    return f"pachctl {shlex.join(words)}: {' '.join(stderr.split()) or 'failed without a word'}"
+
+
+def objects(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a stream: pachctl writes no list. Raises PachydermError."""
+    decoder, at = json.JSONDecoder(), 0
+    while text[at:].strip():
+        at += len(text[at:]) - len(text[at:].lstrip())
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except ValueError as error:
+            raise PachydermError(f"pachctl list job: not JSON: {error}") from error
+        yield value

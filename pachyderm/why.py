@@ -1,0 +1,134 @@
+"""`answermill why [PIPELINE[@JOB]]`: the datums that failed, with file, reason and last log lines, and how to go on.
+
+A cluster keeps the reason in the pipeline's meta repo alone: `inspect job` says "datum ID failed", `logs` nothing once
+the pods are gone.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pachyderm.errors import PachydermError
+from pachyderm.pachctl import Pachctl, objects
+from runtime import command
+
+_LOG_LINES = 5
+_PIPELINES = ("ingest", "question-answer", "load", "prune")
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDatum:
+    """One datum that failed; its tries are 0 where they are not known."""
+
+    id: str
+    file: str
+    reason: str
+    tries: int
+    log: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedJob:
+    """A pipeline's job that did not succeed."""
+
+    name: str
+    state: str
+    reason: str
+    datums: Sequence[FailedDatum]
+
+
+def lines(jobs: Sequence[FailedJob], remedy: str) -> Iterator[str]:
+    """The report; the same for a cluster and for this machine."""
+    for job in jobs:
+        yield f"{job.name} {job.state}: {job.reason}"
+        for datum in job.datums:
+            tries = f", {datum.tries} tries" if datum.tries else ""
+            yield f"  {datum.file} ({datum.id[:12]}{tries}): {datum.reason}"
+            yield from (f"    | {line}" for line in datum.log)
+    if waiting := [job.name for job in jobs if job.state == "unrunnable"]:
+        yield f"behind it wait: {', '.join(waiting)}"
+    yield f"to go on: {remedy}" if jobs else "no pipeline's last job has failed"
+
+
+def local_failures(root: Path, pipeline: str, job: str) -> Iterator[FailedJob]:
+    """The failed last jobs of the local runner, or a job by its number. Raises PachydermError."""
+    from pachyderm.local.status import log_lines
+    from pachyderm.local.store.results import FAILED
+    from pachyderm.local.store.store import Store
+
+    store = Store(root)
+    store.check()
+    names = [name for name in store.pipelines() if pipeline in ("", name)]
+    if not names:
+        raise PachydermError(f"no pipeline {pipeline}; there are {', '.join(store.pipelines())}")
+    for name in names:
+        for one in [one for one in store.pipeline(name).jobs() if job in ("", str(one.number))][-1:]:
+            failed = [r for r in store.pipeline(name).of(one.number).results().values() if r.state == FAILED]
+            datums = [
+                FailedDatum(
+                    r.id, r.label, r.error, r.tries, list(log_lines(root, name, one.number, r.id))[-_LOG_LINES:]
+                )
+                for r in failed
+            ]
+            if one.reason:
+                yield FailedJob(f"{name}@{one.number}", one.state, one.reason, datums)
+
+
+def cluster_failures(pachctl: Pachctl, pipeline: str, job: str) -> Iterator[FailedJob]:
+    """The failed last jobs on a cluster, or a job by its id. Raises PachydermError."""
+    for name in [pipeline] if pipeline else _PIPELINES:
+        if not pipeline and not pachctl.exists(("inspect", "pipeline", name)):
+            continue
+        told = objects(pachctl.run(("list", "job", "-p", name, "--raw")))
+        jobs = [one for one in told if job in ("", one["job"]["id"])]
+        for one in sorted(jobs, key=lambda one: str(one.get("created", "")))[-1:]:
+            state = str(one.get("state", "")).removeprefix("JOB_").lower()
+            if state in ("failure", "killed", "unrunnable"):
+                where = f"{name}@{one['job']['id']}"
+                yield FailedJob(
+                    where, state, str(one.get("reason", "")), list(_datums(pachctl, name, one["job"]["id"]))
+                )
+
+
+def _datums(pachctl: Pachctl, name: str, job: str) -> Iterator[FailedDatum]:
+    for one in objects(pachctl.run(("list", "datum", f"{name}@{job}", "--raw"))):
+        if one.get("state") != "FAILED":
+            continue
+        datum = one["datum"]["id"]
+        meta = json.loads(pachctl.run(("get", "file", f"{name}.meta@{job}:/meta/{datum}/meta")))
+        files = [part["fileInfo"]["file"]["path"] for part in meta.get("inputs", [])]
+        log: list[str] = []
+        # There are none once the pods are gone, which is an error to pachctl.
+        with contextlib.suppress(PachydermError):
+            log = pachctl.run(("logs", "-j", f"{name}@{job}", "--datum", datum)).splitlines()[-_LOG_LINES:]
+        yield FailedDatum(datum, " ".join(files), " ".join(str(meta.get("reason", "")).split()), 0, log)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints why. Returns the exit code: 1 where a job has failed."""
+    parser = command.parser("why", "Shows why jobs failed: files, reasons, last log lines, and how to go on.")
+    parser.add_argument(
+        "job", nargs="?", default="", metavar="PIPELINE[@JOB]", help="all pipelines' last jobs if left out"
+    )
+    parser.add_argument("--cluster", action="store_true", help="ask pachctl instead of the local runner's folder")
+    parser.add_argument("--root", type=Path, default=Path("build/pachyderm"), help="folder of the local runner's state")
+    parser.add_argument(
+        "--rpc-timeout", type=command.positive, default=60, metavar="SECONDS", help="deadline of a call"
+    )
+    return command.run("why", _why, parser.parse_args(argv))
+
+
+def _why(given: argparse.Namespace) -> int:
+    pipeline, _, job = given.job.partition("@")
+    if given.cluster:
+        jobs = list(cluster_failures(Pachctl(given.rpc_timeout), pipeline, job))
+        remedy = "correct what is said above, then pachctl run cron ingest"
+    else:
+        jobs = list(local_failures(given.root, pipeline, job))
+        remedy = "correct what is said above, then run again"
+    sys.stdout.writelines(f"{command.printable(line)}\n" for line in lines(jobs, remedy))
+    return command.FAILED if jobs else command.DONE

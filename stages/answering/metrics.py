@@ -1,0 +1,122 @@
+"""The figures of a run: Prometheus' text format while it goes on, and a record of it beside its output."""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.command import version
+from stages.common.files import whole_file
+
+if TYPE_CHECKING:
+    from stages.answering.rows import Counts, Job
+    from stages.common.progress import Progress
+
+# Seconds between two writings; a collector looks about as often.
+EVERY = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A run that can be reported at any time."""
+
+    job: "Job"
+    counts: "Counts"
+    progress: "Progress"
+    options: argparse.Namespace
+
+    def prometheus(self) -> str:
+        """The figures so far, as the textfile collector of the node exporter reads them."""
+        counts = self.counts
+        model = _escaped(self.job.model)
+        lines = [
+            *_metric("rows_total", "counter", counts.rows),
+            *_metric("rows_reused_total", "counter", counts.reused),
+            *_metric("tokens_total", "counter", counts.tokens),
+            *_metric("files_total", "counter", counts.files),
+            *_metric("files_unchanged_total", "counter", counts.unchanged),
+            *_metric("seconds", "gauge", round(self.progress.seconds, 3)),
+            "# TYPE answermill_errors_total counter",
+            *(
+                f'answermill_errors_total{{kind="{_escaped(kind)}"}} {count}'
+                for kind, count in sorted(dict(counts.errors).items())
+            ),
+            "# TYPE answermill_info gauge",
+            f'answermill_info{{model="{model}",version="{version()}"}} 1',
+        ]
+        return "\n".join(lines) + "\n"
+
+    def record(self, finished: bool) -> dict[str, object]:
+        """The run as one object: figures, versions, options, machine, model."""
+        seconds = self.progress.seconds
+        return {
+            "finished": finished,
+            "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+            "rows_per_second": round(self.counts.rows / seconds, 2) if seconds else None,
+            # Not asdict, which cannot copy a Counter.
+            **{field.name: getattr(self.counts, field.name) for field in fields(self.counts)},
+            "model": self.job.model,
+            "decoding": asdict(self.job.decoding),
+            "threads": self.job.answerer.threads,
+            "options": {name: _plain(value) for name, value in vars(self.options).items()},
+            "version": version(),
+            "python": platform.python_version(),
+            "machine": {"system": platform.platform(), "cpus": os.cpu_count(), "architecture": platform.machine()},
+        }
+
+
+@contextlib.contextmanager
+def reported(report: Report, metrics: Path | None, record: Path) -> Iterator[None]:
+    """Writes the metrics every 15 s and at the end, and the record at the end, also of a run that fails."""
+    ended = threading.Event()
+
+    def write_metrics() -> None:
+        if metrics:
+            with whole_file(metrics) as file:
+                file.write(report.prometheus().encode())
+
+    def repeat() -> None:
+        while not ended.wait(EVERY):
+            # A full disk ends the run where it writes answers, and not here.
+            with contextlib.suppress(OSError):
+                write_metrics()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    if metrics:
+        # A place that cannot be written is known at once.
+        write_metrics()
+        thread.start()
+    finished = False
+    try:
+        yield
+        finished = True
+    finally:
+        ended.set()
+        if metrics:
+            thread.join()
+        with contextlib.suppress(OSError):
+            write_metrics()
+            with whole_file(record) as file:
+                file.write(json.dumps(report.record(finished), indent=1).encode() + b"\n")
+
+
+def _metric(name: str, kind: str, value: float) -> tuple[str, str]:
+    return f"# TYPE answermill_{name} {kind}", f"answermill_{name} {value}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, int | float | str | bool | None) else str(value)

@@ -1,0 +1,191 @@
+"""All files as one stream of rows, so that no thread idles at a file's end; each file appears with its last row."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from runtime.errors import InputError
+from stages.answering.reuse import OldAnswers
+from stages.answering.rows import Counts, Job, Ranked, renames, with_answers, without_weak
+from stages.common.files import whole_file
+from stages.common.progress import Progress
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from runtime import Answer
+
+# Rows that are written at a time. A killed run answers again what it had not written: a second's work.
+BLOCK_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A CSV to answer.
+
+    Attributes:
+        name: its path below INPUT.
+        source: where it lies.
+        target: where its answers go.
+        known: answers that need not be sought again.
+        partial: where they lie until they are complete, and stay if the run is interrupted.
+        stream: takes the answers instead of `target`, as they come.
+
+    """
+
+    name: str
+    source: Path
+    target: Path
+    known: OldAnswers | None = None
+    partial: Path | None = None
+    stream: BinaryIO | None = None
+
+
+@dataclass(slots=True)
+class _Block:
+    file: File
+    frame: "pl.DataFrame"
+    size: int
+    answers: list[Ranked | None]
+    missing: int
+
+
+@dataclass(slots=True)
+class _End:
+    file: File
+    error: InputError | OSError | None = None
+
+
+class Stream:
+    """Answers files one after another. `done` and `failed` are told of each when it is whole, or broke a rule.
+
+    Rows are drawn and written by one thread: the answerer draws `_pairs` whenever it has room, and `run` writes what
+    stands at the head of the line.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        counts: Counts,
+        progress: Progress,
+        done: Callable[[File], None],
+        failed: Callable[[File, InputError | OSError], None],
+    ) -> None:
+        self._job, self._counts, self._progress = job, counts, progress
+        self._done, self._failed = done, failed
+        self._line: deque[_Block | _End] = deque()
+        self._rows: deque[tuple[_Block, int]] = deque()
+        self._output: tuple[File, BinaryIO, ExitStack] | None = None
+
+    def run(self, files: Iterable[File]) -> None:
+        """Answers all files."""
+        try:
+            for ranked in self._job.answerer.rank(self._pairs(files), self._job.decoding):
+                block, row = self._rows.popleft()
+                block.answers[row] = [without_weak(answer, self._job.min_score) for answer in ranked]
+                block.missing -= 1
+                self._progress.advance(block.size / block.frame.height, 1, bool(ranked[0].error))
+                self._write()
+            self._write()
+        except BaseException as error:
+            self._close(error)
+            raise
+
+    def _pairs(self, files: Iterable[File]) -> Iterator[tuple[str | None, str | None]]:
+        """The rows whose answers nobody knows."""
+        for file in files:
+            try:
+                for block in self._blocks(file):
+                    self._line.append(block)
+                    frame = block.frame
+                    pairs = zip(frame[self._job.columns.question], frame[self._job.columns.context], strict=True)
+                    for row, (question, context) in enumerate(pairs):
+                        if file.known is not None and (known := file.known.get(question, context)):
+                            self._reuse(block, row, known)
+                            continue
+                        self._rows.append((block, row))
+                        yield question, context
+                    # A file whose answers are all known must not pile up.
+                    self._write()
+            except (InputError, OSError) as error:
+                # Only what reading raised: the answerer draws this, and raises its own errors elsewhere.
+                self._line.append(_End(file, error))
+            else:
+                self._line.append(_End(file))
+
+    def _blocks(self, file: File) -> Iterator[_Block]:
+        from stages.csvs.tables import read_sized_blocks
+
+        columns = self._job.columns
+        given: dict[str, str] | None = None
+        limit = self._job.limit
+        for frame, size in read_sized_blocks(file.source, (columns.question, columns.context), BLOCK_ROWS):
+            if given is None:
+                given = renames(frame.columns, columns)
+                if given:
+                    logging.info(
+                        "%s: columns renamed: %s", file.name, ", ".join(f"{a} -> {b}" for a, b in given.items())
+                    )
+            part = frame.rename(given) if given else frame
+            if limit is not None:
+                part, limit = part.head(limit), max(0, limit - part.height)
+            yield _Block(file, part, size, [None] * part.height, part.height)
+            if limit == 0:
+                return
+
+    def _reuse(self, block: _Block, row: int, answer: "Answer") -> None:
+        block.answers[row] = [answer]
+        block.missing -= 1
+        self._counts.reused += 1
+        self._progress.advance(block.size / block.frame.height, 1)
+
+    def _write(self) -> None:
+        """Writes what stands at the head of the line and is complete."""
+        while self._line:
+            head = self._line[0]
+            if isinstance(head, _Block):
+                if head.missing:
+                    return
+                self._write_block(head)
+            else:
+                self._end(head)
+            self._line.popleft()
+
+    def _write_block(self, block: _Block) -> None:
+        from stages.csvs.tables import write_block
+
+        if self._output is None:
+            stack = ExitStack()
+            stream = block.file.stream
+            output: AbstractContextManager[BinaryIO] = (
+                nullcontext(stream) if stream else whole_file(block.file.target, block.file.partial)
+            )
+            file = stack.enter_context(output)
+            self._output = block.file, file, stack
+        file = self._output[1]
+        answers = [ranked for ranked in block.answers if ranked is not None]
+        for part in with_answers(block.frame, answers, self._job.columns, self._job.model):
+            write_block(file, part)
+        file.flush()
+        lengths = block.frame[self._job.columns.context].str.len_chars()
+        self._counts.add([ranked[0] for ranked in answers], lengths, self._job.min_score)
+
+    def _end(self, end: _End) -> None:
+        if end.error is not None:
+            self._close(end.error)
+            self._failed(end.file, end.error)
+            return
+        self._close(None)
+        self._counts.files += 1
+        self._done(end.file)
+
+    def _close(self, error: BaseException | None) -> None:
+        """Ends the output that is open: whole, or, after an error, as it was."""
+        if self._output is None:
+            return
+        (_, _, stack), self._output = self._output, None
+        stack.__exit__(type(error) if error else None, error, None)

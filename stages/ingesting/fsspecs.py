@@ -1,0 +1,98 @@
+"""Any place that fsspec knows and that has no source of its own here: s3://, sftp://, memory:// and many more."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from typing import BinaryIO
+
+from runtime.errors import AnswermillError
+from stages.ingesting.source import TRIES, Advance, Listing, SourceObject
+from stages.ingesting.urls import safe_url
+
+
+class FsspecSource:
+    """The objects below an fsspec URL; a `stages.ingesting.source.Source`."""
+
+    def __init__(self, url: str) -> None:
+        from fsspec.core import url_to_fs
+
+        self._url = safe_url(url)
+        try:
+            # A listing once cached never expires (gcsfs#138).
+            self._system, root = url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
+        except (ImportError, ValueError) as error:
+            raise AnswermillError(f"{self._url}: {_without(url, error)}") from error
+        self._root: str = root
+
+    def list(self, wanted: Callable[[str], bool]) -> Listing:
+        """As `Source.list`."""
+        try:
+            if not self._system.exists(self._root):
+                raise AnswermillError(f"{self._url}: no such file or folder")
+            below = self._below()
+            if not below and self._system.isfile(self._root):
+                return Listing({self._root.rsplit("/", 1)[-1]: self._state(self._system.info(self._root))})
+        except OSError as error:
+            raise AnswermillError(
+                f"{self._url}: {_without(self._url, error)}; it could not be listed in full, so run again"
+            ) from error
+        prefix = self._root.rstrip("/") + "/"
+        keys = [key for key in sorted(below) if wanted(key)]
+        objects = {key.removeprefix(prefix): self._state(below[key]) for key in keys}
+        return Listing(objects, len(below) - len(keys))
+
+    def _below(self) -> dict[str, Mapping[str, object]]:
+        """What lies below the root, which may itself be an object too.
+
+        fsspec's own `find` gives that object alone, and takes a folder that it may not list for an empty one; so does
+        its `walk(on_error="raise")`, which forgets the option on its way down.
+        """
+        files: dict[str, Mapping[str, object]] = {}
+        folders, visited = [self._root], set[str]()
+        while folders:
+            folder = folders.pop()
+            visited.add(folder.rstrip("/"))
+            for info in self._system.ls(folder, detail=True):
+                name = str(info["name"])
+                if name.rstrip("/") in visited:
+                    continue
+                if info["type"] == "directory":
+                    folders.append(name)
+                else:
+                    files[name] = info
+        return files
+
+    def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
+        """As `Source.fetch`. Whole is what has the same size and times before and after it is read."""
+        for _ in range(TRIES):
+            file.seek(0)
+            file.truncate()
+            try:
+                before = self._state(self._system.info(item.key))
+                with self._system.open(item.key, "rb") as source:
+                    shutil.copyfileobj(source, file, 1 << 20)
+                after = self._state(self._system.info(item.key))
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise AnswermillError(f"{safe_url(item.key)}: {error}") from error
+            if before == after and file.tell() == after.size:
+                advance(after.size)
+                return after
+        raise AnswermillError(
+            f"{safe_url(item.key)}: it changes whenever it is read; copy it when nothing writes to it"
+        )
+
+    def _state(self, info: Mapping[str, object]) -> SourceObject:
+        size = info.get("size")
+        if not isinstance(size, int):
+            raise AnswermillError(
+                f"{safe_url(str(info['name']))}: {self._url} does not tell its size, so it cannot be copied safely; "
+                "copy it to a folder first"
+            )
+        version = repr(sorted((name, str(value)) for name, value in info.items()))
+        return SourceObject(str(info["name"]), size, version)
+
+
+def _without(url: str, error: Exception) -> str:
+    """The error's text without the URL, which may hold a password."""
+    return str(error).replace(url, safe_url(url))

@@ -1,0 +1,36 @@
+"""How large a table and its pieces may be, so that no file takes more than its share of memory, disk and time."""
+
+import os
+from dataclasses import dataclass, field
+
+from runtime.errors import InputError
+
+# Below so many bytes an archive is taken whatever its ratio: headers of equal rows shrink to nothing.
+HARMLESS = 64 << 20
+
+
+def _limit(default: int, option: str, text: str) -> int:
+    value: int = field(default=default, metadata={"option": option, "help": text})
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is refused beyond; each is an option, whose name and help stand beside it."""
+
+    field_bytes: int = _limit(1_000_000, "--max-field", "most bytes of a field")
+    columns: int = _limit(2_000, "--max-columns", "most columns of a table")
+    blank_lines: int = _limit(100_000, "--max-blank-lines", "most blank lines of a CSV")
+    name_bytes: int = _limit(1_024, "--max-name", "most bytes of an object's name")
+    unpacked_bytes: int = _limit(8_000_000_000, "--max-unpacked", "most bytes that an archive may unpack to")
+    ratio: int = _limit(200, "--max-ratio", f"how often its own size, where that is over {HARMLESS >> 20} MiB")
+
+
+def check_name(name: str, limits: Limits) -> None:
+    """Raises InputError for a name that is too long."""
+    size = len(os.fsencode(name))
+    if size > limits.name_bytes:
+        raise InputError(
+            f"a name of {size} bytes, and at most {limits.name_bytes} are taken",
+            remedy=f"give it a shorter name, or allow longer ones with --max-name {size}",
+        )

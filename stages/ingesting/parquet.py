@@ -1,0 +1,43 @@
+"""Parquet -> CSV, by polars, streamed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.errors import InputError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PARQUET = b"PAR1"
+
+
+def write_parquet_as_csv(source: Path, target: Path) -> None:
+    """Writes the table as CSV: text as it is, other types as text, nested ones as JSON, null as a missing field.
+
+    Raises InputError for what is no Parquet file, or holds what has no text.
+    """
+    import polars as pl
+
+    try:
+        frame = pl.scan_parquet(source)
+        columns = [_as_text(name, kind) for name, kind in frame.collect_schema().items()]
+        frame.select(columns).sink_csv(target, quote_style="necessary")
+    except pl.exceptions.PolarsError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"not readable as Parquet: {reason}", remedy="write the file again, or save it as CSV in UTF-8"
+        ) from error
+
+
+def _as_text(name: str, kind: "pl.DataType") -> "pl.Expr":
+    import polars as pl
+
+    column = pl.col(name)
+    if kind == pl.Binary:
+        raise InputError("bytes, not text", row=0, column=name, remedy="leave the column out, or store it as text")
+    if not kind.is_nested():
+        return column.cast(pl.String)
+    # Only structs can be written as JSON; of `{"":[1,2]}` what is wanted stands between the colon and the brace.
+    text = pl.struct(column.alias("")).struct.json_encode().str.slice(4)
+    text = text.str.head(-1)
+    return pl.when(column.is_null()).then(None).otherwise(text).alias(name)

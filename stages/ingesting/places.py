@@ -1,0 +1,34 @@
+"""Which source a URL names."""
+
+from pathlib import Path
+
+from stages.ingesting.folder import FolderSource
+from stages.ingesting.source import Source
+
+
+def open_source(url: str, timeout: float, follow_links: bool = False, user_project: str | None = None) -> Source:
+    """The source that a URL names; a path without a protocol is a local one.
+
+    Args:
+        url: what to mirror.
+        timeout: seconds without a byte, for gs:// and http(s)://.
+        follow_links: whether links may lead out of a local folder.
+        user_project: the project that pays for requests to a bucket whose owner does not.
+
+    """
+    protocol, _, path = url.partition("://")
+    if protocol in ("gs", "gcs") and path:
+        from stages.ingesting.gcs import GcsSource
+
+        return GcsSource(url, timeout, user_project)
+    if protocol in ("http", "https") and path:
+        from stages.ingesting.web import WebSource
+
+        return WebSource(url, timeout)
+    if protocol in ("file", "local") and path:
+        return FolderSource(Path(path), follow_links)
+    if "://" in url or "::" in url:
+        from stages.ingesting.fsspecs import FsspecSource
+
+        return FsspecSource(url)
+    return FolderSource(Path(url), follow_links)

@@ -1,0 +1,159 @@
+"""A CSV as people have it -> a header and records as every later stage reads them, and remarks on what was done."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from runtime.errors import InputError
+from stages.csvs.records import Reading, Records, width_error
+from stages.ingesting.dialects import Header, find_dialect, match_columns, mend_header, unnamed_at_end
+from stages.ingesting.encodings import LineDecoder, not_utf8
+from stages.ingesting.limits import Limits
+
+
+@dataclass(slots=True)
+class RowMender:
+    """Gives a record the header's width, where only empty fields at its end are missing, or one is too many.
+
+    Attributes:
+        needed: how many fields a row must have, so that both required columns are among them.
+        filled: how many rows were filled, `cut` how many lost a field; `first` is the first row of either.
+
+    """
+
+    width: int
+    needed: int
+    filled: int = 0
+    cut: int = 0
+    first: int = 0
+
+    def __call__(self, fields: list[str], record: bytes, row: int) -> bytes:
+        """The record in the header's width. Raises InputError where that is a guess."""
+        if self.needed <= len(fields) < self.width:
+            self.filled += 1
+            body, end = _split(record)
+            mended = body + b"," * (self.width - len(fields)) + end
+        elif len(fields) == self.width + 1 and not fields[-1]:
+            self.cut += 1
+            mended = without_last(record, 1)
+        else:
+            raise width_error(len(fields), self.width, row)
+        self.first = self.first or row
+        return mended
+
+    def remarks(self) -> Iterator[str]:
+        """What was done, for the log."""
+        if self.filled:
+            yield f"short rows filled: {self.filled} (first: row {self.first})"
+        if self.cut:
+            yield f"rows that lost an empty field too many: {self.cut} (first: row {self.first})"
+
+
+class Table:
+    """A CSV that is to be passed on.
+
+    Attributes:
+        header: its own bytes as they are passed on.
+        remarks: what is unusual about it; complete once all rows are read.
+
+    """
+
+    def __init__(
+        self,
+        open_text: Callable[[], BinaryIO],
+        required: tuple[str, str],
+        limits: Limits,
+        decoder: LineDecoder | None,
+        remarks: list[str],
+    ) -> None:
+        self.remarks = remarks
+        self._open_text = open_text
+        self._limits = limits
+        self._decoder = decoder
+        reading = Reading(blank_lines=limits.blank_lines, decode=decoder or not_utf8)
+        reading = find_dialect(open_text, required, reading, remarks)
+        with open_text() as stream:
+            header = Records(stream, None, reading).header
+        if len(header) > limits.columns:
+            raise InputError(
+                f"{len(header)} columns, and at most {limits.columns} are taken",
+                row=0,
+                remedy=f"leave some out, or allow more with --max-columns {len(header)}",
+            )
+        places = match_columns(header, required)
+        self._mender = RowMender(len(header), max(places) + 1)
+        self._reading = replace(reading, fit=self._mender)
+        self._shape = mend_header(header, self._used(header), required, remarks)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names that are passed on."""
+        return self._shape.names
+
+    def rows(self) -> Iterator[bytes]:
+        """First the header, then the records, each as strict CSV. Raises InputError at the first that breaks a rule."""
+        longest, shape = self._limits.field_bytes, self._shape
+        with self._open_text() as stream:
+            records = Records(stream, None, self._reading)
+            yield _header_bytes(records, shape)
+            for record in records:
+                if len(record) > longest:
+                    _check_fields(records, shape, longest)
+                yield without_last(record, shape.dropped) if shape.dropped else record
+        self.remarks += self._mender.remarks()
+        if self._decoder and self._decoder.rows:
+            self.remarks.append(
+                f"rows read as {self._decoder.encoding}: {self._decoder.rows} (first: row {self._decoder.first})"
+            )
+
+    def _used(self, header: list[str]) -> int:
+        """How many columns there are without those at the end that have neither a name nor a field with text."""
+        unnamed = unnamed_at_end(header)
+        if not unnamed:
+            return len(header)
+        used = len(header) - unnamed
+        probe = replace(self._reading, fit=RowMender(self._mender.width, self._mender.needed))
+        with self._open_text() as stream:
+            records = Records(stream, None, probe)
+            for _ in records:
+                extra = records.fields[used : len(header)]
+                if any(extra):
+                    used += max(index for index, text in enumerate(extra, 1) if text)
+        if self._decoder:
+            self._decoder.forget()
+        return used
+
+
+def without_last(record: bytes, count: int) -> bytes:
+    """The record without its last fields, which are empty."""
+    body, end = _split(record)
+    for _ in range(count):
+        body = body.removesuffix(b'""').removesuffix(b",")
+    return body + end
+
+
+def _split(record: bytes) -> tuple[bytes, bytes]:
+    end = b"\r\n" if record.endswith(b"\r\n") else b"\n"
+    return record[: -len(end)], end
+
+
+def _header_bytes(records: Records, shape: Header) -> bytes:
+    if shape.names == shape.own:
+        return records.header_bytes
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=_split(records.header_bytes)[1].decode()).writerow(shape.names)
+    return text.getvalue().encode()
+
+
+def _check_fields(records: Records, shape: Header, longest: int) -> None:
+    for name, text in zip(shape.names, records.fields, strict=False):
+        size = len(text.encode())
+        if size > longest:
+            raise InputError(
+                f"a field of {size:,} bytes, and at most {longest:,} are taken",
+                row=records.row,
+                column=name,
+                remedy=f"cut its text into several rows, or allow longer ones with --max-field {size}",
+            )

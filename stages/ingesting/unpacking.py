@@ -1,0 +1,158 @@
+"""Archives -> what they hold, in constant memory and within limits. Their first bytes tell, not their names."""
+
+import bz2
+import gzip
+import io
+import lzma
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from runtime.errors import InputError
+from stages.common.files import is_hidden
+from stages.common.names import is_table
+from stages.ingesting.limits import HARMLESS, Limits
+
+BLOCK = 1 << 20
+# A CSV gzipped in a bucket that gzips again is taken; more layers than that are nobody's mistake.
+_LAYERS = 2
+_DAMAGES = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError)
+
+
+class _Archive(Protocol):
+    """An archive that is open to read."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def close(self) -> object: ...
+
+
+def open_unpacked(path: Path, limits: Limits) -> tuple[io.BufferedReader, list[str]]:
+    """The file's content, and the kinds of archive that it came in, outermost first.
+
+    Raises InputError, here or when it is read, for an archive that is damaged, too large, or not of one table.
+    """
+    stream: io.BufferedReader = path.open("rb")
+    kinds: list[str] = []
+    try:
+        while len(kinds) < _LAYERS and (kind := _kind(stream, first=not kinds)):
+            inner = _open(kind, stream)
+            stream = io.BufferedReader(_Unpacked(inner, stream, kind, path.stat().st_size, limits), BLOCK)
+            kinds.append(kind)
+    except BaseException:
+        stream.close()
+        raise
+    return stream, kinds
+
+
+def _kind(stream: io.BufferedReader, first: bool) -> str | None:
+    head = stream.peek(6)
+    kind = next((kind for kind, (magic, _) in _KINDS.items() if head.startswith(magic)), None)
+    # A zip archive is read from its end.
+    return kind if first or kind != "zip" else None
+
+
+def _open(kind: str, stream: io.BufferedReader) -> "_Archive":
+    try:
+        return _KINDS[kind][1](stream)
+    except _DAMAGES as error:
+        raise _damaged(kind, error) from error
+
+
+def _open_zip(stream: io.BufferedReader) -> "_Archive":
+    archive = zipfile.ZipFile(stream)
+    names = archive.namelist()
+    if "[Content_Types].xml" in names:
+        raise InputError("an Excel workbook, not a CSV", remedy='save the sheet as "CSV UTF-8"')
+    tables = [
+        member
+        for member in archive.infolist()
+        if is_table(member.filename, ("csv",)) and not is_hidden(Path(member.filename)) and not _is_resource(member)
+    ]
+    if len(tables) != 1:
+        raise InputError(f"a zip archive with {len(tables)} CSVs in it", remedy="zip one CSV, or put the CSVs there")
+    if tables[0].flag_bits & 1:
+        raise InputError("a zip archive with a password", remedy="zip the CSV without one")
+    return archive.open(tables[0])
+
+
+def _is_resource(member: zipfile.ZipInfo) -> bool:
+    """Whether macOS has put it in beside the file."""
+    return member.filename.startswith("__MACOSX/")
+
+
+def _open_zstd(stream: io.BufferedReader) -> "_Archive":
+    if sys.version_info >= (3, 14):
+        from compression.zstd import ZstdFile
+    else:
+        from backports.zstd import ZstdFile
+
+    opened: _Archive = ZstdFile(stream)
+    return opened
+
+
+_KINDS: dict[str, tuple[bytes, Callable[[io.BufferedReader], "_Archive"]]] = {
+    "gzip": (b"\x1f\x8b", lambda stream: gzip.GzipFile(fileobj=stream)),
+    "bzip2": (b"BZh", bz2.BZ2File),
+    "xz": (b"\xfd7zXZ\0", lzma.LZMAFile),
+    "zstd": (b"\x28\xb5\x2f\xfd", _open_zstd),
+    "zip": (b"PK\x03\x04", _open_zip),
+}
+
+
+def _damaged(kind: str, error: Exception) -> InputError:
+    return InputError(f"a damaged {kind} archive: {error}", remedy=f"pack the CSV with {kind} again")
+
+
+class _Unpacked(io.RawIOBase):
+    """What an archive holds, with its damages as InputError, until it passes a limit."""
+
+    def __init__(self, archive: "_Archive", packed: io.BufferedReader, kind: str, size: int, limits: Limits) -> None:
+        self._archive = archive
+        self._packed = packed
+        self._kind = kind
+        self._size = size
+        self._limits = limits
+        self._unpacked = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        try:
+            block = self._archive.read(len(buffer))
+        except _DAMAGES as error:
+            raise _damaged(self._kind, error) from error
+        except OSError as error:
+            # gzip and bz2 raise it for damages; those of the disk have a number.
+            if error.errno is not None:
+                raise
+            raise _damaged(self._kind, error) from error
+        except Exception as error:
+            if type(error).__name__ != "ZstdError":
+                raise
+            raise _damaged(self._kind, error) from error
+        self._unpacked += len(block)
+        self._check()
+        buffer[: len(block)] = block
+        return len(block)
+
+    def close(self) -> None:
+        self._archive.close()
+        self._packed.close()
+        super().close()
+
+    def _check(self) -> None:
+        if self._unpacked > self._limits.unpacked_bytes:
+            raise InputError(
+                f"a {self._kind} archive of more than {self._limits.unpacked_bytes:,} bytes unpacked",
+                remedy="cut the table into several files, or allow more with --max-unpacked",
+            )
+        if self._unpacked > max(HARMLESS, self._size * self._limits.ratio):
+            raise InputError(
+                f"a {self._kind} archive that unpacks to more than {self._limits.ratio} times its size",
+                remedy="put the table there unpacked, or allow more with --max-ratio",
+            )

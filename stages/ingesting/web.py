@@ -1,0 +1,87 @@
+"""One file of a web server, as a source; signed URLs are among them, so no message shows a query."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from runtime.errors import AnswermillError
+from stages.common.names import is_table
+from stages.ingesting.source import TRIES, Advance, Listing, SourceObject
+from stages.ingesting.urls import safe_url
+
+if TYPE_CHECKING:
+    from requests import Response
+
+BLOCK = 1 << 20
+
+
+class WebSource:
+    """The file at an http(s) URL, named after the last part of its path; a `stages.ingesting.source.Source`."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._name = unquote(urlsplit(url).path.rpartition("/")[2])
+
+    def list(self, wanted: Callable[[str], bool]) -> Listing:
+        """As `Source.list`. A server's folders have no listing that could be relied on."""
+        if not self._name or not (wanted(self._name) or not is_table(self._name)):
+            raise AnswermillError(
+                f"{safe_url(self._url)}: no file but a folder; give the URL of one file, as in https://host/folder/a.csv"
+            )
+        with self._get() as response:
+            return Listing({self._name: self._seen(response)})
+
+    def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
+        """As `Source.fetch`. Whole is what is as long as the server said, or whose last chunk came."""
+        from urllib3.exceptions import HTTPError
+
+        problem = ""
+        for _ in range(TRIES):
+            file.seek(0)
+            file.truncate()
+            with self._get() as response:
+                state = self._seen(response)
+                try:
+                    # Not decoded: some servers say that they pack and do not.
+                    for block in response.raw.stream(BLOCK, decode_content=False):
+                        file.write(block)
+                        advance(len(block))
+                except HTTPError as error:
+                    problem = type(error).__name__
+                    advance(-file.tell())
+                    continue
+                return state
+        raise AnswermillError(f"{safe_url(self._url)}: {TRIES} times it did not arrive whole ({problem}); try again")
+
+    def _get(self) -> "Response":
+        """The server's answer, of which the body is still to come."""
+        import requests
+
+        try:
+            # Bytes as they are stored: an archive is told by its first bytes.
+            response = requests.get(
+                self._url, stream=True, timeout=self._timeout, headers={"Accept-Encoding": "identity"}
+            )
+        except requests.RequestException as error:
+            # Its text holds the URL with the query.
+            raise AnswermillError(
+                f"{safe_url(self._url)}: {type(error).__name__}; check the URL, or try again"
+            ) from None
+        if not response.ok:
+            response.close()
+            remedy = "check the URL; a signed one may have expired" if response.status_code < 500 else "try again"
+            raise AnswermillError(f"{safe_url(self._url)}: the server says {response.status_code}; {remedy}")
+        if response.headers.get("Content-Type", "").partition(";")[0].strip() == "text/html":
+            response.close()
+            raise AnswermillError(
+                f"{safe_url(self._url)}: a web page, no table; give the URL of the file itself, signed if need be"
+            )
+        return response
+
+    def _seen(self, response: "Response") -> SourceObject:
+        size = response.headers.get("Content-Length", "")
+        version = response.headers.get("ETag", "")
+        # A weak one may stay the same when bytes change.
+        strong = version if version.startswith('"') else ""
+        return SourceObject(safe_url(self._url), int(size) if size.isdecimal() else 0, strong)

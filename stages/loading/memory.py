@@ -1,0 +1,143 @@
+"""What was loaded, kept in a table beside the answers, so that a file that has not changed is left alone.
+
+An entry is a file, or a part of one: it owns the rows from `first_row` on, `rows` of them. `loaded_at` is the
+database's clock when the entry was last loaded or found unchanged; prune deletes nothing that is newer than its
+listing.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from runtime.errors import DatabaseError
+from stages.common.names import Origin
+from stages.loading.schema import Target, columns_of, exists
+
+_CREATE = """create table if not exists {memory} (
+    file text not null, first_row bigint not null, path text not null, sha256 text not null, bytes bigint not null,
+    rows bigint not null, settings text not null, loaded_at timestamptz not null default pg_catalog.clock_timestamp(),
+    primary key (file, first_row))"""
+_COLUMNS = {"file", "first_row", "path", "sha256", "bytes", "rows", "settings", "loaded_at"}
+_OLD_COLUMNS = {"file", "sha256", "bytes", "rows", "settings"}
+
+
+class Entry(NamedTuple):
+    """One file or part that was loaded; `loaded_at` is None for one that is about to be written."""
+
+    origin: Origin
+    path: str
+    sha256: str
+    size: int
+    rows: int
+    settings: str
+    loaded_at: datetime | None = None
+
+    @property
+    def end(self) -> int:
+        """The row behind its last."""
+        return self.origin.first_row + self.rows
+
+
+def prepare_memory(connection: psycopg.Connection, target: Target) -> None:
+    """Makes the table where it is absent. Raises DatabaseError where this account may not, or it is another table."""
+    create = sql.SQL(_CREATE).format(memory=target.memory)
+    name = target.memory.as_string(connection)
+    try:
+        with connection.transaction():
+            if not exists(connection, target.memory):
+                connection.execute(create)
+    except psycopg.errors.InsufficientPrivilege:
+        raise DatabaseError(
+            f"{name} is missing, which remembers what was loaded; {_statements(connection, target)}"
+        ) from None
+    there = columns_of(connection, target.memory).keys()
+    if not there >= _COLUMNS:
+        table = target.identifier.as_string(connection)
+        if there >= _OLD_COLUMNS:
+            raise DatabaseError(
+                f"{table} was filled by an older version, which knew rows under other names; "
+                f"let its owner run: drop table {name}; truncate {table}; and load everything again"
+            )
+        raise DatabaseError(f"{name} is a table of another kind; choose another --table, or rename that one")
+    allowed = connection.execute(
+        sql.SQL(
+            "select pg_catalog.bool_and(pg_catalog.has_table_privilege({}::pg_catalog.text, needed)) from "
+            "pg_catalog.unnest(array['select', 'insert', 'delete']::pg_catalog.text[]) as needed"
+        ).format(sql.Literal(name))
+    ).fetchone()
+    if allowed != (True,):
+        raise DatabaseError(f"this account may not use {name}; {_statements(connection, target)}")
+
+
+def _statements(connection: psycopg.Connection, target: Target) -> str:
+    create = " ".join(sql.SQL(_CREATE).format(memory=target.memory).as_string(connection).split())
+    user = sql.Identifier(connection.info.user).as_string(connection)
+    grant = f"grant select, insert, delete on {target.memory.as_string(connection)} to {user}"
+    return f"let the schema's owner run: {create}; {grant};"
+
+
+def settings_of(target: Target) -> str:
+    """What else decides about a file's rows, apart from its content."""
+    return json.dumps({"names": dict(target.names), "types": dict(target.types)}, ensure_ascii=False, sort_keys=True)
+
+
+def entries(connection: psycopg.Connection, target: Target, files: Iterable[str] | None = None) -> list[Entry]:
+    """The entries of these files, or all."""
+    query = sql.SQL("select file, first_row, path, sha256, bytes, rows, settings, loaded_at from {}").format(
+        target.memory
+    )
+    if files is not None:
+        query += sql.SQL(" where file operator(pg_catalog.=) any({}::pg_catalog.text[])").format(
+            sql.Literal(list(files))
+        )
+    return [Entry(Origin(file, first), *rest) for file, first, *rest in connection.execute(query)]
+
+
+def take_turns(connection: psycopg.Connection, files: Iterable[str]) -> None:
+    """Waits until no other transaction loads or prunes any of these files. In order, so that no two wait crosswise."""
+    for file in sorted(files):
+        connection.execute(
+            sql.SQL(
+                "select pg_catalog.pg_advisory_xact_lock("
+                "pg_catalog.hashtextextended({}::pg_catalog.text, 1::pg_catalog.int8))"
+            ).format(sql.Literal(file))
+        )
+
+
+def forget(connection: psycopg.Connection, target: Target, origins: Sequence[Origin]) -> None:
+    """Removes entries."""
+    if origins:
+        connection.execute(
+            sql.SQL(
+                "delete from {} as entry using {} where entry.file operator(pg_catalog.=) gone.file "
+                "and entry.first_row operator(pg_catalog.=) gone.first_row"
+            ).format(target.memory, _values(origins, "gone"))
+        )
+
+
+def write(connection: psycopg.Connection, target: Target, written: Sequence[Entry]) -> None:
+    """Writes entries in the place of those with the same origin, stamped with the database's clock of now."""
+    if not written:
+        return
+    forget(connection, target, [entry.origin for entry in written])
+    values = [
+        sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, (*entry.origin, *entry[1:6])))) for entry in written
+    ]
+    connection.execute(
+        sql.SQL("insert into {} (file, first_row, path, sha256, bytes, rows, settings) values {}").format(
+            target.memory, sql.SQL(", ").join(values)
+        )
+    )
+
+
+def _values(origins: Sequence[Origin], name: str) -> sql.Composed:
+    """`(values ('a.csv', 1), …) as NAME (file, first_row)`, typed so that no cast of anybody else's applies."""
+    rows = [
+        sql.SQL("({}::pg_catalog.text, {}::pg_catalog.int8)").format(sql.Literal(file), sql.Literal(first))
+        for file, first in origins
+    ]
+    return sql.SQL("(values {}) as {} (file, first_row)").format(sql.SQL(", ").join(rows), sql.Identifier(name))

@@ -1,0 +1,273 @@
+"""One run of load: which files share a transaction, what becomes of a file that is refused, and the counts."""
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from runtime.errors import AnswermillError, InputError
+from stages.common.files import open_regular, partial_name, whole_file
+from stages.common.mirror import Mirror
+from stages.common.names import REJECTED, Origin, origin_of, utf8
+from stages.loading.connection import Session
+from stages.loading.copying import AnsweredCsv, examine
+from stages.loading.failures import is_about_rows
+from stages.loading.memory import prepare_memory
+from stages.loading.schema import Target, prepare, resolve
+from stages.loading.table import Counts, TableLoader, input_error
+
+# A commit a file costs as much as some hundred rows; files up to this size share one.
+SMALL_BYTES, GROUP_BYTES, GROUP_FILES = 1 << 18, 4 << 20, 200
+# Rows that are skipped one by one until the whole file is refused.
+MOST_SKIPPED = 100
+
+
+@dataclass(slots=True)
+class LoadCounts:
+    """What a run has done so far; rows, except for files."""
+
+    files: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    rows: int = 0
+    inserted: int = 0
+    replaced: int = 0
+    deleted: int = 0
+    size: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def add(self, counts: Counts, size: int) -> None:
+        """Counts one file of `size` bytes. Of its rows, those are replaced whose place another row had."""
+        self.files += 1
+        self.rows += counts.rows
+        self.size += size
+        if counts.unchanged:
+            self.unchanged += 1
+            return
+        replaced = min(counts.rows, counts.before)
+        self.replaced += replaced
+        self.inserted += counts.rows - replaced
+        self.deleted += counts.before - replaced
+
+    def figures(self, dry_run: bool, files: Mapping[str, Path]) -> dict[str, object]:
+        """The line that ends a run. Of files, those that failed are not counted; MB/s are those of the CSVs."""
+        seconds = time.monotonic() - self.began
+        names = ("files", "unchanged", "rows", "inserted", "replaced", "deleted", "rejected")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "seconds": round(seconds, 2),
+            "megabytes_per_second": round(self.size / 1e6 / seconds, 1) if seconds else 0.0,
+            "dry_run": dry_run,
+            # A set's log does not say which datum a line is of.
+            **({"file": next(iter(files))} if len(files) == 1 else {}),
+        }
+
+
+def origins_of(paths: Iterable[str], plain_names: bool) -> dict[str, Origin]:
+    """Where the rows of each path belong. Raises AnswermillError where two paths claim the same rows."""
+    origins: dict[str, Origin] = {}
+    owners: dict[Origin, str] = {}
+    for path in paths:
+        origin = Origin(path, 1) if plain_names else origin_of(path)
+        origin = origin._replace(file=utf8(origin.file))
+        if origin in owners:
+            raise AnswermillError(
+                f"{owners[origin]} and {path} are both the file {origin.file}; "
+                "if ingest did not write INPUT, say --plain-names, else remove one"
+            )
+        owners[origin] = path
+        origins[path] = origin
+    return origins
+
+
+def prepare_target(connection: psycopg.Connection, target: Target, options: argparse.Namespace) -> Target:
+    """Makes or checks the table and its memory. Returns the target with its schema's name."""
+    with connection.transaction(force_rollback=options.dry_run):
+        return make_ready(connection, target, options.migrate)
+
+
+def make_ready(connection: psycopg.Connection, target: Target, migrate: bool) -> Target:
+    """As `prepare_target`, inside the caller's transaction: a dry run leaves no table behind."""
+    resolved = resolve(connection, target)
+    prepare(connection, resolved, migrate)
+    prepare_memory(connection, resolved)
+    return resolved
+
+
+class LoadRun:
+    """Loads files. `written` are the paths below OUTPUT that a run from nothing would have, as far as it has come."""
+
+    def __init__(
+        self, opened: Session, target: Target, output: Path, mirror: Mirror | None, options: argparse.Namespace
+    ) -> None:
+        self.counts = LoadCounts()
+        self.written: set[str] = set()
+        self._opened = opened
+        self._target = target
+        self._output = output
+        self._mirror = mirror
+        self._options = options
+
+    def load(self, files: Mapping[str, Path]) -> list[str]:
+        """Loads each file. Returns the names of those that failed."""
+        origins = origins_of(files, self._options.plain_names)
+        if not self._options.dry_run:
+            self._target = self._opened.run(lambda found: prepare_target(found, self._target, self._options))
+        failed: list[str] = []
+        for group in groups(files):
+            with ExitStack() as stack:
+                csvs = []
+                for path in group:
+                    try:
+                        csvs.append(self._open(path, files[path], origins[path], stack))
+                    except InputError as error:
+                        failed += self._refuse(path, files[path], error)
+                failed += self._load_group(csvs, files)
+        return failed
+
+    def _open(self, path: str, location: Path, origin: Origin, stack: ExitStack) -> AnsweredCsv:
+        """Opens and examines a CSV. Raises InputError."""
+        try:
+            stream = stack.enter_context(open_regular(location))
+        except OSError as error:
+            raise InputError(
+                f"it cannot be read: {error.strerror}", remedy="correct its rights, or remove it"
+            ) from error
+        csv = AnsweredCsv(path, origin, stream, location.stat().st_size)
+        examine(csv, self._target)
+        return csv
+
+    def _load_group(self, csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> list[str]:
+        """Loads CSVs in one transaction; where one of them is refused, each in its own. Returns what failed."""
+        if not csvs:
+            return []
+        try:
+            for csv, counts in zip(csvs, self._transact(csvs, files), strict=True):
+                self._note(csv, counts)
+            return []
+        except InputError as error:
+            if len(csvs) == 1:
+                return self._load_without_bad_rows(csvs[0], error, files)
+        failed = []
+        for csv in csvs:
+            failed += self._load_group([csv], files)
+        return failed
+
+    def _load_without_bad_rows(self, csv: AnsweredCsv, error: InputError, files: Mapping[str, Path]) -> list[str]:
+        """What `--on-bad-row` says of a file that is refused. Returns its name if it failed."""
+        errors = [error]
+        while self._options.on_bad_row == "skip" and error.row is not None and len(errors) <= MOST_SKIPPED:
+            csv.skipped |= {error.row}
+            try:
+                (counts,) = self._transact([csv], files)
+            except InputError as other:
+                error = other
+                errors.append(other)
+                continue
+            self._note(csv, counts)
+            self._write_note(csv.path, errors)
+            logging.warning("%s: %d rows skipped, the first: %s", csv.path, len(errors), errors[0])
+            return []
+        return self._refuse(csv.path, files[csv.path], errors[0])
+
+    def _transact(self, csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> list[Counts]:
+        """Loads CSVs in one transaction. Raises InputError for one that breaks a rule or that the server refuses."""
+        options = self._options
+
+        def copied(csv: AnsweredCsv) -> None:
+            # Before the stamp and the commit: whoever prunes by what is passed on must not miss a file that is loaded.
+            if not options.dry_run:
+                if self._mirror:
+                    self._mirror.intend([csv.path])
+                pass_on(files[csv.path], self._output / csv.path)
+
+        def attempt(connection: psycopg.Connection) -> list[Counts]:
+            with connection.transaction(force_rollback=options.dry_run):
+                target = self._target
+                if options.dry_run:
+                    target = make_ready(connection, target, options.migrate)
+                return TableLoader(connection, target, options.on_conflict == "keep").load(csvs, copied)
+
+        def explained(connection: psycopg.Connection) -> list[Counts]:
+            # Outside the transaction: a deferred constraint speaks at its end, and finding the row reads the file.
+            try:
+                return attempt(connection)
+            except psycopg.Error as error:
+                if connection.closed or not is_about_rows(error):
+                    raise
+                if len(csvs) > 1:
+                    raise InputError(str(error), remedy="load each file by itself") from error
+                raise input_error(error, csvs[0], self._target) from error
+
+        return self._opened.run(explained)
+
+    def _note(self, csv: AnsweredCsv, counts: Counts) -> None:
+        self.counts.add(counts, csv.size)
+        self.written.add(csv.path)
+
+    def _refuse(self, path: str, location: Path, error: InputError) -> list[str]:
+        """Names a file that is not loaded. Returns its name if that counts as a failure."""
+        logging.error("%s: %s", path, error)
+        # What an earlier run has passed on stays, as its rows do.
+        self.written.add(path)
+        if self._options.on_bad_row == "fail":
+            return [path]
+        self.counts.rejected += 1
+        self._write_note(path, [error])
+        return []
+
+    def _write_note(self, path: str, errors: Sequence[InputError]) -> None:
+        if self._options.dry_run:
+            return
+        note = f"{REJECTED}/{path}.json"
+        first, *_ = errors
+        rows = [{"row": error.row, "column": error.column, "reason": error.reason} for error in errors]
+        text = {
+            "object": path,
+            "row": first.row,
+            "column": first.column,
+            "reason": first.reason,
+            "remedy": first.remedy,
+            "rows": rows,
+        }
+        if self._mirror:
+            self._mirror.intend([note])
+        with whole_file(self._output / note) as file:
+            file.write(json.dumps(text, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace") + b"\n")
+        self.written.add(note)
+
+
+def groups(files: Mapping[str, Path]) -> Iterator[list[str]]:
+    """The files in order; small ones together, as many as share a transaction."""
+    group: list[str] = []
+    size = 0
+    for path, location in files.items():
+        try:
+            length = location.stat().st_size
+        except OSError:
+            length = 0
+        if group and (size + length > GROUP_BYTES or len(group) >= GROUP_FILES):
+            yield group
+            group, size = [], 0
+        if length > SMALL_BYTES:
+            yield [path]
+            continue
+        group.append(path)
+        size += length
+    if group:
+        yield group
+
+
+def pass_on(source: Path, target: Path) -> None:
+    """Puts a link to `source` at `target`; whatever was there is replaced in one step."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    link = target.with_name(partial_name(target.name))
+    link.unlink(missing_ok=True)
+    link.symlink_to(source.absolute())
+    link.replace(target)

@@ -1,0 +1,209 @@
+"""Answered CSVs into the table, inside the caller's transaction: their earlier rows go, COPY brings the new ones."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from runtime.errors import InputError
+from stages.common.names import Origin, utf8
+from stages.loading import memory
+from stages.loading.copying import AnsweredCsv, columns_of, prefetch, row_of_line, rows_to_copy
+from stages.loading.failures import one_line, remedy, shortened
+from stages.loading.memory import Entry
+from stages.loading.schema import Target
+
+
+class Counts(NamedTuple):
+    """Rows of one CSV: those it has now, and those that were in their place; whether they were left as they are."""
+
+    rows: int
+    before: int
+    unchanged: bool = False
+
+
+class Range(NamedTuple):
+    """Rows of a file from `first` up to `end`, which is not among them; without an end, to the last."""
+
+    file: str
+    first: int
+    end: int | None
+
+
+class TableLoader:
+    """Replaces rows of one table.
+
+    Attributes:
+        connection: in a transaction of the caller's.
+        target: with its schema resolved.
+        keep: whether rows that are there stay, whatever they hold.
+
+    """
+
+    def __init__(self, connection: psycopg.Connection, target: Target, keep: bool = False) -> None:
+        self.connection = connection
+        self.target = target
+        self.keep = keep
+        self._settings = memory.settings_of(target)
+
+    def load(self, csvs: Sequence[AnsweredCsv], copied: Callable[[AnsweredCsv], object]) -> list[Counts]:
+        """Replaces the rows of each CSV that has changed; all that are given share the transaction.
+
+        `copied` is called for each CSV before its entry is stamped. Raises InputError for a CSV that breaks a rule,
+        psycopg.Error for what the server refuses.
+        """
+        # The second of two loaders of one file finds the rows of the first.
+        memory.take_turns(self.connection, {csv.origin.file for csv in csvs})
+        known: dict[str, list[Entry]] = defaultdict(list)
+        for entry in memory.entries(self.connection, self.target, {csv.origin.file for csv in csvs}):
+            known[entry.origin.file].append(entry)
+        same = self._unchanged(csvs, known)
+        changed = [csv for csv in csvs if csv.origin not in same]
+        before = self._delete(changed, known)
+        rows = self._copy(changed)
+        for csv in csvs:
+            copied(csv)
+        now = {**same, **rows}
+        written = [
+            Entry(
+                csv.origin,
+                utf8(csv.path),
+                csv.sha256,
+                csv.size,
+                now[csv.origin],
+                self._settings,
+            )
+            for csv in csvs
+            if csv.origin not in same or not self.keep
+        ]
+        memory.write(self.connection, self.target, [*self._clipped(changed, known), *written])
+        return [
+            Counts(same[csv.origin], same[csv.origin], unchanged=True)
+            if csv.origin in same
+            else Counts(rows[csv.origin], before.get(csv.origin, 0))
+            for csv in csvs
+        ]
+
+    def _unchanged(self, csvs: Sequence[AnsweredCsv], known: dict[str, list[Entry]]) -> dict[Origin, int]:
+        """The rows of each CSV whose very content was loaded and is still there, and with `keep` of each that is."""
+        candidates = {}
+        for csv in csvs:
+            entry = next((entry for entry in known[csv.origin.file] if entry.origin == csv.origin), None)
+            content = (csv.sha256, csv.size, self._settings)
+            if self.keep or (entry and (entry.sha256, entry.size, entry.settings) == content):
+                last = csv.origin.first_row + (entry.rows if entry and not self.keep else csv.rows)
+                candidates[csv.origin] = (Range(csv.origin.file, csv.origin.first_row, last), entry)
+        if not candidates:
+            return {}
+        # Rows may have been deleted by hand since; counting 500,000 takes a tenth of loading them.
+        counted = self.connection.execute(
+            sql.SQL(
+                "select due.file, due.first, (select pg_catalog.count(*) from {} as kept "
+                "where kept.file operator(pg_catalog.=) due.file and kept.row operator(pg_catalog.>=) due.first "
+                "and kept.row operator(pg_catalog.<) due.last) from {}"
+            ).format(self.target.identifier, _ranges((where for where, _ in candidates.values()), "due"))
+        )
+        there = {Origin(file, first): int(rows) for file, first, rows in counted}
+        if self.keep:
+            return {origin: rows for origin, rows in there.items() if rows}
+        return {
+            origin: there[origin] for origin, (_, entry) in candidates.items() if entry and entry.rows == there[origin]
+        }
+
+    def _delete(self, csvs: Sequence[AnsweredCsv], known: dict[str, list[Entry]]) -> dict[Origin, int]:
+        """Deletes what stands where the rows of these CSVs go. Returns how many rows each of them had."""
+        if not csvs:
+            return {}
+        ranges = [self._range(csv, known[csv.origin.file]) for csv in csvs]
+        if len(ranges) == 1:
+            where = ranges[0]
+            query = sql.SQL(
+                "delete from {} where file operator(pg_catalog.=) {}::pg_catalog.text "
+                "and row operator(pg_catalog.>=) {}::pg_catalog.int8"
+            ).format(self.target.identifier, sql.Literal(where.file), sql.Literal(where.first))
+            if where.end is not None:
+                query += sql.SQL(" and row operator(pg_catalog.<) {}::pg_catalog.int8").format(sql.Literal(where.end))
+            return {csvs[0].origin: self.connection.execute(query).rowcount}
+        counted = self.connection.execute(
+            sql.SQL(
+                "with gone as (delete from {} as old using {} where old.file operator(pg_catalog.=) due.file "
+                "and old.row operator(pg_catalog.>=) due.first "
+                "and (due.last is null or old.row operator(pg_catalog.<) due.last) returning due.file, due.first) "
+                "select file, first, pg_catalog.count(*) from gone group by file, first"
+            ).format(self.target.identifier, _ranges(ranges, "due"))
+        )
+        return {Origin(file, first): int(rows) for file, first, rows in counted}
+
+    def _range(self, csv: AnsweredCsv, known: Sequence[Entry]) -> Range:
+        """Where the CSV's rows go, with the rows that it had and those of parts that it overlaps.
+
+        A file without other parts takes all that there is from its first row on.
+        """
+        file, first = csv.origin
+        others = [entry for entry in known if entry.origin != csv.origin]
+        if not others:
+            return Range(file, first, None)
+        own = [entry.end for entry in known if entry.origin == csv.origin]
+        end = max([first + csv.rows, *own])
+        return Range(file, first, max([end, *(entry.end for entry in _overlapped(first, end, others))]))
+
+    def _clipped(self, csvs: Sequence[AnsweredCsv], known: dict[str, list[Entry]]) -> list[Entry]:
+        """What is left of other parts that these CSVs overlap; those of which nothing is left are forgotten."""
+        mine = {csv.origin for csv in csvs}
+        heads, gone = [], []
+        for csv in csvs:
+            first = csv.origin.first_row
+            others = [entry for entry in known[csv.origin.file] if entry.origin not in mine]
+            for entry in _overlapped(first, first + csv.rows, others):
+                if entry.origin.first_row < first:
+                    # Of its content a part is left, so the digest is no longer that of its rows.
+                    heads.append(entry._replace(rows=first - entry.origin.first_row, sha256=""))
+                else:
+                    gone.append(entry.origin)
+        memory.forget(self.connection, self.target, gone)
+        return heads
+
+    def _copy(self, csvs: Sequence[AnsweredCsv]) -> dict[Origin, int]:
+        """Sends the rows, one COPY for all CSVs with the same columns. Returns how many rows each has."""
+        groups: dict[tuple[str, ...], list[AnsweredCsv]] = defaultdict(list)
+        for csv in csvs:
+            groups[columns_of(csv, self.target)].append(csv)
+        for columns, group in groups.items():
+            with self.connection.cursor() as cursor, cursor.copy(self._copy_statement(columns)) as copy:
+                # PostgreSQL counts the line breaks inside a first line wrongly, and its line number leads to the row.
+                copy.write(b"header\n")
+                for csv in group:
+                    for block in prefetch(rows_to_copy(csv, self.target)):
+                        copy.write(block)
+        return {csv.origin: csv.rows - len(csv.skipped) for csv in csvs}
+
+    def _copy_statement(self, columns: Sequence[str]) -> sql.Composed:
+        names = sql.SQL(", ").join(map(sql.Identifier, columns))
+        return sql.SQL("copy {} ({}) from stdin (format csv, header)").format(self.target.identifier, names)
+
+
+def _overlapped(first: int, end: int, others: Iterable[Entry]) -> list[Entry]:
+    return [entry for entry in others if entry.origin.first_row < end and entry.end > first]
+
+
+def _ranges(ranges: Iterable[Range], name: str) -> sql.Composed:
+    """`(values ('a.csv', 1, 501), …) as NAME (file, first, last)`."""
+    rows = [
+        sql.SQL("({}::pg_catalog.text, {}::pg_catalog.int8, {}::pg_catalog.int8)").format(*map(sql.Literal, where))
+        for where in ranges
+    ]
+    return sql.SQL("(values {}) as {} (file, first, last)").format(sql.SQL(", ").join(rows), sql.Identifier(name))
+
+
+def input_error(error: psycopg.Error, csv: AnsweredCsv, target: Target) -> InputError:
+    """The server's refusal, with the row and the column of the CSV instead of a line of what was sent."""
+    advice = remedy(error) if error.sqlstate == "57014" else "correct the value, or the column's type"
+    place = re.search(r", line (\d+)(?:, column ([^:]+))?", error.diag.context or "")
+    if place is None:
+        return InputError(one_line(error), remedy=advice)
+    column = place[2] and target.names.get(place[2], place[2])
+    reason = ": ".join(part for part in (error.diag.message_primary, error.diag.message_detail) if part)
+    return InputError(shortened(reason), row=row_of_line(csv, target, int(place[1])), column=column, remedy=advice)

@@ -1,0 +1,161 @@
+"""Answers -> one HTML page that people can look at them with.
+
+ANSWERS is what the answer stage wrote: a CSV, or a folder of CSVs. `--database` takes the table that the load stage
+filled, where DATABASE_URL or the libpq variables say. The page needs no server and no network: it opens from a disk and
+from a mail.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime import command
+from runtime.errors import AnswermillError, InputError, OptionError
+from stages.common.files import whole_file
+
+if TYPE_CHECKING:
+    from stages.viewing.rows import Row
+
+# A mail takes more; a browser reads this at once. The page itself takes less than a twentieth of it.
+BUDGET = 2_850_000
+ANSWERS_STYLES = ("shell.css", "answers.css")
+ANSWERS_MODULES = ("dom.js", "text.js", "charts.js", "rows.js", "filters.js", "passage.js", "summary.js", "answers.js")
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command's options."""
+    parser = command.parser("view", "Writes answers as one HTML page.")
+    parser.add_argument("answers", type=Path, nargs="?", metavar="ANSWERS", help="an answered CSV, or a folder of them")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the page")
+    parser.add_argument("--against", type=Path, metavar="ANSWERS", help="another run over the same rows, to compare")
+    parser.add_argument("--model", type=Path, metavar="BUNDLE", help="the bundle that answered, to show its card")
+    parser.add_argument("--rows", type=command.positive, default=2_000, help="rows in the page, the worst first")
+    parser.add_argument("--expected", default="expected", metavar="COLUMN", help="column with the right answers")
+    parser.add_argument("--question-column", default="question", help="column with the questions")
+    parser.add_argument("--context-column", default="context", help="column with the contexts")
+    parser.add_argument("--prefix", default="", help="as given to the answer stage")
+    parser.add_argument("--database", action="store_true", help="take the rows of the table, not ANSWERS")
+    parser.add_argument("--schema", help="schema of the table; default: the search path's first")
+    parser.add_argument("--table", default="question_answer", help="table that load filled")
+    parser.add_argument(
+        "--retry-for", type=float, default=60.0, metavar="SECONDS", help="how long to wait for a server"
+    )
+    options = parser.parse_args(argv)
+    if options.database == (options.answers is not None):
+        parser.error("give ANSWERS or --database, and not both")
+    return options
+
+
+@dataclass(slots=True)
+class Reading:
+    """The rows of a run, file by file; what was wrong with the files that break a rule, by name."""
+
+    source: Path
+    options: argparse.Namespace
+    failed: dict[str, str] = field(default_factory=dict)
+    files: int = 0
+
+    def __iter__(self) -> "Iterator[Row]":
+        from stages.viewing.rows import Names, answered_files, read_file
+
+        names = Names(self.options.question_column, self.options.context_column, self.options.prefix)
+        for name, path in answered_files(self.source).items():
+            self.files += 1
+            try:
+                yield from read_file(name, path, names)
+            except InputError as error:
+                logging.error("%s: %s", name, error)
+                self.failed[name] = str(error)
+
+
+def view(options: argparse.Namespace) -> int:
+    """Reads the rows and writes the page. Returns the exit code."""
+    from stages.viewing.shell import page
+
+    check_output(options)
+    reading = Reading(options.answers, options)
+    data = answers_data(options, reading)
+    text = page(data["title"], "answers.html", ANSWERS_STYLES, ANSWERS_MODULES, data)
+    with whole_file(options.output) as file:
+        file.write(text.encode())
+    figures = {"rows": data["survey"]["rows"], "shown": len(data["rows"]["row"]), "bytes": len(text.encode())}
+    command.summarise("done", {**figures, "page": options.output})
+    return command.exit_code(list(reading.failed), reading.files)
+
+
+def check_output(options: argparse.Namespace) -> None:
+    """Raises OptionError where the page would be written over what it is made from."""
+    for source in (options.answers, options.against):
+        if source is not None and options.output.resolve() == source.resolve():
+            raise OptionError(f"--output {options.output} is what the page is made from; choose another name")
+
+
+def answers_data(options: argparse.Namespace, reading: Reading) -> dict[str, Any]:
+    """All that the page knows. Raises AnswermillError where there is no row."""
+    from stages.viewing import survey
+    from stages.viewing.data import fitting
+
+    before, glimpses = survey.survey(other_run(options), options.expected)
+    counts, worst, changes = survey.Survey(), survey.Worst(options.rows), survey.Changes()
+    for row in source_of(options, reading):
+        known = survey.judged(row, options.expected, glimpses.pop(row.key, None))
+        counts.add(known)
+        worst.add(known)
+        changes.add(known)
+    if not counts.rows:
+        raise AnswermillError(f"{options.answers or 'the table'}: no answered row; `answermill answer` writes them")
+    changes.only_there = len(glimpses)
+    rows = worst.rows()
+    name = f"table {options.table}" if options.database else options.answers.name or str(options.answers)
+    return {
+        "title": f"Answers: {name}",
+        "name": name,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "failed": reading.failed,
+        "survey": counts.as_data(),
+        "before": before.as_data() if options.against else None,
+        "changes": changes.as_data() if options.against else None,
+        "beforeName": str(options.against) if options.against else None,
+        "bundle": bundle_of(options, rows),
+        "expectedColumn": options.expected,
+        "rows": fitting(rows, BUDGET),
+    }
+
+
+def source_of(options: argparse.Namespace, reading: Reading) -> "Iterator[Row]":
+    """The rows that the page is about."""
+    if not options.database:
+        return iter(reading)
+    from stages.viewing.table import read_table
+
+    return read_table(options.schema, options.table, options.retry_for)
+
+
+def other_run(options: argparse.Namespace) -> "Iterator[Row]":
+    """The rows of the run to compare with; none where none is asked for."""
+    return iter(Reading(options.against, options)) if options.against else iter(())
+
+
+def bundle_of(options: argparse.Namespace, rows: Sequence[Any]) -> dict[str, Any] | None:
+    """The bundle, with the tokens that it saw of the rows in the page; None where none is named."""
+    if options.model is None:
+        return None
+    from stages.viewing.bundle import bundle_data, token_counts
+
+    tokens = token_counts(options.model, (row.row for row in rows))
+    return {**bundle_data(options.model), "tokens": sum(tokens), "tokenRows": len(tokens)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    run: Callable[[Any], int] = view
+    return command.run("view", run, arguments(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Answers and runs as HTML pages for people."""

@@ -1,0 +1,47 @@
+"""What a page says of the bundle that the answers come from: its manifest's figures, its card, the tokens it saw."""
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import BundleError
+from runtime.manifest import Manifest
+from stages.viewing.rows import Row
+
+
+def bundle_data(folder: Path) -> dict[str, Any]:
+    """The bundle for the page. Raises BundleError where the folder holds none."""
+    manifest = read_manifest(folder)
+    card = folder / "README.md"
+    facts = dataclasses.asdict(manifest)
+    return {
+        "id": manifest.bundle_id,
+        "card": card.read_text("utf-8", "replace") if card.is_file() else "",
+        **{name: facts[name] for name in ("source", "architecture", "precision", "quantization", "verification")},
+        "bytes": sum(file.size for file in manifest.files.values()),
+    }
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The bundle's manifest. Raises BundleError."""
+    try:
+        return Manifest.from_json((folder / "manifest.json").read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleError(f"{folder}: no bundle; --model takes the folder that the answers were made with") from error
+
+
+def token_counts(folder: Path, rows: Iterable[Row]) -> list[int]:
+    """Tokens that the model saw of each row, those of overlapping windows counted twice."""
+    from runtime.windows import UnanswerableRowError, Windower
+
+    manifest = read_manifest(folder)
+    windower = Windower(folder / "tokenizer.json", manifest.inputs.cls_token_id, manifest.decoding)
+
+    def tokens(row: Row) -> int:
+        try:
+            return sum(window.ids.size for window in windower.windows(row.question, row.context))
+        except UnanswerableRowError:
+            return 0
+
+    return [tokens(row) for row in rows]

@@ -1,0 +1,162 @@
+// The page of answers: puts the parts together, and listens.
+
+import { byId, count, counted, element, pageData } from "./dom.js";
+import { histogram, shade } from "./charts.js";
+import { allRows } from "./rows.js";
+import { KINDS, NOTHING, ORDERS, fromAddress, selection, toAddress } from "./filters.js";
+import { card } from "./passage.js";
+import { summary } from "./summary.js";
+
+const AT_A_TIME = 40;
+const data = pageData();
+const rows = allRows(data.rows);
+const names = runNames(data);
+const form = byId("filters");
+let state = fromAddress(location.hash);
+let chosen = [];
+let current = -1;
+
+/** What the two runs are called: the last part of their paths, or all of it where that is the same. */
+function runNames({ name, beforeName }) {
+  const last = beforeName?.split("/").filter(Boolean).pop();
+  return { here: name, there: last === name ? beforeName : last };
+}
+
+function fillHeader() {
+  const { survey } = data;
+  byId("title").textContent = data.name;
+  const made = new Date(data.made).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
+  byId("about").textContent = [names.there && `compared with ${names.there}`, `page made ${made}`].filter(Boolean).join(" · ");
+  const notices = [];
+  if (rows.length < survey.rows)
+    notices.push(
+      `${count(rows.length)} of ${counted(survey.rows, "row")} are in this page, the worst first: errors, changed and wrong answers, then the least sure ones. The figures count all rows; filters and search see the ${count(rows.length)}.`,
+    );
+  if (data.rows.width) notices.push(`Texts of more than ${count(data.rows.width)} characters are cut, passages around their answers, to keep the page small.`);
+  const failed = Object.entries(data.failed).map(([name, reason]) => element("li", {}, `${name}: ${reason}`));
+  if (failed.length) notices.push([`${counted(failed.length, "file")} could not be read whole:`, element("ul", {}, failed)]);
+  byId("notices").append(...notices.map((notice) => element("div", { class: "notice" }, notice)));
+  byId("summary").append(...summary(data, names, choose));
+}
+
+function fillForm() {
+  for (const [kind, { label, holds }] of Object.entries(KINDS)) {
+    const found = rows.filter(holds).length;
+    if (!found && kind !== "all" && state.only !== kind) continue;
+    const input = element("input", { type: "radio", name: "only", value: kind });
+    byId("only").append(element("label", {}, input, `${label} `, element("span", {}, count(found))));
+  }
+  byId("file").append(element("option", { value: "" }, `All (${count(data.rows.files.length)})`));
+  byId("file").append(...[...data.rows.files].sort().map((file) => element("option", { value: file }, file)));
+  const orders = Object.entries(ORDERS).filter(([order]) => order !== "f1" || data.survey.expected);
+  byId("sort").append(...orders.map(([order, { label }]) => element("option", { value: order }, label)));
+  byId("histogram").append(histogram(data.survey.bins, data.survey.measure));
+  byId("range-title").textContent = data.survey.measure === "score" ? "Score" : "Confidence";
+}
+
+/** Puts the filters into the form. */
+function showState() {
+  for (const name of ["text", "low", "high", "file", "sort"]) byId(name).value = state[name];
+  const radio = form.querySelector(`input[name="only"][value="${state.only}"]`);
+  if (radio) radio.checked = true;
+  byId("range").textContent = state.low === 0 && state.high === 100 ? "any" : `${state.low}% to ${state.high}%`;
+  shade(byId("histogram"), state.low / 100, state.high / 100);
+}
+
+function readForm() {
+  const form = { text: byId("text").value, file: byId("file").value, sort: byId("sort").value };
+  const only = document.querySelector('input[name="only"]:checked')?.value ?? "all";
+  const [low, high] = [Number(byId("low").value), Number(byId("high").value)].sort((a, b) => a - b);
+  const error = only === "errors" ? state.error : "";
+  return { ...state, ...form, only, error, low, high, at: "" };
+}
+
+function choose(changed) {
+  state = { ...state, ...changed };
+  if (changed.only) state.error = changed.error ?? "";
+  apply();
+}
+
+/** Shows the rows that the filters leave, and keeps the filters in the address. */
+function apply() {
+  showState();
+  chosen = selection(rows, state);
+  current = -1;
+  const error = state.error ? ` with "${state.error}"` : "";
+  byId("count").textContent = chosen.length === rows.length ? counted(rows.length, "row") : `${count(chosen.length)} of ${counted(rows.length, "row")}${error}`;
+  byId("list").replaceChildren(...(chosen.length ? [] : [element("p", { class: "empty" }, "No row is left by these filters.")]));
+  showMore();
+  keepAddress();
+}
+
+function keepAddress() {
+  history.replaceState(null, "", toAddress(state) || location.href.split("#")[0]);
+}
+
+function showMore(upTo = 0) {
+  const list = byId("list");
+  const shown = chosen.length && list.childElementCount;
+  const next = chosen.slice(shown, Math.max(shown + AT_A_TIME, upTo));
+  list.append(...next.map((row) => card(row, names)));
+  byId("more").hidden = shown + next.length >= chosen.length;
+}
+
+/** Goes to a row of those chosen, and scrolls its answer into view. */
+function go(index) {
+  if (!chosen.length) return;
+  current = Math.max(0, Math.min(index, chosen.length - 1));
+  if (current >= byId("list").childElementCount - 1) showMore(current + 2);
+  const node = byId("list").children[current];
+  node.focus({ preventScroll: true });
+  const isTall = node.getBoundingClientRect().height > innerHeight;
+  ((isTall && node.querySelector("mark")) || node).scrollIntoView({ block: "center" });
+  state.at = `${chosen[current].row}:${chosen[current].file}`;
+  keepAddress();
+}
+
+const KEYS = {
+  j: () => go(current + 1),
+  k: () => go(current - 1),
+  o: () => byId("list").children[current]?.querySelector(".fold")?.click(),
+  "/": () => byId("text").focus(),
+  Escape: () => choose(NOTHING),
+};
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches("input[type=search], select")) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  if (!Object.hasOwn(KEYS, event.key)) return;
+  event.preventDefault();
+  KEYS[event.key]();
+}
+
+fillHeader();
+fillForm();
+form.addEventListener("input", () => {
+  state = readForm();
+  apply();
+});
+form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("reset", (event) => {
+  event.preventDefault();
+  choose(NOTHING);
+});
+byId("list").addEventListener("focusin", (event) => {
+  current = [...byId("list").children].indexOf(event.target.closest(".row"));
+});
+byId("more").addEventListener("click", () => showMore());
+new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && showMore(), { rootMargin: "1200px" }).observe(byId("more"));
+addEventListener("keydown", onKey);
+addEventListener("beforeprint", () => showMore(chosen.length));
+addEventListener("hashchange", () => {
+  state = fromAddress(location.hash);
+  apply();
+});
+
+const wanted = state.at;
+apply();
+const place = wanted ? chosen.findIndex((row) => `${row.row}:${row.file}` === wanted) : -1;
+if (place >= 0) go(place);

@@ -1,0 +1,55 @@
+// The data's columns -> one object for each row.
+
+/** An answer: text, score, confidence, and start and end in code points of the whole passage. */
+function choice([text, score, confidence, start, end]) {
+  return { text, score, confidence, start, end, sure: confidence ?? score };
+}
+
+/** All rows of the page, the worst first. */
+export function allRows(data) {
+  const own = Object.entries(data.own);
+  return data.row.map((row, index) => {
+    const against = data.against[index];
+    const best = choice(data.best[index]);
+    return {
+      index,
+      row,
+      best,
+      file: data.files[data.file[index]],
+      question: data.question[index],
+      context: data.contexts[data.context[index]],
+      offset: data.offset[index],
+      length: data.length[index],
+      error: data.error[index],
+      model: data.model[index],
+      expected: data.expected[index],
+      exact: data.exact[index],
+      f1: data.f1[index],
+      others: data.others[index].map(choice),
+      against: against && { ...against, best: choice(against.best) },
+      own: own.map(([name, values]) => [name, values[index]]).filter(([, value]) => value !== ""),
+      sure: data.error[index] ? null : best.sure,
+    };
+  });
+}
+
+/** Whether the row was answered with "no answer". */
+export function isUnanswered(row) {
+  return !row.error && row.best.text === "";
+}
+
+/** What became of the row since the other run: "right", "wrong", "changed", or nothing. */
+export function change(row) {
+  if (!row.against?.changed) return null;
+  if (row.exact === 1 && row.against.exact === 0) return "right";
+  if (row.exact === 0 && row.against.exact === 1) return "wrong";
+  return "changed";
+}
+
+/** All that a search looks through, in lower case; put together when it is first asked for. */
+export function haystack(row) {
+  row.haystack ??= [row.question, row.best.text, row.context, row.error, row.expected, row.against?.best.text, ...row.own.flat()]
+    .join("\n")
+    .toLowerCase();
+  return row.haystack;
+}

@@ -1,0 +1,152 @@
+"""Answered rows, as a page shows them, out of CSVs that `answer` wrote."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from runtime.errors import InputError
+from stages.common.files import csv_files
+from stages.common.names import REJECTED, origin_of
+from stages.csvs.columns import ANSWER_COLUMNS, RANK, own_name
+
+Fields = Mapping[str, str | None]
+# Bundles older than the confidence curve, and tables made before it, have none.
+OPTIONAL = "confidence"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One answer to a row; `start` and `end` are code points of the context, end exclusive."""
+
+    text: str
+    score: float | None
+    confidence: float | None
+    start: int | None
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a user's file with its answer; `others` are the further ranks, `own` the user's other columns."""
+
+    file: str
+    row: int
+    question: str
+    context: str
+    best: Choice
+    error: str
+    model: str
+    own: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[Choice, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What names the row in every run over the same files."""
+        return self.file, self.row
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the columns are called: those of the questions and contexts, and what stands before the added ones."""
+
+    question: str = "question"
+    context: str = "context"
+    prefix: str = ""
+
+    @property
+    def required(self) -> list[str]:
+        """Columns without which a CSV holds no answers."""
+        return [self.question, self.context, *(self.prefix + name for name in ANSWER_COLUMNS if name != OPTIONAL)]
+
+    @property
+    def ours(self) -> frozenset[str]:
+        """Every column that is not one of the user's own."""
+        return frozenset((*self.required, self.prefix + OPTIONAL))
+
+
+def answered_files(source: Path) -> dict[str, Path]:
+    """The CSVs of a folder, or the one, without ingest's notes on rejected objects. Raises AnswermillError."""
+    return {name: path for name, path in csv_files(source).items() if not name.startswith(f"{REJECTED}/")}
+
+
+def read_file(name: str, path: Path, names: Names) -> Iterator[Row]:
+    """The rows of one CSV in order, those of `--top-k` put together again. Raises InputError, with the row."""
+    origin = origin_of(name)
+    header, records = _records(path, names.required)
+    rank = _rank_column(header, names)
+    row, last = origin.first_row, None
+    for fields in records:
+        if last and rank and _continues(last[1], fields, rank, names):
+            last = replace(last[0], others=(*last[0].others, choice_of(fields, names.prefix))), fields
+            continue
+        if last:
+            yield last[0]
+        last = row_of(fields, origin.file, row, names, rank), fields
+        row += 1
+    if last:
+        yield last[0]
+
+
+def _records(path: Path, required: Sequence[str]) -> tuple[list[str], Iterator[Fields]]:
+    """Header and records of a CSV. All that this room knows of how CSVs are read."""
+    from stages.csvs.tables import read_sized_blocks
+
+    blocks = (block for block, _ in read_sized_blocks(path, required))
+    first = next(blocks)
+
+    def records() -> Iterator[Fields]:
+        yield from first.iter_rows(named=True)
+        for block in blocks:
+            yield from block.iter_rows(named=True)
+
+    return first.columns, records()
+
+
+def _rank_column(header: Sequence[str], names: Names) -> str | None:
+    """The column of ranks, which `answer` writes right before its answers; elsewhere the name is the user's."""
+    before = header.index(names.prefix + "answer") - 1
+    return names.prefix + RANK if before >= 0 and header[before] == names.prefix + RANK else None
+
+
+def _continues(last: Fields, fields: Fields, rank: str, names: Names) -> bool:
+    """Whether these fields are the next rank of the same row."""
+    try:
+        follows = int(fields[rank] or "") == int(last[rank] or "") + 1 > 1
+    except ValueError:
+        return False
+    return follows and all(last[name] == fields[name] for name in (names.question, names.context))
+
+
+def row_of(fields: Fields, file: str, row: int, names: Names, rank: str | None = None) -> Row:
+    """A row out of its fields. Raises InputError for a number that is none."""
+    try:
+        best = choice_of(fields, names.prefix)
+    except ValueError as error:
+        raise InputError(f"{error}", row=row, remedy="answer the file again") from error
+    return Row(
+        file,
+        row,
+        fields[names.question] or "",
+        fields[names.context] or "",
+        best,
+        fields[names.prefix + "error"] or "",
+        fields[names.prefix + "model"] or "",
+        own_columns(fields, names.ours | {rank}),
+    )
+
+
+def own_columns(fields: Fields, ours: Iterable[str | None]) -> dict[str, str]:
+    """The user's columns under the user's names; empty ones are left out."""
+    return {own_name(name): value for name, value in fields.items() if name not in ours and value}
+
+
+def choice_of(fields: Fields, prefix: str) -> Choice:
+    """One answer out of the fields of a row or a rank. Raises ValueError."""
+    score, confidence, start, end = (fields.get(prefix + name) for name in ("score", "confidence", "start", "end"))
+    return Choice(
+        fields[prefix + "answer"] or "",
+        float(score) if score else None,
+        float(confidence) if confidence else None,
+        int(start) if start else None,
+        int(end) if end else None,
+    )

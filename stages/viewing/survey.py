@@ -1,0 +1,220 @@
+"""What a run's rows add up to, and the rows of it that are worth looking at."""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from runtime.squad import exact_match, f1
+from stages.viewing.rows import Choice, Row
+
+BINS = 20
+RELIABILITY_BINS = 10
+# Of each kind of error this many count as the worst rows there are; more of the same would crowd out all others.
+OF_A_KIND = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A row with what is known about it: how right it is, where an answer was expected, and the other run's row."""
+
+    row: Row
+    expected: str | None
+    exact: float | None
+    overlap: float | None
+    against: "Glimpse | None" = None
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the other run answered otherwise."""
+        return self.against is not None and self.against.says != (self.row.best.text, _place(self.row), self.row.error)
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What is kept of the other run's row: the answer, and whether it was given to the same passage."""
+
+    best: Choice
+    error: str
+    model: str
+    exact: float | None
+    overlap: float | None
+    asked: int
+
+    @property
+    def says(self) -> tuple[str, tuple[int | None, int | None], str]:
+        """What two runs are compared by."""
+        return self.best.text, (self.best.start, self.best.end), self.error
+
+
+def _place(row: Row) -> tuple[int | None, int | None]:
+    return row.best.start, row.best.end
+
+
+def judged(row: Row, expected_column: str, against: "Glimpse | None" = None) -> Judged:
+    """The row, with exact match and F1 where its file says what was expected and it could be answered."""
+    expected = row.own.get(expected_column)
+    if expected is None or row.error:
+        return Judged(row, expected, None, None, against)
+    answer = row.best.text
+    return Judged(row, expected, exact_match(answer, expected), f1(answer, expected), against)
+
+
+def glimpse(row: Judged) -> Glimpse:
+    """What a comparison needs of a row."""
+    asked = hash((row.row.question, row.row.context))
+    return Glimpse(row.row.best, row.row.error, row.row.model, row.exact, row.overlap, asked)
+
+
+def certainty(choice: Choice) -> float | None:
+    """The confidence; where the bundle has no curve for it, the score."""
+    return choice.score if choice.confidence is None else choice.confidence
+
+
+@dataclass(slots=True)
+class Survey:
+    """Counts of every row of a run; the page shows them also where it cannot hold all rows."""
+
+    rows: int = 0
+    unanswered: int = 0
+    with_confidence: int = 0
+    files: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+    bins: list[int] = field(default_factory=lambda: [0] * BINS)
+    # Of the rows with an expected answer: how many, and the sums of exact match and F1.
+    expected: int = 0
+    exact: float = 0.0
+    overlap: float = 0.0
+    # For each range of confidence: rows, the sum of their confidence, and of their exact match.
+    reliability: list[list[float]] = field(default_factory=lambda: [[0, 0.0, 0.0] for _ in range(RELIABILITY_BINS)])
+
+    def add(self, row: Judged) -> None:
+        """Counts one row."""
+        best = row.row.best
+        self.rows += 1
+        self.files[row.row.file] += 1
+        self.models[row.row.model] += 1
+        if row.row.error:
+            self.errors[row.row.error] += 1
+            return
+        self.unanswered += not best.text
+        self.with_confidence += best.confidence is not None
+        sure = certainty(best)
+        if sure is not None:
+            self.bins[_bin(sure, BINS)] += 1
+        if row.exact is not None and row.overlap is not None:
+            self.expected += 1
+            self.exact += row.exact
+            self.overlap += row.overlap
+            if sure is not None:
+                entry = self.reliability[_bin(sure, RELIABILITY_BINS)]
+                for index, value in enumerate((1, sure, row.exact)):
+                    entry[index] += value
+
+    def as_data(self) -> dict[str, Any]:
+        """The survey for the page."""
+        return {
+            "rows": self.rows,
+            "files": len(self.files),
+            "unanswered": self.unanswered,
+            "errors": dict(self.errors.most_common()),
+            "models": dict(self.models.most_common()),
+            "measure": "confidence" if self.with_confidence or not any(self.bins) else "score",
+            "bins": self.bins,
+            "expected": self.expected,
+            "exact": self.exact / self.expected if self.expected else None,
+            "f1": self.overlap / self.expected if self.expected else None,
+            "reliability": [
+                {"rows": int(rows), "confidence": sure / rows, "exact": right / rows}
+                for rows, sure, right in self.reliability
+                if rows
+            ],
+            "calibrationError": self._calibration_error(),
+        }
+
+    def _calibration_error(self) -> float | None:
+        total = sum(rows for rows, *_ in self.reliability)
+        return sum(abs(sure - right) for _, sure, right in self.reliability) / total if total else None
+
+
+def _bin(share: float, bins: int) -> int:
+    return min(bins - 1, max(0, int(share * bins)))
+
+
+@dataclass(slots=True)
+class Worst:
+    """The rows that need looking at most: errors, changed and wrong answers, and then the least certain ones."""
+
+    limit: int
+    _kept: list[tuple[tuple[int, float], int, Judged]] = field(default_factory=list)
+    _seen: int = 0
+    _errors: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: Judged) -> None:
+        """Keeps the row if it is among the worst so far."""
+        self._seen += 1
+        entry = (self._badness(row), -self._seen, row)
+        if len(self._kept) < self.limit:
+            heapq.heappush(self._kept, entry)
+        else:
+            heapq.heappushpop(self._kept, entry)
+
+    def rows(self) -> list[Judged]:
+        """The rows, worst first; of equally bad ones the first that was added."""
+        return [row for *_, row in sorted(self._kept, key=lambda entry: (entry[0], entry[1]), reverse=True)]
+
+    def _badness(self, row: Judged) -> tuple[int, float]:
+        error = row.row.error
+        if error:
+            self._errors[error] += 1
+            return (4 if self._errors[error] <= OF_A_KIND else -1), 0.0
+        doubt = 1 - (certainty(row.row.best) or 0.0)
+        if row.is_changed:
+            return 3, doubt
+        return (2 if row.exact == 0 else 1 if not row.row.best.text else 0), doubt
+
+
+@dataclass(slots=True)
+class Changes:
+    """What became of the rows since the other run."""
+
+    same: int = 0
+    changed: int = 0
+    only_here: int = 0
+    only_there: int = 0
+    became_right: int = 0
+    became_wrong: int = 0
+
+    def add(self, row: Judged) -> None:
+        """Counts one row."""
+        if row.against is None:
+            self.only_here += 1
+        elif not row.is_changed:
+            self.same += 1
+        else:
+            self.changed += 1
+            self.became_right += bool(row.exact) and row.against.exact == 0
+            self.became_wrong += row.exact == 0 and bool(row.against.exact)
+
+    def as_data(self) -> dict[str, int]:
+        """The changes for the page."""
+        return {
+            "same": self.same,
+            "changed": self.changed,
+            "onlyHere": self.only_here,
+            "onlyThere": self.only_there,
+            "becameRight": self.became_right,
+            "becameWrong": self.became_wrong,
+        }
+
+
+def survey(rows: Iterable[Row], expected_column: str) -> tuple[Survey, dict[tuple[str, int], Glimpse]]:
+    """The survey of the other run, and what a comparison needs of each of its rows."""
+    counts, glimpses = Survey(), {}
+    for row in rows:
+        known = judged(row, expected_column)
+        counts.add(known)
+        glimpses[row.key] = glimpse(known)
+    return counts, glimpses

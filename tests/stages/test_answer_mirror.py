@@ -1,0 +1,228 @@
+"""`answer` run again: what is done is left alone, what is gone is removed, and nothing is answered twice."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from stages.answering.shares import Share, files_of
+from tests.conftest import ROOT, SAMPLES, Stage
+from tests.stages.test_answer_faults import tree
+from tests.support.processes import start
+
+
+def write(path: Path, rows: list[tuple[str, str]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("question", "context"), *rows])
+
+
+ROWS = [
+    (row["question"], row["context"][:250])
+    for row in islice(csv.DictReader((SAMPLES / "news.csv").read_text("utf-8-sig").splitlines()), 12)
+]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for number in range(4):
+        write(tmp_path / f"in/d/{number}.csv", ROWS[3 * number : 3 * number + 3])
+    return tmp_path / "in"
+
+
+def run(stage: Stage, source: Path, target: Path, model: Path, *options: object, **environment: str) -> str:
+    done = stage("answer", source, target, "--model", model, *options, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_a_second_run_does_only_what_changed(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
+    out = tmp_path / "out"
+    assert " rows=12 " in run(stage, source, out, int8_bundle)
+    first = tree(out)
+    assert "done files=0 rows=0 answered=0" in (told := run(stage, source, out, int8_bundle))
+    assert "unchanged_files=4" in told
+    assert tree(out) == first
+    write(source / "d/0.csv", [ROWS[11], *ROWS[:3]])
+    (source / "d/1.csv").unlink()
+    (source / "d/2.csv").rename(source / "e.csv")
+    (out / "d/3.csv").write_bytes(b"spoilt")
+    (out / "mine.csv").write_bytes(b"the user's own")
+    told = run(stage, source, out, int8_bundle)
+    assert "done files=3 rows=10 " in told
+    assert "reused_rows=3 " in told
+    assert "removed answers of 2 files that are gone: d/1.csv, d/2.csv" in told
+    run(stage, source, tmp_path / "fresh", int8_bundle)
+    assert tree(out) == {**tree(tmp_path / "fresh"), "mine.csv": b"the user's own"}
+    assert "unchanged_files=0" in run(stage, source, out, int8_bundle, "--again")
+
+
+def test_other_options_answer_again(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
+    out = tmp_path / "out"
+    run(stage, source, out, int8_bundle)
+    told = run(stage, source, out, int8_bundle, "--max-answer-len", 2)
+    assert "rows=12 " in told and "reused_rows=0 " in told
+    run(stage, source, tmp_path / "fresh", int8_bundle, "--max-answer-len", 2)
+    assert tree(out) == tree(tmp_path / "fresh")
+    told = run(stage, source, out, int8_bundle, "--max-answer-len", 2, "--prefix", "qa_", "--threads", 1)
+    assert "rows=12 " in told
+
+
+def test_answers_of_another_folder_are_reused(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
+    run(stage, source, tmp_path / "old", int8_bundle)
+    (tmp_path / "old/d/0.csv").write_bytes((tmp_path / "old/d/0.csv").read_bytes().replace(b"a", b"b"))
+    (tmp_path / "old/foreign.csv").write_bytes(b"question,context,answer\nWho?,Anna,Bob\n")
+    write(tmp_path / "other/all.csv", ROWS)
+    told = run(stage, tmp_path / "other", tmp_path / "out", int8_bundle, "--reuse", tmp_path / "old")
+    assert "2 files to reuse are passed over" in told
+    assert "reused_rows=9 " in told
+    run(stage, tmp_path / "other", tmp_path / "fresh", int8_bundle)
+    assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
+    told = run(stage, tmp_path / "other", tmp_path / "o", int8_bundle, "--reuse", tmp_path / "old", "--min-score", 0.4)
+    assert "reused_rows=0 " in told
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_an_interrupted_run_wrote_is_reused(
+    stage: Stage, tmp_path: Path, int8_bundle: Path, number: signal.Signals
+) -> None:
+    write(tmp_path / "in/a.csv", [(f"{question} {copy}", context) for copy in range(14) for question, context in ROWS])
+    out = tmp_path / "out"
+    with start("stages.answer", tmp_path / "in", out, "--model", int8_bundle) as process:
+        while not any(path.stat().st_size for path in out.glob(".*.*.partial")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        process.wait(10)
+    assert tree(out) == {}
+    told = run(stage, tmp_path / "in", out, int8_bundle)
+    assert int(told.partition("reused_rows=")[2].split()[0]) >= 64
+    run(stage, tmp_path / "in", tmp_path / "fresh", int8_bundle)
+    assert tree(out) == tree(tmp_path / "fresh")
+    assert not list(out.glob(".*.*.partial")) + list(out.glob(".*.kept"))
+
+
+def test_parts_are_disjoint_complete_and_even() -> None:
+    sizes = {f"{number}.csv": number**2 for number in range(100)}
+    for count in (1, 2, 3, 7, 150):
+        parts = [files_of(sizes, Share(index + 1, count)) for index in range(count)]
+        assert sorted(name for part in parts for name in part) == sorted(sizes)
+        assert count > 7 or max(sum(sizes[name] for name in part) for part in parts) < 1.1 * sum(sizes.values()) / count
+
+
+def test_three_parts_one_killed_give_what_one_process_gives(
+    stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path
+) -> None:
+    out = tmp_path / "out"
+    write(source / "big.csv", [(f"{question} {copy}", context) for copy in range(20) for question, context in ROWS])
+    run(stage, source, tmp_path / "one", int8_bundle)
+    slurm = {"SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "1"}
+    parts = [
+        start("stages.answer", source, out, "--model", int8_bundle, **{**slurm, "SLURM_ARRAY_TASK_ID": str(number)})
+        for number in (1, 2, 3)
+    ]
+    while not (out.exists() and any(path.stat().st_size for path in out.glob(".*.*.partial"))):
+        assert parts[0].poll() is None
+        time.sleep(0.01)
+    parts[0].kill()
+    for process in parts:
+        process.communicate(timeout=120)
+    assert [process.returncode for process in parts] == [-signal.SIGKILL, 0, 0]
+    told = run(stage, source, out, int8_bundle, JOB_COMPLETION_INDEX="0", JOB_COMPLETIONS="3")
+    assert int(told.partition("reused_rows=")[2].split()[0]) >= 64, told
+    assert tree(out) == tree(tmp_path / "one")
+    (source / "d/1.csv").unlink()
+    assert "unchanged_files=4" in run(stage, source, out, int8_bundle)
+    assert [path.name for path in out.glob(".*listing")] == [".answer.listing"]
+    run(stage, source, tmp_path / "fresh", int8_bundle)
+    assert tree(out) == tree(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "code", "reason"),
+    [
+        (["--part", "4/3"], {}, 2, "'4/3' is not I/N with I from 1 to N"),
+        ([], {"JOB_COMPLETION_INDEX": "0"}, 1, "JOB_COMPLETION_INDEX is 0, but JOB_COMPLETIONS is not set"),
+        ([], {"JOB_COMPLETION_INDEX": "3", "JOB_COMPLETIONS": "3"}, 1, "JOB_COMPLETION_INDEX is 3 and JOB_COMPL"),
+    ],
+)
+def test_shares_that_make_no_sense_are_refused(
+    stage: Stage, source: Path, tmp_path: Path, options: list[str], environment: dict[str, str], code: int, reason: str
+) -> None:
+    done = stage("answer", source, tmp_path / "out", *options, **environment)
+    assert (done.returncode, reason in done.stderr) == (code, True), done.stderr
+
+
+def test_figures_are_written_for_prometheus_and_kept(
+    stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path
+) -> None:
+    write(source / "errors.csv", [("", "x"), ("Who?", "Anna did it")])
+    run(stage, source, tmp_path / "out", int8_bundle, "--metrics", tmp_path / "m.prom", "--limit", 2)
+    metrics = (tmp_path / "m.prom").read_text()
+    assert "# TYPE answermill_rows_total counter\nanswermill_rows_total 10\n" in metrics
+    assert 'answermill_errors_total{kind="empty question"} 1\n' in metrics
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert (record["finished"], record["rows"], record["errors"]) == (True, 10, {"empty question": 1})
+    assert record["options"]["limit"] == 2
+
+
+def test_a_datum_names_a_bad_csv_in_rejected(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
+    (source / "d/bad.csv").write_bytes(b"question,context\nWho?\n")
+    out = tmp_path / "out"
+    run(stage, source, out, int8_bundle, PACH_DATUM_ID="1")
+    note = json.loads((out / "rejected/d/bad.csv.json").read_text())
+    assert note["object"] == "d/bad.csv" and note["row"] == 1 and note["reason"].startswith("1 fields where")
+    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == [
+        "0.csv",
+        "1.csv",
+        "2.csv",
+        "3.csv",
+        "bad.csv.json",
+    ]
+    done = stage("answer", source, tmp_path / "plain", "--model", int8_bundle)
+    assert done.returncode == 1
+    assert sorted(tree(tmp_path / "plain")) == [f"d/{number}.csv" for number in range(4)]
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not hasattr(os, "mkfifo"), reason="needs links")
+def test_a_dangling_link_fails_alone(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
+    (source / "gone.csv").symlink_to(tmp_path / "nowhere")
+    done = stage("answer", source, tmp_path / "out", "--model", int8_bundle)
+    assert done.returncode == 1
+    assert "gone.csv" in done.stderr and "Traceback" not in done.stderr
+    assert len(tree(tmp_path / "out")) == 4
+
+
+def test_an_input_without_csvs_is_said(stage: Stage, tmp_path: Path, int8_bundle: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.parquet").write_bytes(b"PAR1")
+    assert "no CSV in it" in run(stage, tmp_path / "in", tmp_path / "out", int8_bundle)
+
+
+def test_a_dry_run_counts_and_writes_nothing(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
+    out = tmp_path / "out"
+    run(stage, source, out, int8_bundle)
+    write(source / "new.csv", [("", "x"), *ROWS[:3]])
+    before = tree(tmp_path)
+    told = run(stage, source, out, int8_bundle, "--dry-run", "--price-per-cpu-hour", 0.04)
+    assert "estimate files=1 unchanged_files=4 rejected_files=0 rows=4 windows=3 tokens=" in told
+    assert "errors={'empty question': 1} " in told
+    assert float(told.partition(" seconds=")[2].split()[0]) > 0 and " cost=" in told
+    assert tree(tmp_path) == before
+
+
+def test_a_pipe_is_answered_from_stdin_to_stdout(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
+    run(stage, source, tmp_path / "out", int8_bundle)
+    command = [sys.executable, "-m", "stages.answer", "-", "-", "--model", str(int8_bundle)]
+    done = subprocess.run(command, cwd=ROOT, input=(source / "d/0.csv").read_bytes(), capture_output=True)
+    assert (done.returncode, done.stdout) == (0, (tmp_path / "out/d/0.csv").read_bytes()), done.stderr
+    done = subprocess.run(command, cwd=ROOT, input=b"question,context\nWho?\n", capture_output=True)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"answer: stdin: row 1: 1 fields where the header has 2" in done.stderr

@@ -1,0 +1,138 @@
+"""Ingest from a web server: files without a length, signed URLs, packed transfers, index pages."""
+
+import gzip
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Stage
+
+CONTENT = b"question,context\nWho?,Mara\n"
+SIGNATURE = "X-Signature=SECRETsignature"
+
+
+@dataclass
+class Server:
+    """What the server answers, and how.
+
+    Attributes:
+        cut: how many answers end before their time.
+        seen: the paths that were asked for.
+
+    """
+
+    port: int = 0
+    kind: str = "text/csv"
+    body: bytes = CONTENT
+    length: bool = True
+    status: int = 200
+    encoding: str = ""
+    cut: int = 0
+    seen: list[str] = field(default_factory=list)
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    settings = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            settings.seen.append(self.path)
+            self.send_response(settings.status)
+            self.send_header("Content-Type", settings.kind)
+            if settings.encoding:
+                self.send_header("Content-Encoding", settings.encoding)
+            body = settings.body
+            if settings.length:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            # The first answer is to the listing, of which only the header is read.
+            if settings.cut and len(settings.seen) > 1:
+                settings.cut -= 1
+                body = body[:-5]
+            self.wfile.write(body)
+            self.close_connection = True
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class has it so
+            pass
+
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    settings.port = listening.server_address[1]
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    yield settings
+    listening.shutdown()
+    listening.server_close()
+
+
+def test_a_signed_url_is_named_by_its_path_and_never_shown(server: Server, stage: Stage, tmp_path: Path) -> None:
+    """Neither the log nor anything on disk has the query."""
+    done = stage("ingest", server.url(f"/d/a%20b.csv?{SIGNATURE}"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a b.csv").read_bytes() == CONTENT
+    assert SIGNATURE in server.seen[-1]
+    server.status = 403
+    failed = stage("ingest", server.url(f"/d/a%20b.csv?{SIGNATURE}"), tmp_path)
+    assert failed.returncode == 1
+    assert "the server says 403; check the URL; a signed one may have expired" in failed.stderr
+    refused = stage("ingest", f"http://127.0.0.1:1/a.csv?{SIGNATURE}", tmp_path)
+    assert refused.returncode == 1
+    everything = done.stderr + failed.stderr + refused.stderr
+    everything += "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert "SECRET" not in everything and "Traceback" not in everything
+    assert json.loads((tmp_path / "listing.json").read_bytes())["files"]["a b.csv"]["file"] == "a b.csv"
+
+
+def test_a_file_without_a_length_is_taken(server: Server, stage: Stage, tmp_path: Path) -> None:
+    server.length = False
+    done = stage("ingest", server.url("/a.csv"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.csv").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_packed_transfer_is_unpacked_once(
+    server: Server, stage: Stage, tmp_path: Path, encoding: str, packed: bool
+) -> None:
+    """Some servers say that they pack and do not."""
+    server.encoding = encoding
+    server.body = gzip.compress(CONTENT) if packed else CONTENT
+    done = stage("ingest", server.url("/a.csv"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.csv").read_bytes() == CONTENT
+
+
+def test_what_arrives_cut_is_asked_for_again(server: Server, stage: Stage, tmp_path: Path) -> None:
+    server.cut = 2
+    done = stage("ingest", server.url("/a.csv"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.csv").read_bytes() == CONTENT
+    server.cut = 9
+    done = stage("ingest", server.url("/a.csv"), tmp_path)
+    assert done.returncode == 1
+    assert "5 times it did not arrive whole" in done.stderr
+
+
+def test_an_index_page_is_no_table(server: Server, stage: Stage, tmp_path: Path) -> None:
+    server.kind = "text/html; charset=utf-8"
+    for path in ("/folder/", "/folder/a.csv", ""):
+        done = stage("ingest", server.url(path), tmp_path / "out")
+        assert done.returncode == 1
+        assert "give the URL of" in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("url", ["sftp://anna:SECRET@127.0.0.1:1/in", "s3://AKIA:SECRET@bucket/in?x=SECRET"])
+def test_passwords_in_urls_are_not_shown(stage: Stage, tmp_path: Path, url: str) -> None:
+    done = stage("ingest", url, tmp_path)
+    assert done.returncode == 1
+    assert "SECRET" not in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,222 @@
+"""A row is known by its owner's file and row; what is loaded is what one run from nothing would load."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import AnswermillError, OptionError
+from stages import load
+from stages.common.names import part_path
+from tests.conftest import Stage
+from tests.support.loading import execute, row_of, rows_of, run_load, versions_of, write_rows, write_version
+
+
+def cut(folder: Path, name: str, text: str, rows: int, shard_rows: int) -> None:
+    """What ingest and answer leave of a file of so many rows."""
+    for path in folder.rglob("*.csv"):
+        if path.name == name or path.parent.name == f"{name}.parts":
+            path.unlink()
+    for first in range(0, max(rows, 1), shard_rows):
+        part = [row_of(number, text) for number in range(first, min(first + shard_rows, rows))]
+        write_rows(folder / part_path(name, first + 1), part)
+
+
+def keys(database: str) -> list[tuple[object, ...]]:
+    return rows_of(database, "select file, row, model, question from question_answer order by 1, 2")
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_row_keeps_its_key_however_its_file_is_cut(database: str, tmp_path: Path, reverse: bool) -> None:
+    """Grown past a shard, shrunk below one, cut otherwise, in either order of its parts: always the same keys."""
+    histories = [(4, 5), (12, 5), (7, 5), (12, 3), (12, 50), (2, 5), (11, 4), (0, 5), (9, 2)]
+    for number, (rows, shard_rows) in enumerate(histories):
+        cut(tmp_path / "in", "a.csv", f"v{number}", rows, shard_rows)
+        parts = sorted((tmp_path / "in").rglob("*.csv"), reverse=reverse)
+        for part in parts:
+            # One at a time, as datums are.
+            folder = tmp_path / f"datum{number}-{parts.index(part)}"
+            target = folder / part.relative_to(tmp_path / "in")
+            target.parent.mkdir(parents=True)
+            target.write_bytes(part.read_bytes())
+            assert run_load(database, folder, tmp_path / "out") == 0
+        run_load(database, tmp_path / "in", tmp_path / "out", "--prune", "--prune-all")
+        expected = [("a.csv", row + 1, f"v{number}", f"v{number} {row}?") for row in range(rows)]
+        assert keys(database) == expected, (rows, shard_rows)
+
+
+def test_names_are_those_of_the_bucket(database: str, tmp_path: Path) -> None:
+    for name in ("é x*.csv", "a.csv.gz", "100%.csv", "a//b.csv", "l" * 300 + ".csv"):
+        write_rows(tmp_path / "in" / part_path(name, 1), [row_of(1)])
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    assert {file for file, *_ in keys(database)} == {"é x*.csv", "a.csv.gz", "100%.csv", "a//b.csv", "l" * 300 + ".csv"}
+
+
+def test_two_paths_of_one_file_are_refused(database: str, tmp_path: Path) -> None:
+    """A folder that ingest did not write may hold both; what the message says, followed, loads both."""
+    write_version(tmp_path / "in/100%25.csv", "one", 1)
+    write_version(tmp_path / "in/100%.csv", "two", 1)
+    with pytest.raises(AnswermillError, match=r"are both the file 100%\.csv.*--plain-names"):
+        run_load(database, tmp_path / "in", tmp_path / "out")
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--plain-names") == 0
+    assert versions_of(database) == {"100%25.csv": {"one": 1}, "100%.csv": {"two": 1}}
+
+
+def test_a_name_that_is_not_utf8_is_loaded(database: str, tmp_path: Path) -> None:
+    write_version(tmp_path / "in/a.csv", "one", 1)
+    os.rename(os.fsencode(tmp_path / "in/a.csv"), os.fsencode(tmp_path / "in/") + b"/latin\xe9.csv")  # noqa: PTH104
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    assert versions_of(database) == {"latin\\xe9.csv": {"one": 1}}
+
+
+def test_a_column_of_the_users_reaches_extra_under_its_own_name(database: str, tmp_path: Path) -> None:
+    write_rows(tmp_path / "in/a.csv", [{"given_answer": "gold", "given_given_answer": "twice", **row_of(1)}])
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    ((answer, extra),) = rows_of(database, "select answer, extra from question_answer")
+    assert (answer, extra) == ("text 1", {"answer": "gold", "given_answer": "twice"})
+
+
+def test_output_is_never_input(database: str, tmp_path: Path) -> None:
+    """`load X X` made of every answered CSV a link to itself."""
+    source = write_version(tmp_path / "in/a.csv", "one", 1)
+    before = source.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    for target in ("in", "in/below", "link"):
+        with pytest.raises(OptionError, match="OUTPUT"):
+            run_load(database, tmp_path / "in", tmp_path / target)
+    with pytest.raises(OptionError, match="OUTPUT"):
+        run_load(database, source, tmp_path / "in")
+    assert source.read_bytes() == before
+
+
+def test_what_is_gone_is_passed_on_no_longer(database: str, tmp_path: Path) -> None:
+    """Only what load itself wrote is removed."""
+    for name in "ab":
+        write_version(tmp_path / f"in/{name}.csv", "one", 1)
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    (tmp_path / "out/mine.txt").write_text("mine")
+    (tmp_path / "in/b.csv").unlink()
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == ["a.csv", "mine.txt"]
+
+
+@pytest.mark.parametrize("mode", ["file", "skip", "fail"])
+def test_a_row_that_the_table_refuses_is_data(database: str, tmp_path: Path, mode: str) -> None:
+    write_version(tmp_path / "in/a.csv", "old", 3)
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    rows = [row_of(number, "new") for number in range(6)]
+    rows[1]["start"] = rows[4]["start"] = "4294967296"
+    write_rows(tmp_path / "in/a.csv", rows)
+    write_version(tmp_path / "in/b.csv", "new", 2)
+    ended = run_load(database, tmp_path / "in", tmp_path / "out", "--on-bad-row", mode)
+    versions = versions_of(database)
+    assert versions.pop("b.csv") == {"new": 2}
+    note = tmp_path / "out/rejected/a.csv.json"
+    if mode == "fail":
+        assert (ended, versions, note.exists()) == (1, {"a.csv": {"old": 3}}, False)
+        return
+    assert ended == 0
+    assert versions == {"a.csv": {"old": 3} if mode == "file" else {"new": 4}}
+    told = json.loads(note.read_text())
+    assert (told["row"], told["column"]) == (2, "start")
+    assert "out of range" in told["reason"] and told["remedy"]
+    assert [row["row"] for row in told["rows"]] == ([2] if mode == "file" else [2, 5])
+    if mode == "skip":
+        assert [row for _, row, *_ in keys(database)][:4] == [1, 3, 4, 6]
+    write_version(tmp_path / "in/a.csv", "good", 3)
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--on-bad-row", mode) == 0
+    assert not note.exists() and versions_of(database)["a.csv"] == {"good": 3}
+
+
+@pytest.mark.parametrize("kind", ["deferred", "regclass"])
+def test_a_late_error_belongs_to_its_file(
+    database: str, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A deferred constraint speaks at COMMIT, an unknown name in a class of its own; the other files go on."""
+    write_version(tmp_path / "in/good.csv", "one", 1)
+    options = []
+    if kind == "deferred":
+        assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+        execute(
+            database,
+            "create table allowed (model text primary key); insert into allowed values ('one'), ('two'); alter table "
+            "question_answer add foreign key (model) references allowed deferrable initially deferred",
+        )
+        write_version(tmp_path / "in/bad.csv", "forbidden", 1)
+    else:
+        options = ["--columns", "rank:regclass"]
+        write_rows(tmp_path / "in/good.csv", [{**row_of(1, "one"), "rank": "pg_class"}])
+        write_rows(tmp_path / "in/bad.csv", [{**row_of(1, "one"), "rank": "nosuchtable"}])
+    for number in range(3):
+        write_version(tmp_path / f"in/more{number}.csv", "two", 1) if kind == "deferred" else None
+    assert run_load(database, tmp_path / "in", tmp_path / "out", *options) == 1
+    assert "bad.csv: " in caplog.text
+    assert "good.csv" in versions_of(database) and "bad.csv" not in versions_of(database)
+    assert kind != "deferred" or versions_of(database)["more2.csv"] == {"two": 1}
+
+
+def test_only_regular_files_are_read(database: str, tmp_path: Path, stage: Stage) -> None:
+    """A pipe hung the stage, a dangling link took all other files with it."""
+    write_version(tmp_path / "in/a.csv", "one", 1)
+    os.mkfifo(tmp_path / "in/pipe.csv")
+    (tmp_path / "in/zero.csv").symlink_to("/dev/zero")
+    (tmp_path / "in/gone.csv").symlink_to(tmp_path / "nowhere")
+    done = stage("load", tmp_path / "in", tmp_path / "out", DATABASE_URL=database)
+    assert done.returncode == 0, done.stderr
+    assert versions_of(database) == {"a.csv": {"one": 1}}
+    assert {path.name for path in (tmp_path / "out/rejected").iterdir()} == {
+        "pipe.csv.json",
+        "zero.csv.json",
+        "gone.csv.json",
+    }
+
+
+def test_a_trap_in_the_search_path_is_never_called(database: str, tmp_path: Path) -> None:
+    """CVE-2018-1058: whoever may create in `public` puts functions there that fit better than PostgreSQL's."""
+    traps = {
+        "hashtextextended": ["text, int", "text, bigint"],
+        "pg_advisory_xact_lock": ["bigint", "int"],
+        "to_regclass": ["text", "cstring"],
+        "has_table_privilege": ["text, text", "name, text"],
+        "unnest": ["text[]"],
+        "now": [""],
+        "clock_timestamp": [""],
+        "current_schema": [""],
+        "count": [],
+    }
+    script = [
+        "create table loot (name text); alter database {} set search_path = public, pg_catalog".format(
+            database.split("dbname=")[1].split()[0].split("'")[0]
+        )
+    ]
+    for name, signatures in traps.items():
+        for signature in signatures:
+            script.append(
+                f"create function public.{name}({signature}) returns text language plpgsql as "
+                f"$$ begin insert into public.loot values ('{name}({signature})'); return null; end $$"
+            )
+    for statement in script:
+        try:
+            execute(database, statement)
+        except Exception as error:
+            # An argument type that cannot be used in plpgsql sets no trap.
+            if "cstring" not in statement:
+                raise AssertionError(statement) from error
+    write_version(tmp_path / "in/a.csv", "one", 2)
+    write_version(tmp_path / "in/b.csv", "one", 2)
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    (tmp_path / "in/b.csv").unlink()
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--prune") == 0
+    assert rows_of(database, "select name from public.loot") == []
+    assert versions_of(database) == {"a.csv": {"one": 2}}
+
+
+def test_options_that_make_no_sense_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_version(tmp_path / "in/a.csv", "one", 1)
+    for words in ([str(source), "out", "--prune"], ["in", "out", "--prune-all"], ["in", "out", "--listing", "x"]):
+        with pytest.raises(SystemExit) as ended:
+            load.arguments(words)
+        assert ended.value.code == 2
+        assert "--prune" in capsys.readouterr().err

@@ -1,0 +1,253 @@
+# ruff: noqa: E501 - a case a line
+"""Tables as people have them, what ingest makes of each, and for those that it refuses what following its remedy does.
+
+`python -m tests.support.ingest_cases` prints the tables of docs/ingest.md, made by running the cases.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from runtime.errors import InputError
+from stages import ingest
+from stages.ingesting.admission import admit
+from stages.ingesting.limits import check_name
+
+PLAIN = "question,context\nWho?,Mara\n"
+CURLY = "question,context\nWho?,“Mara”\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One file: what it is, its name and content, and the options that ingest is given."""
+
+    what: str
+    content: bytes
+    name: str = "a.csv"
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken(Case):
+    """A file that is taken, and the CSV that becomes of it."""
+
+    becomes: str = PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Case):
+    """A file that is refused, and the file and options of somebody who has done what the remedy says."""
+
+    then: bytes = PLAIN.encode()
+    with_options: tuple[str, ...] = ()
+
+
+def zipped(*members: tuple[str, bytes]) -> bytes:
+    """A zip archive."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def zstd(content: bytes) -> bytes:
+    """A Zstandard archive."""
+    if sys.version_info >= (3, 14):
+        from compression.zstd import compress
+    else:
+        from backports.zstd import compress
+    packed: bytes = compress(content)
+    return packed
+
+
+def parquet(**columns: list[object]) -> bytes:
+    """A Parquet file."""
+    file = io.BytesIO()
+    pl.DataFrame(columns).write_parquet(file)
+    return file.getvalue()
+
+
+NESTED = parquet(question=["Who?", None], context=["Mara", ""], n=[1, 2], tags=[["a", 'b"'], None], d=[{"x": 1.5}] * 2)
+NESTED_CSV = 'question,context,n,tags,d\nWho?,Mara,1,"[""a"",""b\\""""]","{""x"":1.5}"\n,"",2,,"{""x"":1.5}"\n'
+LINES = (
+    '{"question": "Who?", "context": "Mara", "n": 1.50}\n\n'
+    '{"context": "x, y", "question": null, "more": [1e5, "é"], "ok": true}\n'
+)
+LINES_CSV = 'question,context,n,more,ok\nWho?,Mara,1.50,,\n,"x, y",,"[1e5, ""é""]",true\n'
+
+TAKEN = [
+    Taken("UTF-8 with a BOM", b"\xef\xbb\xbf" + PLAIN.encode()),
+    Taken("UTF-16 with a BOM", PLAIN.encode("utf-16")),
+    Taken("UTF-16 without a BOM", PLAIN.encode("utf-16-le")),
+    Taken("big-endian UTF-16 without a BOM", PLAIN.encode("utf-16-be")),
+    Taken("UTF-32 with a BOM", PLAIN.encode("utf-32")),
+    Taken("Windows-1252, named", CURLY.encode("cp1252"), options=("--encoding", "cp1252"), becomes=CURLY),
+    Taken(
+        "UTF-8 with a line in Windows-1252, named",
+        "question,context\nWer?,Jürgen\n".encode() + "Wo?,Café\n".encode("cp1252"),
+        options=("--encoding", "cp1252"),
+        becomes="question,context\nWer?,Jürgen\nWo?,Café\n",
+    ),
+    Taken(
+        "another encoding, to be detected",
+        ("question,context\n" + "Кто пришёл?,Вчера пришёл Иван из Москвы и сел за стол.\n" * 5).encode("cp1251"),
+        options=("--encoding", "auto"),
+        becomes="question,context\n" + "Кто пришёл?,Вчера пришёл Иван из Москвы и сел за стол.\n" * 5,
+    ),
+    Taken(
+        "semicolons", b'question;context\nWho?;"a;b"\nHow?;1,5\n', becomes='question,context\nWho?,"a;b"\nHow?,"1,5"\n'
+    ),
+    Taken(
+        "quoted names and semicolons", b'"question";"context"\nWho?;Mara\n', becomes='"question","context"\nWho?,Mara\n'
+    ),
+    Taken(
+        "a comma in a name, semicolons between",
+        b"question;context;note, other\nWho?;Mara;x\n",
+        becomes='question,context,"note, other"\nWho?,Mara,x\n',
+    ),
+    Taken("tabs", b"question\tcontext\nWho?\tMara\n", name="a.tsv"),
+    Taken("bars", b"question|context\nWho?|Mara\n"),
+    Taken('a line "sep=;"', b"sep=;\r\nquestion;context\nWho?;Mara\n"),
+    Taken(
+        "columns without name and content", b'question,context,,\nWho?,Mara,,\nHow?,x,"",\n', becomes=PLAIN + "How?,x\n"
+    ),
+    Taken(
+        "columns with content and no name",
+        b"question,context,,,\nWho?,Mara,,x,\n",
+        becomes="question,context,column_3,column_4\nWho?,Mara,,x\n",
+    ),
+    Taken(
+        "rows without their last, empty fields",
+        b"question,context,x,y\nWho?,Mara,1,2\nHow?,so\n",
+        becomes="question,context,x,y\nWho?,Mara,1,2\nHow?,so,,\n",
+    ),
+    Taken(
+        "rows with an empty field too many", b'question,context\nWho?,Mara,\nHow?,so,""\n', becomes=PLAIN + "How?,so\n"
+    ),
+    Taken("names in other letters, with blanks", "Question ,\u00a0CONTEXT\nWho?,Mara\n".encode()),
+    Taken(
+        "a column called as one of the answer's",
+        b"question,context,answer,given_model\nWho?,Mara,M,x\n",
+        becomes="question,context,given_answer,given_given_model\nWho?,Mara,M,x\n",
+    ),
+    Taken("gzip", gzip.compress(PLAIN.encode()), name="a.csv.gz"),
+    Taken("gzip in gzip", gzip.compress(gzip.compress(PLAIN.encode())), name="a.csv.gz"),
+    Taken("named so, but no archive", PLAIN.encode(), name="a.csv.gz"),
+    Taken("bzip2", bz2.compress(PLAIN.encode()), name="a.csv.bz2"),
+    Taken("xz", lzma.compress(PLAIN.encode()), name="a.csv.xz"),
+    Taken("Zstandard", zstd(PLAIN.encode()), name="a.csv.zst"),
+    Taken("zip with one CSV", zipped(("__MACOSX/._a.csv", b"x"), ("d/a.csv", PLAIN.encode())), name="a.zip"),
+    Taken("Parquet", NESTED, name="a.parquet", becomes=NESTED_CSV),
+    Taken("NDJSON", LINES.encode(), name="a.ndjson", becomes=LINES_CSV),
+    Taken("gzipped NDJSON", gzip.compress(LINES.encode()), name="a.jsonl.gz", becomes=LINES_CSV),
+]
+
+_LINE = b'{"question": "Who?", "context": "Mara"}\n'
+_BOMB = gzip.compress(b"question,context\n" + (b"Who?," + b"x" * 999_000 + b"\n") * 70, 1)
+
+REFUSED = [
+    Refused("Windows-1252, not named", CURLY.encode("cp1252"), then=CURLY.encode("cp1252"), with_options=("--encoding", "cp1252")),
+    Refused(
+        "curly quotes, called latin-1",
+        CURLY.encode("cp1252"),
+        options=("--encoding", "latin-1"),
+        then=CURLY.encode("cp1252"),
+        with_options=("--encoding", "cp1252"),
+    ),
+    Refused(
+        "another encoding than the one named",
+        "question,context\nКто?,Иван\n".encode("koi8-r") + b"\x98\n",
+        options=("--encoding", "cp1251"),
+        then="question,context\nКто?,Иван\n".encode("koi8-r"),
+        with_options=("--encoding", "koi8-r"),
+    ),
+    Refused("an encoding that could be several", "question,context\nWann?,Café\n".encode("cp1252"), options=("--encoding", "auto"),
+            then="question,context\nWann?,Café\n".encode("cp1252"), with_options=("--encoding", "cp1252")),
+    Refused("half a character of UTF-16", PLAIN.encode("utf-16") + b"x", then=PLAIN.encode("utf-16")),
+    Refused("a NUL byte", b"question,context\nWho?,Ma\0ra\n"),
+    Refused("nothing", b""),
+    Refused("no such column", b"question,passage\nWho?,Mara\n", then=b"question,passage\nWho?,Mara\n", with_options=("--context-column", "passage")),
+    Refused("two columns that could be it", b"Question,QUESTION,context\nWho?,x,Mara\n", then=b"question,QUESTION,context\nWho?,x,Mara\n"),
+    Refused("a name twice", b"question,context,x,x\nWho?,Mara,1,2\n", then=b"question,context,x,y\nWho?,Mara,1,2\n"),
+    Refused("a comma that is not quoted", b"question,context\nWho?,Mara, Tom\n", then=b'question,context\nWho?,"Mara, Tom"\n'),
+    Refused("a line break that is not quoted", b"question,context\nWho\ncame?,Mara\n", then=b'question,context\n"Who\ncame?",Mara\n'),
+    Refused("a quote that never closes", b'question,context\nWho?,"Mara\n', then=b'question,context\nWho?,"""Mara"\n'),
+    Refused("text behind a closing quote", b'question,context\nWho?,"Mara"s\n', then=b'question,context\nWho?,"""Mara""s"\n'),
+    Refused("carriage returns for line ends", b"question,context\rWho?,Mara\r", then=PLAIN.encode()),
+    Refused("a damaged archive", gzip.compress(PLAIN.encode())[:-4], name="a.csv.gz", then=gzip.compress(PLAIN.encode())),
+    Refused("half of a Zstandard archive", zstd(PLAIN.encode())[:-4], name="a.csv.zst", then=zstd(PLAIN.encode())),
+    Refused("a zip archive with several CSVs", zipped(("a.csv", b""), ("b.csv", b"")), name="a.zip", then=zipped(("a.csv", PLAIN.encode()))),
+    Refused("an Excel workbook", zipped(("[Content_Types].xml", b""), ("xl/workbook.xml", b""))),
+    Refused("a PDF", b"%PDF-1.7\n"),
+    Refused("a damaged Parquet file", NESTED[:-9], name="a.parquet", then=NESTED),
+    Refused("Parquet with bytes", parquet(question=["Who?"], context=["Mara"], x=[b"\xff"]), name="a.parquet",
+            then=parquet(question=["Who?"], context=["Mara"])),
+    Refused("NDJSON with a broken line", b'{"question": 1}\n{"question": \n', name="a.ndjson", then=_LINE),
+    Refused("NDJSON with a list", b"[1]\n", name="a.ndjson", then=_LINE),
+    Refused("a field too long", b"question,context\nWho?," + b"x" * 1_000_001 + b"\n",
+            then=b"question,context\nWho?," + b"x" * 1_000_001 + b"\n", with_options=("--max-field", "1000001")),
+    Refused("too many columns", b"question,context,x\n", options=("--max-columns", "2"), then=b"question,context,x\n", with_options=("--max-columns", "3")),
+    Refused("too many keys", b'{"question": 1, "context": 2, "x": 3}\n', name="a.ndjson", options=("--max-columns", "2"),
+            then=b'{"question": 1, "context": 2, "x": 3}\n', with_options=("--max-columns", "3")),
+    Refused("too many blank lines", PLAIN.encode() + b"\n" * 9, options=("--max-blank-lines", "8"), then=PLAIN.encode() + b"\n" * 9,
+            with_options=("--max-blank-lines", "9")),
+    Refused("NDJSON with too many blank lines", b"\n" * 9, name="a.ndjson", options=("--max-blank-lines", "8"), then=_LINE + b"\n" * 9,
+            with_options=("--max-blank-lines", "9")),
+    Refused("a name too long", PLAIN.encode(), name="a/" * 550 + "b.csv", then=PLAIN.encode(), with_options=("--max-name", "1105")),
+    Refused("an archive too large", gzip.compress(PLAIN.encode()), name="a.csv.gz", options=("--max-unpacked", "20"),
+            then=gzip.compress(PLAIN.encode()), with_options=("--max-unpacked", "27")),
+    Refused("an archive that grows too much", _BOMB, name="a.csv.gz", options=("--max-ratio", "2"), then=_BOMB, with_options=("--max-ratio", "300")),
+]  # fmt: skip
+
+
+def run(
+    case: Case, content: bytes | None = None, options: tuple[str, ...] | None = None
+) -> tuple[dict[str, str], list[str]]:
+    """The CSVs that become of a case's file by name of part, and the remarks on it. Raises InputError if it is refused."""
+    arguments = ["in", "out", *(case.options if options is None else options)]
+    rules = ingest.rules_of(ingest.arguments(arguments))
+    check_name(case.name, rules.limits)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "object")
+        path.write_bytes(case.content if content is None else content)
+        admission = admit(path, case.name, Path(folder, "table"), rules)
+        return {str(part.first_row): part.path.read_text("utf-8") for part in admission.parts[:1]}, admission.remarks
+
+
+def page() -> Iterator[str]:
+    """The lines of the tables in docs/ingest.md."""
+    yield "| taken | option | what the log says |"
+    yield "| --- | --- | --- |"
+    for taken in TAKEN:
+        remarks = _cell("; ".join(run(taken)[1])) or "nothing"
+        yield f"| {_cell(taken.what)} | {_code(taken.options)} | {remarks} |"
+    yield ""
+    yield "| refused | option | reason | remedy |"
+    yield "| --- | --- | --- | --- |"
+    for case in REFUSED:
+        try:
+            run(case)
+        except InputError as error:
+            yield f"| {_cell(case.what)} | {_code(case.options)} | {_cell(error.place + error.reason)} | {_cell(error.remedy)} |"
+
+
+def _code(words: tuple[str, ...]) -> str:
+    return f"`{' '.join(words)}`" if words else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(page()) + "\n")
