@@ -43,8 +43,17 @@ def features(answer: Answer, second: float) -> Matrix:
     return np.asarray([1.0, np.log(score / (1 - score)), min(second, 1.0), np.log1p(words)])
 
 
-def fit(inputs: Matrix, right: Matrix) -> Matrix:
-    """Coefficients, (4,), for features (rows, 4) and whether each answer is right, (rows,): ridge-penalised IRLS."""
+def fit(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> Matrix:
+    """Coefficients, (4,), for features (rows, 4) and whether each answer is right, (rows,): ridge-penalised IRLS.
+
+    With the coefficients `known` of an earlier curve only what a few hundred rows can tell is fitted anew: how much
+    of its log-odds is to be believed, and a shift.
+    """
+    if known is not None:
+        odds = inputs @ known
+        shift, slope = _fit(np.stack([np.ones_like(odds), odds], axis=1), right)
+        stretched: Matrix = max(slope, 0.0) * known + np.asarray([shift, 0.0, 0.0, 0.0])
+        return stretched
     coefficients = _fit(inputs, right)
     if coefficients[1] >= 0:
         return coefficients
@@ -68,30 +77,30 @@ def reliability(sure: Matrix, right: Matrix) -> list[tuple[int, float, float]]:
     ]
 
 
-def left_out(inputs: Matrix, right: Matrix) -> Matrix:
+def left_out(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> Matrix:
     """The confidence of each row by a curve that was fitted without its fold, (rows,)."""
     sure = np.empty(len(right))
     for fold in range(FOLDS):
         held = np.arange(len(right)) % FOLDS == fold
-        sure[held] = _sigmoid(inputs[held] @ fit(inputs[~held], right[~held]))
+        sure[held] = _sigmoid(inputs[held] @ fit(inputs[~held], right[~held], known))
     return sure
 
 
-def curve(inputs: Matrix, right: Matrix, source: str) -> Confidence:
+def curve(inputs: Matrix, right: Matrix, source: str, known: Matrix | None = None) -> Confidence:
     """The curve fitted on all rows, with the error of those fitted without a fold."""
-    error = calibration_error(left_out(inputs, right), right)
-    coefficients = tuple(round(float(value), 6) for value in fit(inputs, right))
+    error = calibration_error(left_out(inputs, right, known), right)
+    coefficients = tuple(round(float(value), 6) for value in fit(inputs, right, known))
     return Confidence(coefficients, len(right), source, round(error, 4))
 
 
-def section(curve: Confidence | None, inputs: Matrix, right: Matrix) -> str:
+def section(curve: Confidence | None, inputs: Matrix, right: Matrix, known: Matrix | None = None) -> str:
     """The card's section on confidence, Markdown."""
     if curve is None:
         return (
             f"## Confidence\n\nNone: {len(right)} labelled rows are too few to fit one, it takes {MIN_ROWS}. "
             "`answermill calibrate` adds it from rows of yours."
         )
-    sure = left_out(inputs, right)
+    sure = left_out(inputs, right, known)
     lines = []
     for limit in (0.0, 0.3, 0.5, 0.7, 0.8, 0.9):
         accepted = sure >= limit
@@ -114,9 +123,9 @@ def section(curve: Confidence | None, inputs: Matrix, right: Matrix) -> str:
     )
 
 
-def diagram(inputs: Matrix, right: Matrix) -> str:
+def diagram(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> str:
     """The reliability diagram as SVG: dots on the diagonal are what a confidence should be."""
-    points = reliability(left_out(inputs, right), right)
+    points = reliability(left_out(inputs, right, known), right)
     most = max(rows for rows, *_ in points)
     dots = "".join(
         f'<circle cx="{40 + 200 * mean:.1f}" cy="{220 - 200 * share:.1f}" r="{3 + 7 * (rows / most) ** 0.5:.1f}">'
