@@ -1,6 +1,7 @@
 """Near ties are answered again in fp32; a row's answer stays a function of the row, the bundle and the options."""
 
 import csv
+import io
 import json
 import random
 import shutil
@@ -119,7 +120,8 @@ def run(*words: object) -> subprocess.CompletedProcess[str]:
 
 def test_calibrate_adds_a_confidence(int8_bundle: Path, tmp_path: Path) -> None:
     """From labelled rows of the user's, without torch; the bundle that it started from stays as it is."""
-    rows = [row for path in sorted(SAMPLES.glob("*.csv")) for row in csv.DictReader(path.open(encoding="utf-8-sig"))]
+    texts = [path.read_text("utf-8-sig") for path in sorted(SAMPLES.glob("*.csv"))]
+    rows = [row for text in texts for row in csv.DictReader(io.StringIO(text, newline=""))]
     with (tmp_path / "mine.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["q", "c", "gold"])
