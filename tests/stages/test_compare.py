@@ -150,7 +150,7 @@ def test_names_that_are_not_utf8_and_odd_locales_are_written(tmp_path: Path) -> 
         write(Path(os.fsdecode(os.fsencode(tmp_path / folder) + b"/caf\xe9.csv")), [row(answer, question="Où ?")])
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii:strict"}
     for words in ([], ["--json"]):
-        command = [sys.executable, "-m", "stages.compare", tmp_path / "a", tmp_path / "b", *words]
+        command = [sys.executable, "-m", "stages.compare", str(tmp_path / "a"), str(tmp_path / "b"), *words]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
         assert (done.returncode, done.stderr) == (0, b"")
         done.stdout.decode("utf-8")
