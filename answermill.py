@@ -36,6 +36,7 @@ VERBS = {
     "answer": Verb("answer the questions in CSVs", "stages.answer"),
     "load": Verb("copy answered CSVs into PostgreSQL", "stages.load"),
     "view": Verb("write answers as one HTML page", "stages.view"),
+    "compare": Verb("show where two runs differ, and which is right", "stages.compare"),
     "check": _pachyderm("check", "find what a cluster would refuse in pipeline specs"),
     "run": _pachyderm("run", "run pipeline specs on this machine"),
     "status": _pachyderm("status", "show repos, jobs and datums of a run"),
