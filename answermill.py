@@ -31,10 +31,12 @@ def _pachyderm(verb: str, summary: str) -> Verb:
 
 VERBS = {
     "export": Verb("turn a checkpoint into a verified bundle", "export.__main__"),
+    "calibrate": Verb("fit a bundle's confidence on labelled rows", "runtime.calibrate"),
     "ingest": Verb("mirror a bucket's tables into checked CSVs", "stages.ingest"),
     "answer": Verb("answer the questions in CSVs", "stages.answer"),
     "load": Verb("copy answered CSVs into PostgreSQL", "stages.load"),
     "view": Verb("write answers as one HTML page", "stages.view"),
+    "compare": Verb("show where two runs differ, and which is right", "stages.compare"),
     "check": _pachyderm("check", "find what a cluster would refuse in pipeline specs"),
     "run": _pachyderm("run", "run pipeline specs on this machine"),
     "status": _pachyderm("status", "show repos, jobs and datums of a run"),
