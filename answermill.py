@@ -31,6 +31,7 @@ def _pachyderm(verb: str, summary: str) -> Verb:
 
 VERBS = {
     "export": Verb("turn a checkpoint into a verified bundle", "export.__main__"),
+    "calibrate": Verb("fit a bundle's confidence on labelled rows", "runtime.calibrate"),
     "ingest": Verb("mirror a bucket's tables into checked CSVs", "stages.ingest"),
     "answer": Verb("answer the questions in CSVs", "stages.answer"),
     "load": Verb("copy answered CSVs into PostgreSQL", "stages.load"),
