@@ -46,6 +46,10 @@ ci: demo check test test-faults ## what CI runs, here and elsewhere
 coverage: $(VENV)/test ## the lines that the tests run, by file; the pure parts have a floor
 	$(PY) -m pytest -m "not faults and not slow and not image" --cov --cov-report=term:skip-covered
 
+.PHONY: docs
+docs: $(VENV)/test ## writes the parts of docs/ that are made from the code
+	$(PY) -m tests.docs
+
 .PHONY: fuzz
 fuzz: $(VENV)/test $(DEMO_MODEL) ## 10,000 random files through ingest and answer
 	$(PY) -m tests.fuzz --files 10000 --model $(dir $(DEMO_MODEL))

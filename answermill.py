@@ -31,10 +31,12 @@ def _pachyderm(verb: str, summary: str) -> Verb:
 
 VERBS = {
     "export": Verb("turn a checkpoint into a verified bundle", "export.__main__"),
+    "calibrate": Verb("fit a bundle's confidence on labelled rows", "runtime.calibrate"),
     "ingest": Verb("mirror a bucket's tables into checked CSVs", "stages.ingest"),
     "answer": Verb("answer the questions in CSVs", "stages.answer"),
     "load": Verb("copy answered CSVs into PostgreSQL", "stages.load"),
     "view": Verb("write answers as one HTML page", "stages.view"),
+    "compare": Verb("show where two runs differ, and which is right", "stages.compare"),
     "check": _pachyderm("check", "find what a cluster would refuse in pipeline specs"),
     "run": _pachyderm("run", "run pipeline specs on this machine"),
     "status": _pachyderm("status", "show repos, jobs and datums of a run"),
@@ -84,6 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{usage()}\n\n" if not first else f"answermill: no verb {first!r}{hint}\n")
         return 2
     verb = VERBS[first]
+    if first == "status" and any(word.partition("=")[0] == "--html" for word in rest):
+        # A page is the stages' work; pachyderm imports none of them.
+        verb = Verb(verb.summary, "stages.view_run")
     try:
         code: int = import_module(verb.module).main([*verb.words, *rest])
     except ModuleNotFoundError as error:

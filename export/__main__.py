@@ -72,6 +72,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default="auto",
         help="whether the bundle's answers grow to whole words; auto is yes unless most answers become whole contexts",
     )
+    parser.add_argument(
+        "--second-look",
+        choices=("auto", "off"),
+        default="auto",
+        help="whether an int8 bundle holds the fp32 graph too, which answers near ties again",
+    )
     parser.add_argument("--quiet", action="store_true", help="log only errors")
     options = parser.parse_args(argv)
     if options.sweep and options.precision == "fp32":
@@ -99,7 +105,17 @@ def _export(options: argparse.Namespace) -> int:
     recipe = Recipe(target=options.target) if options.precision == "int8" else None
     source = checkpoint.find(options.model, options.revision)
     align = {"auto": None, "yes": True, "no": False}[options.align_to_words]
-    export(source, options.output, ExportRequest(recipe, rows, thresholds, options.force, options.sweep, align))
+    request = ExportRequest(
+        recipe,
+        rows,
+        thresholds,
+        options.force,
+        options.sweep,
+        align,
+        second_look=options.second_look == "auto",
+        source=options.evaluate.name,
+    )
+    export(source, options.output, request)
     return command.DONE
 
 

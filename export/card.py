@@ -1,10 +1,10 @@
 """The model card of a bundle, its README.md."""
 
-from runtime.manifest import Manifest, Verification
+from runtime.manifest import Manifest, SecondLook, Verification
 
 
-def card(manifest: Manifest) -> str:
-    """Text of the bundle's README.md."""
+def card(manifest: Manifest, confidence: str) -> str:
+    """Text of the bundle's README.md; `confidence` is its section on that."""
     source = manifest.source
     figures = manifest.verification
     quantization = manifest.quantization
@@ -34,6 +34,8 @@ Extractive question answering as one ONNX graph, for CPUs. `manifest.json` says 
 ## Verified
 
 {_warning(figures)}{_figures(figures) if figures else "Not verified."}
+{_second_look(manifest.second_look) if manifest.second_look else ""}
+{confidence}
 
 ## Use
 
@@ -41,7 +43,7 @@ Extractive question answering as one ONNX graph, for CPUs. `manifest.json` says 
 from runtime import Answerer
 
 for answer in Answerer.load("path/to/this/folder").answer([("Who called?", "Ada called at noon.")]):
-    print(answer.text, answer.score)
+    print(answer.text, answer.score, answer.confidence)
 ```
 
 ## Limits
@@ -49,6 +51,17 @@ for answer in Answerer.load("path/to/this/folder").answer([("Who called?", "Ada 
 A checkpoint trained on SQuAD 1.1 always answers, also where the context holds no answer. Scores are probabilities
 within one window of text, summed over mentions of the same answer; they do not compare across very long contexts.
 Fused attention has no mask: feed the graph one window a run, without padding, as the runtime does.
+"""
+
+
+def _second_look(look: SecondLook) -> str:
+    return f"""
+## Second look
+
+`model-fp32.onnx` (weights stored as {look.weights}) answers a row again where the second-best answer scores at least
+{look.ratio} of the best one. On {look.rows} rows that is {look.share:.1%} of them. Without it
+{look.agreement_without:.1%} are answered exactly as by the fp32 model; with it {look.agreement:.1%}, measured on rows
+that had no part in choosing the ratio. {look.ties} rows are ties for fp32 itself (equal to 1e-4).
 """
 
 

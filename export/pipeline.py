@@ -11,8 +11,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from export import alignment, bundle, verify, workspace
-from export.card import card
+from export import alignment, bundle, calibration, verify, workspace
 from export.checkpoint import Checkpoint
 from export.convert import CONFIG, ConvertedModel, convert, first_line
 from export.evaluation import Row
@@ -21,13 +20,14 @@ from export.int8.activations import Activation, observe
 from export.int8.quantize import quantize
 from export.int8.recipe import Recipe
 from export.int8.sweep import Trial, best, candidates, table
+from export.second_look import write_second_look
 from export.thresholds import Thresholds, missed_thresholds
 from runtime.answer import Answer
-from runtime.answerer import Answerer
+from runtime.answerer import Answerer, Ranking
 from runtime.bundle import MANIFEST, MODEL, TOKENIZER, Bundle
 from runtime.cpu import available_cpus
 from runtime.errors import AnswermillError, ExportError
-from runtime.manifest import Manifest, Quantization, Source, Verification
+from runtime.manifest import Manifest, Quantization, SecondLook, Source, Verification
 from runtime.windows import Windower
 
 # The work takes this many times the checkpoint's size: converted, fused, optimised, quantized, and one to spare.
@@ -45,6 +45,8 @@ class ExportRequest:
         force: whether to write a bundle that misses the thresholds, and say so in it.
         sweep: whether to try other recipes too, and take the best.
         align_to_words: whether answers grow to whole words by default; None to find out on the rows.
+        source: where the rows come from, in the words of the card.
+        second_look: whether an int8 bundle holds the fp32 graph too, which answers near ties again.
 
     """
 
@@ -54,6 +56,8 @@ class ExportRequest:
     force: bool = False
     sweep: bool = False
     align_to_words: bool | None = None
+    second_look: bool = True
+    source: str = "the samples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +182,7 @@ def _finish(
     for name in (TOKENIZER, CONFIG):
         shutil.copy(float_model.converted.folder / name, folder / name)
     with _step("verify"):
-        figures = _verify(float_model, request.rows, folder)
+        figures, rankings = _verify(float_model, request.rows, folder)
     judged = sum(bool(row.expected) for row in request.rows)
     if missed := missed_thresholds(figures, request.thresholds, judged):
         if not request.force:
@@ -186,8 +190,14 @@ def _finish(
             raise ExportError(f"the bundle is not written: {'; '.join(missed)}; {way}--force writes it all the same")
         logging.warning("forced: %s", "; ".join(missed))
         figures = dataclasses.replace(figures, missed=tuple(missed))
-    manifest = dataclasses.replace(float_model.manifest, quantization=quantization, verification=figures)
-    (folder / bundle.CARD).write_text(card(manifest), "utf-8")
+    look = None
+    if quantization and request.second_look:
+        with _step("second look"):
+            look, rankings = _second_look(float_model, rankings, request.rows, folder)
+    manifest = dataclasses.replace(
+        float_model.manifest, quantization=quantization, verification=figures, second_look=look
+    )
+    manifest = calibration.add_confidence(manifest, folder, rankings, request.rows, request.source)
     manifest = dataclasses.replace(manifest, files=bundle.digests(folder))
     (folder / MANIFEST).write_text(manifest.to_json(), "utf-8")
     return manifest
@@ -234,7 +244,19 @@ def _sweep(
     return chosen.recipe
 
 
-def _verify(float_model: FloatModel, rows: Sequence[Row], folder: Path) -> Verification:
+def _second_look(
+    float_model: FloatModel, rankings: Sequence[Ranking], rows: Sequence[Row], folder: Path
+) -> tuple[SecondLook, list[Ranking]]:
+    """Adds the fp32 graph to the bundle in `folder`. Returns also the rankings that it changes."""
+
+    def answerer(graph: Path) -> Answerer:
+        unfinished = Bundle(folder, float_model.manifest)
+        return Answerer(unfinished, unfinished.open_session(graph.name), available_cpus())
+
+    return write_second_look(float_model.folder / MODEL, folder, rankings, float_model.answers, rows, answerer)
+
+
+def _verify(float_model: FloatModel, rows: Sequence[Row], folder: Path) -> tuple[Verification, list[Ranking]]:
     """Compares the model in `folder` with the fused one, that with the unfused one, and that with torch."""
     converted = float_model.converted
     plain, fused, final = (
@@ -243,9 +265,10 @@ def _verify(float_model: FloatModel, rows: Sequence[Row], folder: Path) -> Verif
     )
     windows = verify.spread_of_windows(float_model.windower, rows, verify.COMPARED_WINDOWS)
     to_torch, to_plain = verify.logit_differences(converted.torch_model, plain, fused, windows)
-    answers = verify.answers(final, rows)
+    rankings = list(final.rankings((row.question, row.context) for row in rows))
+    answers = [ranking.answers[0] for ranking in rankings]
     float_accuracy, accuracy = verify.accuracy(float_model.answers, rows), verify.accuracy(answers, rows)
-    return Verification(
+    figures = Verification(
         rows=len(rows),
         torch_difference=to_torch,
         fusion_difference=to_plain,
@@ -255,6 +278,7 @@ def _verify(float_model: FloatModel, rows: Sequence[Row], folder: Path) -> Verif
         float_exact_match=float_accuracy and float_accuracy.exact_match,
         float_f1=float_accuracy and float_accuracy.f1,
     )
+    return figures, rankings
 
 
 def _answerer(folder: Path, manifest: Manifest, converted: Path) -> Answerer:

@@ -56,11 +56,13 @@ def answers(answerer: Answerer, rows: Sequence[Row]) -> list[Answer]:
 
 def agreement(answers: Sequence[Answer], wanted: Sequence[Answer]) -> float:
     """Share of rows with the same text at the same place."""
-    same = [
-        (one.text, one.start, one.end) == (other.text, other.start, other.end)
-        for one, other in zip(answers, wanted, strict=True)
-    ]
+    same = [is_same(one, other) for one, other in zip(answers, wanted, strict=True)]
     return sum(same) / len(same)
+
+
+def is_same(one: Answer, other: Answer) -> bool:
+    """Whether two answers have the same text at the same place."""
+    return (one.text, one.start, one.end) == (other.text, other.start, other.end)
 
 
 def accuracy(answers: Sequence[Answer], rows: Sequence[Row]) -> Accuracy | None:

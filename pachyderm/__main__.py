@@ -25,7 +25,7 @@ ROOT, DEMO = Path("build/pachyderm"), Path("build/demo")
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m pachyderm",
+        prog="answermill",
         description="Pachyderm's pipeline specs without Pachyderm: checks them, and runs them on this machine.",
         epilog=f"why, {', '.join(deploy.VERBS)} are verbs too: VERB --help. {EXIT_CODES} Run again to go on.",
         allow_abbrev=False,

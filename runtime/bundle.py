@@ -16,6 +16,7 @@ from runtime.errors import BundleError
 from runtime.manifest import Manifest
 
 MODEL = "model.onnx"
+FLOAT_MODEL = "model-fp32.onnx"
 TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
 # A manifest has some kilobytes; what has more is refused before it fills the memory.
@@ -53,7 +54,8 @@ class Bundle:
         if unlisted := [name for name in (MODEL, TOKENIZER) if name not in manifest.files]:
             raise BundleError(f"{folder}: manifest.json lists no {unlisted[0]}: export the bundle again")
         for name, digest in manifest.files.items():
-            if _sha256(folder, name) != digest.sha256:
+            # Checked when the first row needs it, so that loading takes no longer than without it.
+            if name != FLOAT_MODEL and _sha256(folder, name) != digest.sha256:
                 raise BundleError(f"{folder / name} is not the file that was exported: export the bundle again")
         _refuse_external_data(folder / MODEL)
         _warn_of_missing_flags(manifest)
@@ -64,17 +66,36 @@ class Bundle:
 
         The graph was optimised at export, so nothing is left to optimise here.
         """
+        return self.open_session(MODEL, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
+
+    def float_session(self) -> ort.InferenceSession:
+        """As `session`, of the fp32 graph of the second look, which is checked now. Raises BundleError."""
+        self.check(FLOAT_MODEL)
+        _refuse_external_data(self.folder / FLOAT_MODEL)
+        # Folds the casts that weights stored as float16 come with, once and not at every run.
+        return self.open_session(FLOAT_MODEL, ort.GraphOptimizationLevel.ORT_ENABLE_BASIC)
+
+    def check(self, name: str) -> None:
+        """Raises BundleError if a file of the bundle is not what was exported."""
+        digest = self.manifest.files.get(name)
+        if digest is None or _sha256(self.folder, name) != digest.sha256:
+            raise BundleError(f"{self.folder / name} is not the file that was exported: export the bundle again")
+
+    def open_session(
+        self, name: str, level: ort.GraphOptimizationLevel = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    ) -> ort.InferenceSession:
+        """A session of one graph of the bundle."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.graph_optimization_level = level
         # Rows differ in length, and a memory pattern is kept for every length ever seen.
         options.enable_mem_pattern = False
         options.log_severity_level = 3
         try:
-            return ort.InferenceSession(str(self.folder / MODEL), options, providers=["CPUExecutionProvider"])
+            return ort.InferenceSession(str(self.folder / name), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
-            raise BundleError(f"{self.folder / MODEL} cannot be loaded: {error}") from error
+            raise BundleError(f"{self.folder / name} cannot be loaded: {error}") from error
 
 
 def _warn_of_missing_flags(manifest: Manifest) -> None:

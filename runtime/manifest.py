@@ -13,6 +13,8 @@ from runtime.errors import BundleError, OptionError
 FORMAT_VERSION = 1
 # The largest number that every reader of JSON keeps exactly.
 LARGEST = 2**53
+# Files that no answer depends on.
+_FOR_PEOPLE = ("README.md", "reliability.svg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,48 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class SecondLook:
+    """When the fp32 graph beside the int8 one answers a row again, and what that was measured to bring.
+
+    Attributes:
+        ratio: a row is looked at again where its second-best answer scores at least this share of the best.
+        weights: how the fp32 graph's weights are stored: float16 where that changes no answer, else float32.
+        rows: rows that the ratio was chosen on.
+        share: share of them that is looked at again.
+        agreement: share of them answered as by the fp32 model, measured on folds that had no part in the choice.
+        agreement_without: the same without a second look.
+        ties: rows whose two best answers are equal to 1e-4 for the fp32 graph too; no precision decides these.
+
+    """
+
+    ratio: float
+    weights: str
+    rows: int
+    share: float
+    agreement: float
+    agreement_without: float
+    ties: int
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """The logistic curve that makes confidences; `runtime.confidence` has the formula.
+
+    Attributes:
+        coefficients: of the constant, the log-odds of the score, the ratio of the second to the best, the log of words.
+        rows: labelled rows that it was fitted on.
+        source: where these came from.
+        calibration_error: mean distance of confidence and share of right answers, on folds left out of the fit.
+
+    """
+
+    coefficients: tuple[float, ...]
+    rows: int
+    source: str
+    calibration_error: float
+
+
+@dataclass(frozen=True, slots=True)
 class FileDigest:
     """sha256 (hex) and size (bytes) of one file of the bundle."""
 
@@ -123,12 +167,18 @@ class Manifest:
     cpu: Mapping[str, str]
     files: Mapping[str, FileDigest]
     format_version: int = FORMAT_VERSION
+    second_look: SecondLook | None = None
+    confidence: Confidence | None = None
 
     @property
     def bundle_id(self) -> str:
-        """Short name that answers are signed with; bundles share it only if model and tokenizer are the same bytes."""
+        """Short name that answers are signed with; bundles share it only if they answer alike."""
         name = self.source.checkpoint.rsplit("/", 1)[-1]
-        digests = "".join(self.files[f].sha256 for f in sorted(self.files) if f != "README.md")
+        digests = "".join(self.files[f].sha256 for f in sorted(self.files) if f not in _FOR_PEOPLE)
+        if self.second_look:
+            digests += f"second look {self.second_look.ratio!r}"
+        if self.confidence:
+            digests += f"confidence {self.confidence.coefficients!r}"
         return f"{name}-{self.precision}-{hashlib.sha256(digests.encode()).hexdigest()[:12]}"
 
     def to_json(self) -> str:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from runtime import command
 from runtime.cpu import available_cpus, limit_pools
-from runtime.errors import InputError
-from stages.answering.rows import COLUMNS, Columns, Counts, Job
+from runtime.errors import InputError, OptionError
+from stages.answering.rows import COLUMNS, Columns, Counts, Job, Least
 from stages.answering.shares import Share, files_of, share, share_of_environment
 from stages.common import batching
 from stages.common.files import check_apart, csv_files, size_of, whole_file
@@ -49,6 +49,16 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--top-k", type=command.positive, help="write the K best answers, one row each, with a column rank"
     )
     parser.add_argument("--min-score", type=float, default=0.0, help="leave weaker answers blank; scores stay")
+    parser.add_argument(
+        "--min-confidence", type=float, default=0.0, metavar="C", help="leave less certain answers blank; figures stay"
+    )
+    parser.add_argument(
+        "--second-look",
+        type=second_look,
+        default="auto",
+        metavar="off|auto|R",
+        help="answer a row again in fp32 where its second-best answer scores at least R times the best",
+    )
     parser.add_argument(
         "--align-to-words", choices=("yes", "no"), help="whether answers grow to whole words; default: the bundle's"
     )
@@ -201,16 +211,34 @@ def prepare(options: argparse.Namespace) -> Callable[[], str]:
     return process
 
 
+def second_look(text: str) -> str | float:
+    """`off`, `auto` or a ratio, as the type of an option. Raises ArgumentTypeError."""
+    if text in ("off", "auto"):
+        return text
+    try:
+        ratio = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not off, auto or a ratio such as 0.9") from error
+    if not 0 <= ratio <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return ratio
+
+
 def load_job(options: argparse.Namespace) -> Job:
     """The bundle with the options that concern it. Raises AnswermillError."""
     from runtime import Answerer
 
     threads = options.threads or available_cpus()
     limit_pools(threads)
-    answerer = Answerer.load(options.model, threads)
+    answerer = Answerer.load(options.model, threads, options.second_look)
+    if options.min_confidence > 0 and answerer.bundle.manifest.confidence is None:
+        raise OptionError(
+            "--min-confidence: this bundle has no confidence; `answermill calibrate` adds it from labelled rows"
+        )
     columns = Columns(options.question_column, options.context_column, options.prefix, options.top_k is not None)
     decoding = decoding_of(options, answerer.bundle.manifest.decoding)
-    job = Job(answerer, decoding, columns, options.min_score, options.limit)
+    least = Least(options.min_score, options.min_confidence)
+    job = Job(answerer, decoding, columns, least, options.limit)
     # Limits that the model cannot keep are a mistake of the command line, not of the first file.
     answerer.answer((), job.decoding)
     return job
@@ -222,7 +250,7 @@ def summarise(job: Job, counts: Counts, seconds: float, names: list[str]) -> Non
         "files": counts.files,
         "rows": counts.rows,
         "answered": counts.rows - counts.errors.total() - counts.weak,
-        "below_min_score": counts.weak,
+        "below_least": counts.weak,
         "errors": dict(counts.errors),
         "unchanged_files": counts.unchanged,
         "reused_rows": counts.reused,

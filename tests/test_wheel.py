@@ -118,7 +118,7 @@ def test_the_import_needs_the_runtime_packages_alone(installed: Run) -> None:
 def test_a_missing_package_is_named_with_the_extra(installed: Run) -> None:
     """Whoever installed the runtime alone and asks for a stage is told what to install."""
     wall = FACE.partition("import answermill")[0].replace('"answermill", ', '"answermill", "stages", ')
-    script = f"{wall}\nimport answermill\nsys.exit(answermill.main(['ingest', 'in', 'out']))"
+    script = f"{wall}\nimport answermill\nsys.exit(answermill.main(['ingest', 'gs://bucket/in', 'out']))"
     done = installed("python", "-c", script)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

@@ -1,5 +1,6 @@
 """What a root holds, for people and for machines: repos, jobs, datums, logs."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from pachyderm.errors import PachydermError
-from pachyderm.local.store.journal import RUNNING, Job, Journal
-from pachyderm.local.store.repos import Repo
+from pachyderm.local.store.journal import RUNNING, Job, JobFolder, Journal
+from pachyderm.local.store.repos import Commit, Repo
 from pachyderm.local.store.results import FAILED, RECOVERED
 from pachyderm.local.store.store import Store
 from runtime.command import printable
 
 _SHOWN = 20
+_LOG_LINES = 10
+_LOG_BYTES = 16_384
 
 
 def overview(root: Path) -> dict[str, Any]:
@@ -100,20 +103,48 @@ def _repo(repo: Repo) -> dict[str, Any]:
         "folder": str(last.folder),
         "bytes": sum(file.size for file in last.files.values()),
         "files": files,
+        "rejected": list(_rejections(last)),
     }
+
+
+def _rejections(commit: Commit) -> Iterator[dict[str, Any]]:
+    """The notes on files that a stage turned down; one that cannot be read is named with the reason."""
+    for path in commit.files:
+        name = path.lstrip("/")
+        if not (name.startswith("rejected/") and name.endswith(".json")):
+            continue
+        try:
+            note = json.loads(commit.path_of(path).read_bytes())
+        except (OSError, ValueError) as error:
+            note = {"reason": f"the note cannot be read: {error}"}
+        yield {"note": name, **(note if isinstance(note, dict) else {"reason": str(note)})}
 
 
 def _pipeline(journal: Journal) -> dict[str, Any]:
     jobs = journal.jobs()
     last = jobs[-1]
-    results = journal.of(last.number).results()
+    folder = journal.of(last.number)
+    results = folder.results()
     if last.state == RUNNING:
         jobs[-1] = replace(last, counts=dict(Counter(result.state for result in results.values())))
     return {
         "name": journal.name,
         "jobs": [as_data(job) for job in jobs],
-        "datums": [asdict(result) for result in results.values()],
+        "datums": [
+            {**asdict(result), "log": _last_lines(folder, result.id) if result.state in (FAILED, RECOVERED) else []}
+            for result in results.values()
+        ],
     }
+
+
+def _last_lines(folder: JobFolder, datum_id: str) -> list[str]:
+    """How a datum's log ends; a log may be large, so only its end is read."""
+    try:
+        with folder.log(datum_id).open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _LOG_BYTES))
+            return file.read().decode("utf-8", "replace").splitlines()[-_LOG_LINES:]
+    except OSError:
+        return []
 
 
 def as_data(job: Job) -> dict[str, Any]:

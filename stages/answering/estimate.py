@@ -41,7 +41,7 @@ class Estimate:
             "tokens": self.tokens,
             "errors": dict(self.errors),
             "threads": threads,
-            "seconds": round(self.seconds, 1),
+            "seconds": round(self.seconds, 3),
             **({"cost": round(self.seconds / 3600 * threads * price, 4)} if price is not None else {}),
         }
 

@@ -36,13 +36,21 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
+class Least:
+    """The score and the confidence below which an answer does not count."""
+
+    score: float = 0.0
+    confidence: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """How rows are answered: a loaded bundle, its options, the columns, and the score below which none counts."""
+    """How rows are answered: a loaded bundle, its options, the columns, and what an answer needs to count."""
 
     answerer: "Answerer"
     decoding: "Decoding"
     columns: Columns
-    min_score: float = 0.0
+    least: Least = Least()
     limit: int | None = None
 
     @property
@@ -56,7 +64,7 @@ class Counts:
     """What a run has done so far.
 
     Attributes:
-        weak: rows whose best answer is below the least score.
+        weak: rows whose best answer is below the least score or confidence.
         tokens: those that the model saw for these rows; it saw fewer where equal rows stood close together.
         whole: rows whose answer is their whole context.
         reused: rows that took the answer of an earlier run.
@@ -73,26 +81,27 @@ class Counts:
     reused: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
-    def add(self, best: Sequence["Answer"], context_lengths: Iterable[int | None], min_score: float) -> None:
+    def add(self, best: Sequence["Answer"], context_lengths: Iterable[int | None], least: Least) -> None:
         """Counts rows by their best answers."""
         self.rows += len(best)
         self.errors.update(answer.error for answer in best if answer.error)
         self.tokens += sum(answer.tokens for answer in best)
-        self.weak += sum(is_weak(answer, min_score) for answer in best)
+        self.weak += sum(is_weak(answer, least) for answer in best)
         self.whole += sum(
             answer.start == 0 and bool(answer.end) and answer.end == length
             for answer, length in zip(best, context_lengths, strict=True)
         )
 
 
-def is_weak(answer: "Answer", min_score: float) -> bool:
-    """Whether the answer's score is below the least that counts."""
-    return answer.score is not None and answer.score < min_score
+def is_weak(answer: "Answer", least: Least) -> bool:
+    """Whether the answer's score or confidence is below the least that counts."""
+    unsure = answer.confidence is not None and answer.confidence < least.confidence
+    return unsure or (answer.score is not None and answer.score < least.score)
 
 
-def without_weak(answer: "Answer", min_score: float) -> "Answer":
+def without_weak(answer: "Answer", least: Least) -> "Answer":
     """The answer; where it is weak, "no answer" with the weak one's score, so that one can see how weak it was."""
-    return replace(answer, text="", start=0, end=0) if is_weak(answer, min_score) else answer
+    return replace(answer, text="", start=0, end=0) if is_weak(answer, least) else answer
 
 
 def with_answers(

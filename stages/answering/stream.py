@@ -86,7 +86,7 @@ class Stream:
         try:
             for ranked in self._job.answerer.rank(self._pairs(files), self._job.decoding):
                 block, row = self._rows.popleft()
-                block.answers[row] = [without_weak(answer, self._job.min_score) for answer in ranked]
+                block.answers[row] = [without_weak(answer, self._job.least) for answer in ranked]
                 block.missing -= 1
                 self._progress.advance(block.size / block.frame.height, 1, bool(ranked[0].error))
                 self._write()
@@ -172,7 +172,7 @@ class Stream:
             write_block(file, part)
         file.flush()
         lengths = block.frame[self._job.columns.context].str.len_chars()
-        self._counts.add([ranked[0] for ranked in answers], lengths, self._job.min_score)
+        self._counts.add([ranked[0] for ranked in answers], lengths, self._job.least)
 
     def _end(self, end: _End) -> None:
         if end.error is not None:

@@ -103,8 +103,10 @@ class _Datums:
         """Reports the last datum, waits for the next, and processes it."""
         # Nothing has been handed out before the first call, so there is nothing to report either.
         error, self.error = self.error if self.asked else "", UNFINISHED
+        reported = command.printable(error)[:LONGEST]
+        # From here on a datum may have been handed out, even if the call fails: better one try too many than one lost.
         self.asked = True
-        environment = ask(command.printable(error)[:LONGEST])
+        environment = ask(reported)
         os.environ.update(dict(entry.split("=", 1) for entry in environment if "=" in entry))
         # A preparation that failed is tried again: a disk may have room by now.
         self._process = self._process or self._prepare()

@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from stages.csvs.columns import ANSWER_COLUMNS
 from tests.conftest import ROOT, SAMPLES, Stage
 
 
@@ -70,7 +71,7 @@ def test_loaded_rows_are_those_of_the_files(answered: Path, database: str, stage
     wanted = {}
     for path in (answered / "answer").rglob("*.csv"):
         for number, row in enumerate(read(path), 1):
-            extra = set(row) - {"question", "context", "answer", "score", "start", "end", "error", "model"}
+            extra = set(row) - {"question", "context", *ANSWER_COLUMNS}
             wanted[path.relative_to(answered / "answer").as_posix(), number] = (
                 row["question"] or None,
                 row["context"] or None,
@@ -129,7 +130,7 @@ def test_missing_column_is_named(stage: Stage, tmp_path: Path, int8_bundle: Path
         'answer: missing-context.csv: header, column "context": no such column among "id", "question", "passage"; '
         "rename one, or say which it is with --context-column"
     )
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not list(tmp_path.rglob("*.csv"))
 
 
 def test_column_of_another_name_can_be_named(stage: Stage, tmp_path: Path, int8_bundle: Path) -> None:
@@ -139,10 +140,13 @@ def test_column_of_another_name_can_be_named(stage: Stage, tmp_path: Path, int8_
     assert all(row["answer"] in row["passage"] for row in read(tmp_path / broken.name))
 
 
-def test_clash_of_columns_names_the_prefix(stage: Stage, tmp_path: Path, int8_bundle: Path) -> None:
+def test_a_clashing_column_is_renamed_or_kept_by_a_prefix(stage: Stage, tmp_path: Path, int8_bundle: Path) -> None:
     (tmp_path / "a.csv").write_text("question,context,answer\nWho did it?,Bob did it.,?\n")
     arguments = ("answer", tmp_path / "a.csv", tmp_path / "out", "--model", int8_bundle)
-    assert "choose another with --prefix" in one_line(stage(*arguments))
+    done = stage(*arguments)
+    assert done.returncode == 0 and "a.csv: columns renamed: answer -> given_answer" in done.stderr, done.stderr
+    (row,) = read(tmp_path / "out/a.csv")
+    assert (row["given_answer"], row["answer"]) == ("?", "Bob")
     assert stage(*arguments, "--prefix", "qa_").returncode == 0
     (row,) = read(tmp_path / "out/a.csv")
     assert (row["answer"], row["qa_answer"]) == ("?", "Bob")
@@ -153,7 +157,9 @@ def test_unreachable_database_is_one_line(answered: Path, stage: Stage, tmp_path
     line = one_line(stage("load", answered / "answer", tmp_path / "out", "--retry-for", 0, DATABASE_URL=url))
     assert "refused" in line
     assert "s3cret" not in line
-    assert not (tmp_path / "out").exists()
+    # The stage's own listing, still empty, says that nothing was passed on.
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".load.listing"]
+    assert not (tmp_path / "out/.load.listing").read_bytes()
 
 
 def test_wrong_usage_is_exit_code_two(stage: Stage) -> None:

@@ -1,0 +1,130 @@
+"""`answermill calibrate BUNDLE LABELLED.csv --output BUNDLE2`: a confidence from rows of the user's own, in seconds.
+
+The bundle answers the rows, and a curve over its scores is fitted on which answers are right. Where the bundle has a
+curve already, that one is stretched and shifted. Nothing else changes; the input bundle stays as it is.
+"""
+
+import argparse
+import csv
+import dataclasses
+import hashlib
+import logging
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime import command
+from runtime.errors import AnswermillError, InputError, OptionError
+
+if TYPE_CHECKING:
+    from runtime.manifest import FileDigest
+
+DIAGRAM, CARD, MANIFEST = "reliability.svg", "README.md", "manifest.json"
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command's options."""
+    parser = command.parser("calibrate", "Fits a bundle's confidence on labelled rows.")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle to start from; it stays as it is")
+    parser.add_argument("labelled", type=Path, metavar="LABELLED.csv", help="rows with their right answers")
+    parser.add_argument("--output", type=Path, required=True, metavar="BUNDLE2", help="folder of the new bundle")
+    parser.add_argument("--question-column", default="question", help="column with the questions")
+    parser.add_argument("--context-column", default="context", help="column with the contexts")
+    parser.add_argument("--expected-column", default="expected", help="column with the right answers")
+    parser.add_argument("--threads", type=command.positive, help="default: the CPUs this process may use")
+    return parser.parse_args(argv)
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    """Writes the calibrated bundle. Returns the exit code."""
+    import numpy as np
+
+    from runtime import Answerer, confidence
+    from runtime.squad import exact_match
+
+    if options.output.exists():
+        raise OptionError(f"--output {options.output} exists; choose a new folder, or remove it")
+    rows = labelled_rows(options)
+    if len(rows) < confidence.MIN_ROWS:
+        raise AnswermillError(
+            f"{options.labelled}: {len(rows)} labelled rows are too few to fit a confidence; "
+            f"give at least {confidence.MIN_ROWS}"
+        )
+    answerer = Answerer.load(options.bundle, options.threads)
+    rankings = list(answerer.rankings((question, context) for question, context, _ in rows))
+    judged = [
+        (confidence.features(ranking.answers[0], ranking.ratio), exact_match(ranking.answers[0].text or "", expected))
+        for ranking, (*_, expected) in zip(rankings, rows, strict=True)
+        if not ranking.answers[0].error
+    ]
+    inputs = np.asarray([features for features, _ in judged]).reshape(-1, 4)
+    right = np.asarray([is_right for _, is_right in judged], dtype=np.float64)
+    manifest = answerer.bundle.manifest
+    known = np.asarray(manifest.confidence.coefficients) if manifest.confidence else None
+    curve = confidence.curve(inputs, right, options.labelled.name, known)
+    folder = options.output.with_name(f".{options.output.name}.calibrating")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        for name in manifest.files:
+            shutil.copy(options.bundle / name, folder / name)
+        (folder / DIAGRAM).write_text(confidence.diagram(inputs, right, known), "utf-8")
+        _write_card(folder / CARD, confidence.section(curve, inputs, right, known))
+        files = dict(manifest.files)
+        for name in (CARD, DIAGRAM):
+            files[name] = _digest(folder / name)
+        changed = dataclasses.replace(manifest, confidence=curve, files=dict(sorted(files.items())))
+        (folder / MANIFEST).write_text(changed.to_json(), "utf-8")
+        folder.rename(options.output)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    logging.info("wrote %s: %s", options.output, changed.bundle_id)
+    command.summarise("done", {"rows": len(right), "calibration_error": curve.calibration_error})
+    return command.DONE
+
+
+def labelled_rows(options: argparse.Namespace) -> list[tuple[str, str, str]]:
+    """(question, context, expected) of each row that has all three. Raises InputError."""
+    names = (options.question_column, options.context_column, options.expected_column)
+    csv.field_size_limit(1 << 30)
+    try:
+        with options.labelled.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            for name in names:
+                if name not in (reader.fieldnames or ()):
+                    remedy = f"name it, as in --{_option(name, names)}"
+                    raise InputError("no such column", row=0, column=name, remedy=remedy)
+            rows = [tuple(row[name] or "" for name in names) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"it is no CSV in UTF-8: {error}", remedy="pass it through the ingest stage") from error
+    return [(question, context, expected) for question, context, expected in rows if question and context and expected]
+
+
+def _option(name: str, names: Sequence[str]) -> str:
+    return ("question-column", "context-column", "expected-column")[names.index(name)]
+
+
+def _write_card(path: Path, section: str) -> None:
+    """Puts the section in the place of the card's own on confidence, or behind all."""
+    text = path.read_text("utf-8")
+    changed = re.sub(r"## Confidence\n.*?(?=\n## |\Z)", lambda _: f"{section}\n", text, count=1, flags=re.DOTALL)
+    path.write_text(changed if "## Confidence" in text else f"{text}\n{section}\n", "utf-8")
+
+
+def _digest(path: Path) -> "FileDigest":
+    from runtime.manifest import FileDigest
+
+    return FileDigest(hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    return command.run("calibrate", calibrate, arguments(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

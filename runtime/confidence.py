@@ -1,0 +1,166 @@
+"""How likely an answer is right: a logistic curve over few features, fitted on labelled rows.
+
+    confidence = 1 / (1 + exp(-(c0 + c1 * logit(score) + c2 * ratio + c3 * log(1 + words))))
+
+`score` is the answer's, clipped to [0.0001, 0.9999], `ratio` the second-best answer's score as a share of the best
+one's, `words` those of the answer. c1 is never negative, so confidence never falls where the score rises.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.answer import Answer
+from runtime.manifest import Confidence
+
+Matrix = NDArray[np.float64]
+
+# With fewer labelled rows a curve says more about these rows than about the model.
+MIN_ROWS = 100
+FOLDS, BINS = 5, 10
+_CLIP = 1e-4
+# Of a standardised coefficient; it keeps the curve finite where the rows can be told apart without an error.
+_RIDGE = 1.0
+_STEPS = 50
+
+
+def ratio(answers: Sequence[Answer]) -> float:
+    """The second-best answer's score as a share of the best one's; 0 where there is no second, or no score."""
+    scores = [answer.score for answer in answers[:2] if answer.score is not None]
+    return scores[1] / scores[0] if len(scores) == 2 and scores[0] > 0 else 0.0
+
+
+def of_answer(curve: Confidence, answer: Answer, second: float) -> float:
+    """The confidence of a row's best answer, 0..1; `second` is the row's ratio."""
+    return float(_sigmoid(features(answer, second) @ np.asarray(curve.coefficients)))
+
+
+def features(answer: Answer, second: float) -> Matrix:
+    """What the curve looks at, (4,), the constant first."""
+    score = min(max(answer.score or 0.0, _CLIP), 1 - _CLIP)
+    words = len((answer.text or "").split())
+    return np.asarray([1.0, np.log(score / (1 - score)), min(second, 1.0), np.log1p(words)])
+
+
+def fit(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> Matrix:
+    """Coefficients, (4,), for features (rows, 4) and whether each answer is right, (rows,): ridge-penalised IRLS.
+
+    With the coefficients `known` of an earlier curve only what a few hundred rows can tell is fitted anew: how much
+    of its log-odds is to be believed, and a shift.
+    """
+    if known is not None:
+        odds = inputs @ known
+        shift, slope = _fit(np.stack([np.ones_like(odds), odds], axis=1), right)
+        stretched: Matrix = max(slope, 0.0) * known + np.asarray([shift, 0.0, 0.0, 0.0])
+        return stretched
+    coefficients = _fit(inputs, right)
+    if coefficients[1] >= 0:
+        return coefficients
+    without_score = inputs.copy()
+    without_score[:, 1] = 0.0
+    return _fit(without_score, right)
+
+
+def calibration_error(sure: Matrix, right: Matrix) -> float:
+    """Expected calibration error: mean distance of confidence and share right over ten bins, weighted by their rows."""
+    return sum(rows * abs(mean - share) for rows, mean, share in reliability(sure, right)) / len(sure)
+
+
+def reliability(sure: Matrix, right: Matrix) -> list[tuple[int, float, float]]:
+    """For each bin with rows: their number, their mean confidence, and the share of them that is right."""
+    places = np.minimum((sure * BINS).astype(int), BINS - 1)
+    return [
+        (int(inside.sum()), float(sure[inside].mean()), float(right[inside].mean()))
+        for inside in (places == place for place in range(BINS))
+        if inside.any()
+    ]
+
+
+def left_out(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> Matrix:
+    """The confidence of each row by a curve that was fitted without its fold, (rows,)."""
+    sure = np.empty(len(right))
+    for fold in range(FOLDS):
+        held = np.arange(len(right)) % FOLDS == fold
+        sure[held] = _sigmoid(inputs[held] @ fit(inputs[~held], right[~held], known))
+    return sure
+
+
+def curve(inputs: Matrix, right: Matrix, source: str, known: Matrix | None = None) -> Confidence:
+    """The curve fitted on all rows, with the error of those fitted without a fold."""
+    error = calibration_error(left_out(inputs, right, known), right)
+    coefficients = tuple(round(float(value), 6) for value in fit(inputs, right, known))
+    return Confidence(coefficients, len(right), source, round(error, 4))
+
+
+def section(curve: Confidence | None, inputs: Matrix, right: Matrix, known: Matrix | None = None) -> str:
+    """The card's section on confidence, Markdown."""
+    if curve is None:
+        return (
+            f"## Confidence\n\nNone: {len(right)} labelled rows are too few to fit one, it takes {MIN_ROWS}. "
+            "`answermill calibrate` adds it from rows of yours."
+        )
+    sure = left_out(inputs, right, known)
+    lines = []
+    for limit in (0.0, 0.3, 0.5, 0.7, 0.8, 0.9):
+        accepted = sure >= limit
+        if accepted.any():
+            lines.append(f"| {limit:.1f} | {accepted.mean():.0%} | {right[accepted].mean():.0%} |")
+    return "\n".join(
+        [
+            "## Confidence",
+            "",
+            f"Fitted on {curve.rows} labelled rows of {curve.source}; right is an exact match. On rows left out of the "
+            f"fit confidence and the share of right answers are {curve.calibration_error:.3f} apart (expected "
+            "calibration error).",
+            "",
+            "![Share of right answers by confidence](reliability.svg)",
+            "",
+            "| accept above | share of rows | of them right |",
+            "| ---: | ---: | ---: |",
+            *lines,
+        ]
+    )
+
+
+def diagram(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> str:
+    """The reliability diagram as SVG: dots on the diagonal are what a confidence should be."""
+    points = reliability(left_out(inputs, right, known), right)
+    most = max(rows for rows, *_ in points)
+    dots = "".join(
+        f'<circle cx="{40 + 200 * mean:.1f}" cy="{220 - 200 * share:.1f}" r="{3 + 7 * (rows / most) ** 0.5:.1f}">'
+        f"<title>confidence {mean:.2f}: {share:.0%} of {rows} right</title></circle>"
+        for rows, mean, share in points
+    )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 260 260" width="260" height="260" role="img" '
+        'aria-label="Share of right answers by confidence"><rect width="260" height="260" fill="#fff"/>'
+        '<path d="M40 20V220H240M40 220L240 20" fill="none" stroke="#888"/>'
+        f'<g fill="#0f6b62" fill-opacity="0.8">{dots}</g><g font-family="sans-serif" font-size="11" fill="#333">'
+        '<text x="140" y="245" text-anchor="middle">confidence</text>'
+        '<text x="14" y="120" text-anchor="middle" transform="rotate(-90 14 120)">share right</text></g></svg>\n'
+    )
+
+
+def _fit(inputs: Matrix, right: Matrix) -> Matrix:
+    center, spread = inputs.mean(axis=0), inputs.std(axis=0)
+    center[0] = 0.0
+    scale = np.where(spread > 1e-9, spread, 1.0)
+    scaled = (inputs - center) / scale
+    penalty = np.diag([0.0, *([_RIDGE] * (inputs.shape[1] - 1))])
+    weights = np.zeros(inputs.shape[1])
+    for _ in range(_STEPS):
+        sure = _sigmoid(scaled @ weights)
+        gradient = scaled.T @ (right - sure) - penalty @ weights
+        curvature = (scaled * (sure * (1 - sure))[:, None]).T @ scaled + penalty + 1e-9 * np.eye(len(weights))
+        step = np.linalg.solve(curvature, gradient)
+        weights = weights + step
+        if float(np.abs(step).max()) < 1e-9:
+            break
+    coefficients: Matrix = weights / scale
+    coefficients[0] = weights[0] - float((weights[1:] * center[1:] / scale[1:]).sum())
+    return coefficients
+
+
+def _sigmoid(value: Matrix) -> Matrix:
+    return np.asarray(1 / (1 + np.exp(-np.clip(value, -60, 60))))

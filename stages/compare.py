@@ -1,0 +1,69 @@
+"""Two runs over the same rows -> what differs, and which of them is right more often.
+
+A and B are what the answer stage wrote: two CSVs, or two folders of CSVs. It is what one runs before a new model
+replaces an old one.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from runtime import command
+from runtime.errors import AnswermillError, OptionError
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command's options."""
+    parser = command.parser("compare", "Shows where two runs over the same rows differ, and which is right.")
+    parser.add_argument("a", type=Path, metavar="A", help="an answered CSV, or a folder of them")
+    parser.add_argument("b", type=Path, metavar="B", help="another run over the same rows")
+    parser.add_argument("--expected", metavar="COLUMN", help='column with the right answers; "expected" if it is there')
+    parser.add_argument("--limit", type=command.positive, default=20, metavar="N", help="rows that differ to show")
+    parser.add_argument("--json", action="store_true", help="write one JSON object")
+    parser.add_argument("--question-column", default="question", help="column with the questions")
+    parser.add_argument("--context-column", default="context", help="column with the contexts")
+    parser.add_argument("--prefix", default="", help="as given to the answer stage")
+    return parser.parse_args(argv)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Reads both runs and writes what differs to stdout. Returns the exit code: 0 also where rows differ."""
+    from stages.comparing.counts import Counts
+    from stages.comparing.pairs import Pair, Pairing
+    from stages.comparing.report import as_json, as_text
+
+    check_kinds(options)
+    counts, pairing, shown = Counts(), Pairing(options), list[Pair]()
+    for pair in pairing:
+        counts.add(pair)
+        if pair.is_comparable and not pair.agrees and len(shown) < options.limit:
+            shown.append(pair)
+    if code := command.exit_code(pairing.failed, pairing.files):
+        if not counts.rows:
+            return code
+    elif not counts.rows:
+        raise AnswermillError(f"{options.a} and {options.b} have no row in common; name two runs over the same files")
+    if options.expected and not counts.labelled:
+        raise OptionError(f"--expected {options.expected}: no compared row has a value in such a column; name another")
+    lines = [as_json(counts, pairing, shown)] if options.json else as_text(counts, pairing, shown)
+    sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
+    return code
+
+
+def check_kinds(options: argparse.Namespace) -> None:
+    """Raises OptionError for a CSV and a folder, whose rows cannot be told to be the same."""
+    a, b = options.a, options.b
+    if a.exists() and b.exists() and a.is_dir() != b.is_dir():
+        raise OptionError(f"{a} and {b} are a file and a folder; give two CSVs, or two folders")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    run: Callable[[Any], int] = compare
+    return command.run("compare", run, arguments(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Two runs over the same rows, row by row."""

@@ -1,0 +1,124 @@
+"""Two runs' rows, put together row by row."""
+
+import argparse
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runtime.errors import InputError
+from stages.common.names import origin_of
+from stages.viewing.rows import Choice, Names, Row, answered_files, read_file
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one run says of a row. The passage is kept as its hash: it is the larger part of most files."""
+
+    choice: Choice
+    error: str
+    model: str
+    expected: str | None
+    asked: int
+
+    @property
+    def verdict(self) -> tuple[str, int | None, int | None, str]:
+        """What two runs are compared by."""
+        return self.choice.text, self.choice.start, self.choice.end, self.error
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A row that both runs have; `question` is that of the second."""
+
+    file: str
+    row: int
+    question: str
+    a: Side
+    b: Side
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether both runs were asked the same question about the same passage."""
+        return self.a.asked == self.b.asked
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both runs say the same, at the same place."""
+        return self.a.verdict == self.b.verdict
+
+    @property
+    def expected(self) -> str | None:
+        """The right answer, where it is known; the first run's where the two files say different ones."""
+        return self.b.expected if self.a.expected is None else self.a.expected
+
+
+def side_of(row: Row, expected_column: str) -> Side:
+    """What a comparison needs of a row."""
+    asked = hash((row.question, row.context))
+    return Side(row.best, row.error, row.model, row.own.get(expected_column), asked)
+
+
+Parts = Mapping[str, Path]
+
+
+@dataclass(slots=True)
+class Pairing:
+    """The pairs of two runs in the order of files and rows; one file of one run is in memory at a time.
+
+    Parts of one file belong together, wherever either run has cut it. Two single CSVs are one file, whatever their
+    names.
+    """
+
+    options: argparse.Namespace
+    only_a: int = 0
+    only_b: int = 0
+    files: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Pair]:
+        a, b = parts_by_file(self.options.a), parts_by_file(self.options.b)
+        if not self.options.a.is_dir() and not self.options.b.is_dir():
+            b = dict(zip(a, b.values(), strict=True))
+        for file in sorted({**a, **b}):
+            self.files += 1
+            try:
+                yield from self._pairs(file, a.get(file, {}), b.get(file, {}))
+            except InputError as error:
+                logging.error("%s", error)
+                self.failed.append(file)
+
+    def _pairs(self, file: str, a: Parts, b: Parts) -> list[Pair]:
+        """The pairs of one file, all or none: of a damaged file no row counts as missing. Raises InputError."""
+        sides = {key: side for key, (side, _) in self._sides(a).items()}
+        others = self._sides(b)
+        pairs = [
+            Pair(file, key, question, sides[key], side) for key, (side, question) in others.items() if key in sides
+        ]
+        self.only_a += len(sides) - len(pairs)
+        self.only_b += len(others) - len(pairs)
+        return pairs
+
+    def _sides(self, parts: Parts) -> dict[int, tuple[Side, str]]:
+        """What one run says of a file's rows, by their number. Raises InputError, with the CSV's name."""
+        names = Names(self.options.question_column, self.options.context_column, self.options.prefix)
+        sides: dict[int, tuple[Side, str]] = {}
+        for name, path in parts.items():
+            try:
+                for row in read_file(name, path, names):
+                    if row.row in sides:
+                        remedy = "remove the part that an earlier run left"
+                        raise InputError("another part of this file has the row, too", row=row.row, remedy=remedy)
+                    sides[row.row] = side_of(row, self.options.expected or "expected"), row.question
+            except InputError as error:
+                raise InputError(f"{path}: {error.place}{error.reason}", remedy=error.remedy) from error
+        return sides
+
+
+def parts_by_file(source: Path) -> dict[str, Parts]:
+    """The CSVs of a run by the user's file that they are parts of. Raises AnswermillError."""
+    files: dict[str, dict[str, Path]] = defaultdict(dict)
+    for name, path in answered_files(source).items():
+        files[origin_of(name).file][name] = path
+    return dict(files)
