@@ -250,7 +250,7 @@ def summarise(job: Job, counts: Counts, seconds: float, names: list[str]) -> Non
         "files": counts.files,
         "rows": counts.rows,
         "answered": counts.rows - counts.errors.total() - counts.weak,
-        "below_least": counts.weak,
+        "below_min_score": counts.weak,
         "errors": dict(counts.errors),
         "unchanged_files": counts.unchanged,
         "reused_rows": counts.reused,

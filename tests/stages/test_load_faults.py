@@ -60,8 +60,11 @@ NEW = {"a.csv": {"new": ROWS}, "b.csv": {"new": ROWS}}
 
 
 @contextlib.contextmanager
-def loader(server: Server, source: Path, *options: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
-    arguments = [sys.executable, "-m", "stages.load", str(source), str(source.parent / "passed"), *options]
+def loader(
+    server: Server, source: Path, *options: str, passed: str = "passed", **environment: str
+) -> Iterator["subprocess.Popen[str]"]:
+    """A loader at work. Two at a time take a folder `passed` each, as pods do: one run refuses another's folder."""
+    arguments = [sys.executable, "-m", "stages.load", str(source), str(source.parent / passed), *options]
     variables = {**os.environ, **server.environment, **environment}
     with subprocess.Popen(arguments, cwd=ROOT, env=variables, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -242,7 +245,8 @@ def test_two_loaders_of_one_file_take_turns(server: Server, folder: Path, tmp_pa
         processes = [stack.enter_context(loader(server, folder))]
         with closed_gate(server):
             until(waiting(server))
-            processes += [stack.enter_context(loader(server, source)) for source in (tmp_path / "other/in", folder)]
+            processes.append(stack.enter_context(loader(server, tmp_path / "other/in")))
+            processes.append(stack.enter_context(loader(server, folder, passed="passed-again")))
             until(waiting(server, number=3))
             assert versions_of(server.url) == OLD
         for process in processes:
@@ -256,7 +260,7 @@ def test_loaders_of_different_files_do_not_wait_for_each_other(server: Server, f
     with loader(server, folder / "a.csv") as first:
         with closed_gate(server):
             until(waiting(server))
-            with loader(server, folder / "b.csv") as second:
+            with loader(server, folder / "b.csv", passed="passed-b") as second:
                 finish(second)
             assert versions_of(server.url) == {"a.csv": {"old": ROWS}, "b.csv": {"new": ROWS}}
         finish(first)
@@ -268,7 +272,7 @@ def test_loaders_that_all_find_no_table_make_one(server: Server, tmp_path: Path)
         processes = []
         for name in "abcd":
             source = write_version(tmp_path / f"in/{name}.csv", "new", 100)
-            processes.append(stack.enter_context(loader(server, source)))
+            processes.append(stack.enter_context(loader(server, source, passed=f"passed-{name}")))
         for process in processes:
             finish(process)
     assert versions_of(server.url) == {f"{name}.csv": {"new": 100} for name in "abcd"}
