@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from runtime import confidence
 from runtime.answer import Answer, ranked_answers
@@ -102,6 +103,7 @@ class Answerer:
     def logits(self, window: Window, session: ort.InferenceSession | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Start and end logits of one window, each (tokens,) float32, by the bundle's own graph or another session.
 
+        Raises UnanswerableRowError for a token that the model has no embedding for.
         One window a run, and never padded: dynamic int8 scales are taken over all that shares a run, so a row would
         otherwise depend on its neighbours (onnxruntime#10111).
         """
@@ -111,7 +113,11 @@ class Answerer:
         else:
             feed["token_type_ids"] = np.zeros_like(window.ids)
         feed = {name: array for name, array in feed.items() if name in self._input_names}
-        start, end = (session or self._session).run(["start_logits", "end_logits"], feed)
+        try:
+            start, end = (session or self._session).run(["start_logits", "end_logits"], feed)
+        except InvalidArgument as error:
+            # Of ids alone, since shapes and types are ours: tokens were added to the tokenizer, and not to the model.
+            raise UnanswerableRowError("the model has no embedding for a token of this row") from error
         return start[0], end[0]
 
     def _windower(self, decoding: Decoding) -> Windower:
@@ -189,8 +195,16 @@ class _Row:
                 last = len(self._spans) == len(self._windows)
             if last:
                 self.future.set_result(self._decode())
+        except UnanswerableRowError as error:
+            self._fail(error)
         except BaseException as error:  # noqa: BLE001 - the consumer raises it; a panic of tokenizers is no Exception
             self.future.set_exception(error)
+
+    def _fail(self, error: UnanswerableRowError) -> None:
+        """The row's answer is its error; several windows may say so, each once."""
+        with self._lock:
+            if not self.future.done():
+                self.future.set_result(Ranking((Answer.failed(str(error)),), 0.0))
 
     def _candidates(self, window: Window, session: ort.InferenceSession | None) -> tuple[Spans, Spans]:
         """The spans that the answers come from, and those that tell how close the second-best comes."""

@@ -2,7 +2,11 @@
 
 import hashlib
 import logging
+import mmap
+import os
+import stat
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 import onnxruntime as ort
@@ -15,6 +19,10 @@ MODEL = "model.onnx"
 FLOAT_MODEL = "model-fp32.onnx"
 TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
+# A manifest has some kilobytes; what has more is refused before it fills the memory.
+LONGEST_MANIFEST = 4 << 20
+# How a weight that lies in another file begins to say where, in an ONNX graph: field 1, eight bytes, `location`.
+EXTERNAL = b"\x0a\x08location"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +36,13 @@ class Bundle:
     def open(cls, folder: str | Path) -> "Bundle":
         """Checks every digest; the time is that of reading the files once.
 
-        Raises BundleError where there is no bundle, or a file is absent, changed or cut short.
+        Raises BundleError where there is no bundle, or a file is absent, changed or cut short, and where a file would
+        be used that no digest covers.
         """
         folder = Path(folder)
         try:
-            manifest = Manifest.from_json((folder / MANIFEST).read_text("utf-8"))
+            with _open_inside(folder, MANIFEST) as file:
+                manifest = Manifest.from_json(file.read(LONGEST_MANIFEST).decode("utf-8"))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise BundleError(
                 f"no bundle at {folder}: make one with `python -m export MODEL --output {folder}`"
@@ -41,10 +51,13 @@ class Bundle:
             raise BundleError(f"{folder / MANIFEST} cannot be read: {error}") from error
         except BundleError as error:
             raise BundleError(f"{folder}: {error}") from error
+        if unlisted := [name for name in (MODEL, TOKENIZER) if name not in manifest.files]:
+            raise BundleError(f"{folder}: manifest.json lists no {unlisted[0]}: export the bundle again")
         for name, digest in manifest.files.items():
             # Checked when the first row needs it, so that loading takes no longer than without it.
-            if name != FLOAT_MODEL and _sha256(folder / name) != digest.sha256:
+            if name != FLOAT_MODEL and _sha256(folder, name) != digest.sha256:
                 raise BundleError(f"{folder / name} is not the file that was exported: export the bundle again")
+        _refuse_external_data(folder / MODEL)
         _warn_of_missing_flags(manifest)
         return cls(folder, manifest)
 
@@ -58,13 +71,14 @@ class Bundle:
     def float_session(self) -> ort.InferenceSession:
         """As `session`, of the fp32 graph of the second look, which is checked now. Raises BundleError."""
         self.check(FLOAT_MODEL)
+        _refuse_external_data(self.folder / FLOAT_MODEL)
         # Folds the casts that weights stored as float16 come with, once and not at every run.
         return self.open_session(FLOAT_MODEL, ort.GraphOptimizationLevel.ORT_ENABLE_BASIC)
 
     def check(self, name: str) -> None:
         """Raises BundleError if a file of the bundle is not what was exported."""
         digest = self.manifest.files.get(name)
-        if digest is None or _sha256(self.folder / name) != digest.sha256:
+        if digest is None or _sha256(self.folder, name) != digest.sha256:
             raise BundleError(f"{self.folder / name} is not the file that was exported: export the bundle again")
 
     def open_session(
@@ -95,9 +109,42 @@ def _warn_of_missing_flags(manifest: Manifest) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
+def _sha256(folder: Path, name: str) -> str:
     try:
-        with path.open("rb") as file:
+        with _open_inside(folder, name) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+        raise BundleError(f"{folder / name} cannot be read: {error.strerror}") from error
+
+
+def _open_inside(folder: Path, name: str) -> BufferedReader:
+    """Opens a regular file that lies in the folder, and never waits: a FIFO has nobody at its other end.
+
+    Raises BundleError for a name that leads elsewhere, OSError for a file that cannot be opened.
+    """
+    # Before anything is opened: the name comes from the manifest.
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise BundleError(
+            f"{folder}: manifest.json lists {name!r}, which is no name of a file: export the bundle again"
+        )
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{path} is a link that leaves the bundle: put the file itself there")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    file = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise BundleError(f"{path} is no regular file: export the bundle again")
+    return file
+
+
+def _refuse_external_data(model: Path) -> None:
+    """Raises BundleError for a graph whose weights lie in other files, since no digest covers those."""
+    with model.open("rb") as file:
+        # An empty file cannot be mapped, and is no graph, as the session will say.
+        if not model.stat().st_size:
+            return
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    with content:
+        if content.find(EXTERNAL) >= 0:
+            raise BundleError(f"{model} keeps weights in other files, which nothing checks: export the bundle again")

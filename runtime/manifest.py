@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 from runtime.decoding import Decoding
-from runtime.errors import BundleError
+from runtime.errors import BundleError, OptionError
 
 FORMAT_VERSION = 1
+# The largest number that every reader of JSON keeps exactly.
+LARGEST = 2**53
 # Files that no answer depends on.
 _FOR_PEOPLE = ("README.md", "reliability.svg")
 
@@ -189,7 +191,7 @@ class Manifest:
         try:
             raw = json.loads(text)
             version = raw["format_version"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise BundleError("manifest.json is damaged: export the bundle again") from error
         if version != FORMAT_VERSION:
             raise BundleError(
@@ -198,7 +200,7 @@ class Manifest:
             )
         try:
             manifest: Manifest = _build(cls, raw)
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError, OptionError) as error:
             raise BundleError(f"manifest.json is damaged ({error}): export the bundle again") from error
         return manifest
 
@@ -209,11 +211,13 @@ def _build(hint: Any, raw: Any) -> Any:
         hints = get_type_hints(hint)
         return hint(**{name: _build(hints[name], value) for name, value in raw.items()})
     if get_origin(hint) is tuple:
-        return tuple(raw)
+        return tuple(_build(get_args(hint)[0], value) for value in _build(list, raw))
     if type(None) in get_args(hint):
         return None if raw is None else _build(get_args(hint)[0], raw)
     if get_origin(hint) is not None and get_args(hint):
         return {key: _build(get_args(hint)[1], value) for key, value in raw.items()}
     if hint is not Any and not isinstance(raw, (int, float) if hint is float else hint):
         raise TypeError(f"{raw!r} is not of type {hint.__name__}")
+    if isinstance(raw, int) and abs(raw) > LARGEST:
+        raise TypeError("a number is too large")
     return raw

@@ -12,6 +12,8 @@ from runtime.errors import BundleError, OptionError
 
 # Something that is no str, or a str with half of a surrogate pair: the library says TypeError to both.
 NOT_TEXT = "not text"
+# White space, and what shows as nothing at all: zero-width characters and BOMs.
+BLANK = "".join(chr(code) for code in range(0x3001) if chr(code).isspace()) + "\u200b\u200c\u200d\u2060\ufeff"
 
 
 class UnanswerableRowError(Exception):
@@ -62,7 +64,7 @@ class Windower:
         Raises UnanswerableRowError for a blank question or context and for a question that leaves no room.
         """
         for name, text in (("question", question), ("context", context)):
-            if text is None or (isinstance(text, str) and not text.strip()):
+            if text is None or (isinstance(text, str) and not text.strip(BLANK)):
                 raise UnanswerableRowError(f"empty {name}")
         room = self._budget - self._count(question)
         # Beyond this the library panics instead of raising (tokenizers#944), so it must never see such a row.

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import onnxruntime as ort
 import pytest
 
 from runtime import Answer, Answerer, Decoding
@@ -111,9 +112,9 @@ def test_equal_pairs_in_flight_are_computed_once(int8: Answerer, monkeypatch: py
     runs = []
     logits = Answerer.logits
 
-    def counted(self: Answerer, window: Window) -> tuple[Floats, Floats]:
+    def counted(self: Answerer, window: Window, session: ort.InferenceSession | None = None) -> tuple[Floats, Floats]:
         runs.append(window)
-        return logits(self, window)
+        return logits(self, window, session)
 
     monkeypatch.setattr(Answerer, "logits", counted)
     answers = list(int8.answer([("Who?", "Bob did it.")] * 500 + [("What?", "Bob did it.")]))

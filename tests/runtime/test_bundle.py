@@ -1,0 +1,123 @@
+"""What is a bundle, and what only looks like one: every file that is used is listed, plain, regular and unchanged."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer
+
+from runtime import Answer, Answerer
+from runtime.bundle import EXTERNAL, Bundle
+from runtime.errors import BundleError
+
+
+@pytest.fixture
+def bundle(int8_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(int8_bundle, tmp_path / "model"))
+
+
+def change(bundle: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
+    edit(manifest)
+    (bundle / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+
+
+def test_a_sound_copy_of_a_bundle_opens(bundle: Path) -> None:
+    assert Bundle.open(bundle).manifest.bundle_id
+
+
+@pytest.mark.parametrize("unlisted", ["model.onnx", "tokenizer.json"])
+def test_a_file_that_is_used_must_be_listed(bundle: Path, unlisted: str) -> None:
+    change(bundle, lambda manifest: manifest["files"].pop(unlisted))
+    with pytest.raises(BundleError, match=f"lists no {unlisted}"):
+        Bundle.open(bundle)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../model/config.json", "a/b", "", ".", "..", "a\0b"])
+def test_a_listed_name_is_a_plain_one(bundle: Path, name: str) -> None:
+    change(bundle, lambda manifest: manifest["files"].update({name: {"sha256": "0" * 64, "size": 1}}))
+    with pytest.raises(BundleError, match="no name of a file"):
+        Bundle.open(bundle)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "tokenizer.json", "config.json"])
+def test_a_fifo_is_refused_and_not_waited_for(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    os.mkfifo(bundle / name)
+    with pytest.raises(BundleError, match="no regular file"):
+        Bundle.open(bundle)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
+def test_a_link_that_leaves_the_bundle_is_refused(bundle: Path, name: str) -> None:
+    (bundle / name).rename(bundle.parent / name)
+    (bundle / name).symlink_to(bundle.parent / name)
+    with pytest.raises(BundleError, match="leaves the bundle"):
+        Bundle.open(bundle)
+
+
+def test_weights_in_other_files_are_refused(bundle: Path) -> None:
+    import hashlib
+
+    path = bundle / "model.onnx"
+    path.write_bytes(path.read_bytes() + EXTERNAL + b"\x12\x0bweights.bin")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    change(bundle, lambda manifest: manifest["files"]["model.onnx"].update(sha256=digest))
+    with pytest.raises(BundleError, match="weights in other files"):
+        Bundle.open(bundle)
+
+
+ODD: list[tuple[str, Callable[[dict[str, Any]], None]]] = [
+    ("no files", lambda manifest: manifest.update(files={})),
+    ("files is a list", lambda manifest: manifest.update(files=[])),
+    ("flags are numbers", lambda manifest: manifest["quantization"].update(cpu_flags=[1, 2])),
+    ("flags are objects", lambda manifest: manifest["quantization"].update(cpu_flags=[{}])),
+    ("flags are a text", lambda manifest: manifest["quantization"].update(cpu_flags="avx")),
+    ("a huge number", lambda manifest: manifest["inputs"].update(max_tokens=10**31)),
+    ("windows of no tokens", lambda manifest: manifest["decoding"].update(max_seq_len=0)),
+    ("inputs are absent", lambda manifest: manifest.update(inputs=None)),
+    ("an unknown field", lambda manifest: manifest.update(more=1)),
+]
+
+
+@pytest.mark.parametrize("edit", [edit for _, edit in ODD], ids=[name for name, _ in ODD])
+def test_an_odd_manifest_is_refused_in_one_line(bundle: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    change(bundle, edit)
+    with pytest.raises(BundleError) as caught:
+        Answerer.load(bundle)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[" * 200_000, "{}", "null", '{"format_version": 1}', "9" * 5000, "\ufeff{}"])
+def test_what_is_no_manifest_is_refused_in_one_line(bundle: Path, text: str) -> None:
+    (bundle / "manifest.json").write_text(text, "utf-8")
+    with pytest.raises(BundleError, match=r"manifest.json .*export the bundle again"):
+        Bundle.open(bundle)
+
+
+def test_a_token_beyond_the_embeddings_is_its_rows_error(bundle: Path) -> None:
+    """Tokens were added to the tokenizer, and the model was not resized."""
+    import hashlib
+
+    path = bundle / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.add_tokens(["zyxword"])
+    tokenizer.save(str(path))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    change(bundle, lambda manifest: manifest["files"]["tokenizer.json"].update(sha256=digest))
+    good = "Who called?", "Ada called at noon."
+    bad = "Who called?", "Ada called zyxword at noon. " * 300
+    before, error, after = Answerer.load(bundle).answer([good, bad, good])
+    assert error == Answer.failed("the model has no embedding for a token of this row")
+    assert before == after
+    assert before.error is None
+
+
+@pytest.mark.parametrize("nothing", ["\u200b", "\ufeff\ufeff", " \u200d\u2060\n", "\u3000\u200c"])
+def test_text_that_shows_as_nothing_is_empty(int8_bundle: Path, nothing: str) -> None:
+    answers = Answerer.load(int8_bundle).answer([("Who?", nothing), (nothing, "Ada.")])
+    assert list(answers) == [Answer.failed("empty context"), Answer.failed("empty question")]
