@@ -40,7 +40,7 @@ test-browser: $(VENV)/test ## the pages, in a real Chromium; `make test` runs th
 	$(PY) -m pytest -m browser
 
 .PHONY: ci
-ci: demo check test test-faults ## what CI runs, here and elsewhere
+ci: demo check test ## what CI runs for every change; test-faults runs every night
 
 .PHONY: coverage
 coverage: $(VENV)/test ## the lines that the tests run, by file; the pure parts have a floor
