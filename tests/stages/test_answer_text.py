@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime import Answerer
+from runtime.windows import BLANK
 from stages.answering.rows import Columns, Counts, Job
 from stages.answering.stream import File, Stream
 from stages.common.files import partial_name
@@ -79,7 +80,10 @@ def test_a_table_that_python_wrote_comes_back_equal(
         assert model == job.model
         if error:
             assert (text_answer, score, confidence, start, end) == ("", "", "", "", "")
-            assert question.strip() == "" or context.strip() == "" or error in ("empty context", "question too long")
+            # "empty context" is also said of one whose characters the tokenizer drops, such as control characters.
+            assert error in ("empty context", "question too long") or (
+                error == "empty question" and not question.strip(BLANK)
+            )
         else:
             assert context[int(start) : int(end)] == text_answer
             assert float(score) >= 0
