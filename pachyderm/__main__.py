@@ -1,48 +1,33 @@
-"""`python -m pachyderm check|run|status|logs`: pipeline specs without a cluster; deploy and its like are handed on."""
+"""`answermill check|run|status|logs`, or `python -m pachyderm VERB`: pipeline specs without a cluster."""
 
 import argparse
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pachyderm import deploy, why
 from pachyderm.errors import PachydermError, SpecError
+from pachyderm.roots import DEMO, ROOT, last_root
 from pachyderm.spec.reading import placed, read_specs, spec_files
 from pachyderm.spec.rules import check
-from runtime.command import DONE, EXIT_CODES, FAILED, describe, positive, printable, start_logging
+from runtime import command
+from runtime.command import DONE, FAILED, USAGE, positive, printable
 
 if TYPE_CHECKING:
     from pachyderm.local.runner import Options
 
-ROOT, DEMO = Path("build/pachyderm"), Path("build/demo")
 
+class Verb(NamedTuple):
+    """A command: what it does, in a line, its options, and its work, which gives the exit code."""
 
-def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="answermill",
-        description="Pachyderm's pipeline specs without Pachyderm: checks them, and runs them on this machine.",
-        epilog=f"why, {', '.join(deploy.VERBS)} are verbs too: VERB --help. {EXIT_CODES} Run again to go on.",
-        allow_abbrev=False,
-    )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _check_arguments(verbs.add_parser("check", help="what a cluster would refuse, and what would fail on it"))
-    _run_arguments(verbs.add_parser("run", help="do what there is to do"))
-    shown = verbs.add_parser("status", help="repos, jobs and datums")
-    shown.add_argument("pipeline", nargs="?", metavar="PIPELINE", help="show this one's jobs and datums")
-    shown.add_argument("--json", action="store_true", help="everything, for machines")
-    logs = verbs.add_parser("logs", help="what the datums of a pipeline's job wrote to stdout and stderr")
-    logs.add_argument("pipeline", metavar="PIPELINE")
-    logs.add_argument("--job", type=int, metavar="NUMBER", help="default: the last one")
-    logs.add_argument("--datum", metavar="ID_OR_PATH", help="only this one: the start of its id, or part of its path")
-    for verb in (shown, logs):
-        verb.add_argument("--root", type=Path, help=f"folder of all state; default: the later used of {ROOT}, {DEMO}")
-    return parser.parse_args(argv)
+    summary: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    work: Callable[[argparse.Namespace], int]
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +37,7 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("specs", nargs="*", type=Path, metavar="SPEC", help="files, or folders; default: the shipped")
-    parser.add_argument("--root", type=Path, default=ROOT, help=f"folder of all state; default: {ROOT}")
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder of all state")
     parser.add_argument("--bucket", metavar="URL", help="what `ingest` reads, in the place of the spec's gs://…")
     parser.add_argument("--tick", action="store_true", help="cron inputs tick now; otherwise when they are due")
     parser.add_argument("--reprocess", action="append", default=[], metavar="PIPELINE", help="skip none of its datums")
@@ -89,6 +74,24 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pfs", action="store_true", help="mount the real /pfs instead of replacing it by a folder")
     parser.add_argument("--dry-run", action="store_true", help="only show which pipelines would run, and the datums")
     parser.add_argument("--json", action="store_true", help="print the jobs, or the plan, as JSON")
+
+
+def _status_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pipeline", nargs="?", metavar="PIPELINE", help="show this one's jobs and datums")
+    parser.add_argument("--json", action="store_true", help="everything, for machines")
+    parser.add_argument("--html", metavar="FILE", help="write all of it as a page for a browser instead")
+    _add_root(parser)
+
+
+def _logs_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pipeline", metavar="PIPELINE", help="a pipeline of the run")
+    parser.add_argument("--job", type=int, metavar="NUMBER", help="default: the last one")
+    parser.add_argument("--datum", metavar="ID_OR_PATH", help="only this one: the start of its id, or part of its path")
+    _add_root(parser)
+
+
+def _add_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, help=f"folder of all state; default: the later used of {ROOT}, {DEMO}")
 
 
 def _pair(text: str) -> tuple[str, Path]:
@@ -151,7 +154,7 @@ def _run(given: argparse.Namespace) -> int:
         logging.error("%s; run again to go on", interrupt)
         return interrupt.exit_code
     if given.json:
-        print(json.dumps([status.as_data(job) for job in done], ensure_ascii=False))  # noqa: T201
+        _print([json.dumps([status.as_data(job) for job in done], ensure_ascii=False)])
     elif not done:
         logging.info("nothing to do: no input has changed and no tick is due; --tick ticks now")
     return DONE if all(job.state == SUCCESS for job in done) else FAILED
@@ -170,54 +173,58 @@ def _check(given: argparse.Namespace) -> int:
     return DONE
 
 
-def last_root(roots: Sequence[Path] = (ROOT, DEMO)) -> Path:
-    """The root that a run used last; what follows `make demo` is a look at the demo."""
-    used = {root: (root / "lock").stat().st_mtime for root in roots if (root / "lock").exists()}
-    return max(used, key=lambda root: used[root], default=roots[0])
-
-
 def _status(given: argparse.Namespace) -> int:
     from pachyderm.local import status
 
+    if given.html:
+        raise PachydermError("--html is written by the `answermill` command: answermill status --html FILE")
     view = status.overview(given.root or last_root())
     if given.json:
-        print(json.dumps(view, ensure_ascii=False))  # noqa: T201
-        return DONE
-    for line in status.details(view, given.pipeline) if given.pipeline else status.table(view):
-        print(printable(line))  # noqa: T201
+        _print([json.dumps(view, ensure_ascii=False)])
+    else:
+        _print(status.details(view, given.pipeline) if given.pipeline else status.table(view))
     return DONE
 
 
 def _logs(given: argparse.Namespace) -> int:
     from pachyderm.local import status
 
-    for line in status.log_lines(given.root or last_root(), given.pipeline, given.job, given.datum):
-        print(printable(line))  # noqa: T201
+    _print(status.log_lines(given.root or last_root(), given.pipeline, given.job, given.datum))
     return DONE
 
 
+VERBS = {
+    "check": Verb("finds what a cluster would refuse in pipeline specs", _check_arguments, _check),
+    "run": Verb("runs pipeline specs on this machine: does what there is to do, and then ends", _run_arguments, _run),
+    "status": Verb("shows repos, jobs and datums of a run", _status_arguments, _status),
+    "logs": Verb("shows what the datums of a pipeline's job wrote to stdout and stderr", _logs_arguments, _logs),
+}
+
+
+def usage() -> str:
+    """The text of `python -m pachyderm --help`."""
+    others = {"why": "shows why jobs failed", **deploy.VERBS}
+    width = max(map(len, [*VERBS, *others]))
+    summaries = {**{name: verb.summary for name, verb in VERBS.items()}, **others}
+    lines = [f"  {name.ljust(width)}  {summary}" for name, summary in summaries.items()]
+    return "\n".join(["usage: python -m pachyderm VERB [options]", "", *lines, "", "VERB --help says more."])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Does what the command line says, and turns what is not its fault into lines on stderr and an exit code."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    if words and words[0] in deploy.VERBS:
-        return deploy.main(words)
-    if words[:1] == ["why"]:
-        return why.main(words[1:])
-    given = arguments(words)
-    start_logging("pachyderm")
-    try:
-        return {"check": _check, "run": _run, "status": _status, "logs": _logs}[given.verb](given)
-    except SpecError as error:
-        for problem in error.problems:
-            logging.error("%s", problem)
-        return FAILED
-    except PachydermError as error:
-        logging.error("%s", error)
-    except BrokenPipeError:
-        sys.stderr.close()
-    except OSError as error:
-        logging.error("%s", describe(error))
-    return FAILED
+    """Hands over to the verb. Returns the exit code."""
+    first, *rest = (sys.argv[1:] if argv is None else list(argv)) or [""]
+    if first in deploy.VERBS:
+        return deploy.main([first, *rest])
+    if first == "why":
+        return why.main(rest)
+    if first not in VERBS:
+        wanted = first in ("-h", "--help")
+        (sys.stdout if wanted else sys.stderr).write(f"{usage()}\n")
+        return DONE if wanted else USAGE
+    verb = VERBS[first]
+    parser = command.parser(first, f"{verb.summary[0].upper()}{verb.summary[1:]}.", "Run again to go on.")
+    verb.add_options(parser)
+    return command.run(first, verb.work, parser.parse_args(rest))
 
 
 if __name__ == "__main__":

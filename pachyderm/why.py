@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pachyderm.errors import PachydermError
 from pachyderm.pachctl import Pachctl, objects
+from pachyderm.roots import DEMO, ROOT, last_root
 from runtime import command
 
 _LOG_LINES = 5
@@ -115,7 +116,7 @@ def main(argv: Sequence[str]) -> int:
         "job", nargs="?", default="", metavar="PIPELINE[@JOB]", help="all pipelines' last jobs if left out"
     )
     parser.add_argument("--cluster", action="store_true", help="ask pachctl instead of the local runner's folder")
-    parser.add_argument("--root", type=Path, default=Path("build/pachyderm"), help="folder of the local runner's state")
+    parser.add_argument("--root", type=Path, help=f"folder of all state; default: the later used of {ROOT}, {DEMO}")
     parser.add_argument(
         "--rpc-timeout", type=command.positive, default=60, metavar="SECONDS", help="deadline of a call"
     )
@@ -128,7 +129,7 @@ def _why(given: argparse.Namespace) -> int:
         jobs = list(cluster_failures(Pachctl(given.rpc_timeout), pipeline, job))
         remedy = "correct what is said above, then pachctl run cron ingest"
     else:
-        jobs = list(local_failures(given.root, pipeline, job))
+        jobs = list(local_failures(given.root or last_root(), pipeline, job))
         remedy = "correct what is said above, then run again"
     sys.stdout.writelines(f"{command.printable(line)}\n" for line in lines(jobs, remedy))
     return command.FAILED if jobs else command.DONE

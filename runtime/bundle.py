@@ -45,7 +45,7 @@ class Bundle:
                 manifest = Manifest.from_json(file.read(LONGEST_MANIFEST).decode("utf-8"))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise BundleError(
-                f"no bundle at {folder}: make one with `python -m export MODEL --output {folder}`"
+                f"no bundle at {folder}: make one with `answermill export MODEL --output {folder}`"
             ) from error
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(f"{folder / MANIFEST} cannot be read: {error}") from error

@@ -25,7 +25,7 @@ def parser(name: str, summary: str, epilog: str = "Options beat environment vari
     command = argparse.ArgumentParser(
         prog=f"answermill {name}",
         description=summary,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_HelpFormatter,
         epilog=f"{epilog} {EXIT_CODES}",
         allow_abbrev=False,
     )
@@ -48,6 +48,14 @@ def version() -> str:
         return installed("answermill")
     except PackageNotFoundError:
         return "not installed"
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults that say something: no "(default: None)", nor one where the help names it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        silent = action.default is None or action.default is False or action.default in ("", [])
+        return action.help if silent or "default: " in (action.help or "") else super()._get_help_string(action)
 
 
 class _Version(argparse.Action):

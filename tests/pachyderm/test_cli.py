@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from pachyderm.__main__ import last_root
 from pachyderm.local.progress import line
+from pachyderm.roots import last_root
 from tests.support.pachyderm_kit import COPY, spec
 
 ROOT = Path(__file__).parent.parent.parent
@@ -79,10 +79,10 @@ def test_a_run_says_one_line_per_job(shell: Shell) -> None:
     shell.write(spec("copy", "src", COPY))
     (shell.source / "a").write_text("1")
     done = shell.run()
-    assert (done.returncode, done.stderr) == (0, "pachyderm: copy job 1 success processed=1\n")
+    assert (done.returncode, done.stderr) == (0, "run: copy job 1 success processed=1\n")
     again = shell.run()
     assert again.returncode == 0
-    assert again.stderr.startswith("pachyderm: nothing to do")
+    assert again.stderr.startswith("run: nothing to do")
 
 
 def test_a_failure_is_in_the_exit_code_the_status_and_the_log(shell: Shell) -> None:
@@ -177,7 +177,7 @@ def test_a_second_runner_on_one_root_is_refused(shell: Shell) -> None:
         _, told = first.communicate(timeout=60)
     assert second.returncode == 1
     assert second.stderr.endswith(f"root: in use by the runner with process id {first.pid}\n")
-    assert (first.returncode, told) == (143, "pachyderm: terminated; run again to go on\n")
+    assert (first.returncode, told) == (143, "run: terminated; run again to go on\n")
 
 
 def test_status_can_be_read_while_it_runs(shell: Shell) -> None:

@@ -119,7 +119,7 @@ def test_missing_input_is_named(stage: Stage, tmp_path: Path) -> None:
 def test_missing_bundle_is_named(stage: Stage, tmp_path: Path) -> None:
     line = one_line(stage("answer", SAMPLES / "news.csv", tmp_path, "--model", tmp_path / "none"))
     assert (
-        line == f"answer: no bundle at {tmp_path}/none: make one with `python -m export MODEL --output {tmp_path}/none`"
+        line == f"answer: no bundle at {tmp_path}/none: make one with `answermill export MODEL --output {tmp_path}/none`"
     )
 
 
@@ -172,7 +172,7 @@ def test_demo_without_a_bundle_says_how_to_make_one(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr == (
-        f"demo: no bundle at {tmp_path}/none: make one with `python -m export MODEL --output {tmp_path}/none`\n"
+        f"demo: no bundle at {tmp_path}/none: make one with `answermill export MODEL --output {tmp_path}/none`\n"
     )
 
 

@@ -43,7 +43,7 @@ class Store:
     def check(self) -> None:
         """Raises PachydermError where nothing has run yet."""
         if not (self.root / "jobs").is_dir():
-            raise PachydermError(f"{self.root}: nothing has run here yet; python -m pachyderm run --root {self.root}")
+            raise PachydermError(f"{self.root}: nothing has run here yet; answermill run --root {self.root}")
 
 
 @contextmanager
