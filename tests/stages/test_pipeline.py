@@ -118,9 +118,8 @@ def test_missing_input_is_named(stage: Stage, tmp_path: Path) -> None:
 
 def test_missing_bundle_is_named(stage: Stage, tmp_path: Path) -> None:
     line = one_line(stage("answer", SAMPLES / "news.csv", tmp_path, "--model", tmp_path / "none"))
-    assert (
-        line == f"answer: no bundle at {tmp_path}/none: make one with `answermill export MODEL --output {tmp_path}/none`"
-    )
+    model = tmp_path / "none"
+    assert line == f"answer: no bundle at {model}: make one with `answermill export MODEL --output {model}`"
 
 
 def test_missing_column_is_named(stage: Stage, tmp_path: Path, int8_bundle: Path) -> None:
