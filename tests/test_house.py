@@ -97,9 +97,7 @@ except SystemExit as end:
 """
 
 
-def test_a_stage_loads_the_heavy_packages_that_it_needs_and_no_others(
-    int8_bundle: Path, database: str, tmp_path: Path
-) -> None:
+def test_a_stage_loads_only_heavy_packages_that_it_needs(int8_bundle: Path, database: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.csv").write_text("question,context\nWho called?,Ada called at noon.\n", "utf-8")
     stages = {
@@ -116,3 +114,14 @@ def test_a_stage_loads_the_heavy_packages_that_it_needs_and_no_others(
             text=True,
         )
         assert (done.returncode, done.stdout) == (0, f"{heavy}\n"), done.stderr
+
+
+def test_names_of_tests_fit_a_line() -> None:
+    """A name says the behaviour in under 60 letters; the sentence is the docstring."""
+    functions = (
+        node
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    )
+    assert [node.name for node in functions if node.name.startswith("test_") and len(node.name) >= 60] == []

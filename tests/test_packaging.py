@@ -36,13 +36,15 @@ def closure() -> set[str]:
     return {name for name, _ in found} - {"answermill"}
 
 
-def test_what_the_stages_need_is_in_the_image_or_said_to_be_left_out() -> None:
+def test_the_image_holds_what_the_stages_need() -> None:
+    """Or the list says that a package is left out."""
     held, out = kept(PACKAGES), left_out(PACKAGES)
     assert held.keys() & out.keys() == set()
     assert held.keys() | out.keys() == closure()
 
 
-def test_every_package_of_the_image_is_pinned_under_the_name_it_has_there() -> None:
+def test_every_package_of_the_image_is_pinned() -> None:
+    """It is pinned under the name that it has there."""
     pins = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()}
     named = set(re.findall(r"^(\w\S*)\s+# ", PACKAGES, re.MULTILINE))
     assert named - pins == set()
@@ -50,7 +52,8 @@ def test_every_package_of_the_image_is_pinned_under_the_name_it_has_there() -> N
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_workflows_use_actions_by_commit_and_grant_nothing_by_default(path: Path) -> None:
+def test_workflows_use_actions_by_commit(path: Path) -> None:
+    """They grant nothing by default."""
     text = path.read_text("utf-8")
     used = re.findall(r"uses: (\S+)(.*)", text)
     assert used

@@ -117,9 +117,10 @@ def size(top: Path) -> int:
     return sum(found.values())
 
 
-def test_three_stages_over_the_samples_give_the_same_bytes_as_outside(
+def test_three_stages_give_the_same_bytes_as_outside(
     image: Image, pfs: Path, folder: Path, stage: Stage, tmp_path: Path
 ) -> None:
+    """Over the samples."""
     done = image.run(pfs, "python", "-m", "stages.ingest", "/pfs/samples", "/pfs/ingest")
     assert done.returncode == 0, done.stderr
     done = image.run(pfs, "python", "-m", "stages.answer", "/pfs/ingest", "/pfs/answers", "--model", "/model")
@@ -159,9 +160,8 @@ def test_ingest_from_a_bucket_with_a_service_account(image: Image, pfs: Path) ->
     assert {request.headers.get("authorization") for request in store.seen} == {"Bearer token-of-the-test"}
 
 
-def test_every_package_is_imported_by_a_stage_and_heavy_ones_only_where_needed(
-    image: Image, pfs: Path, folder: Path
-) -> None:
+def test_every_package_is_imported_by_a_stage(image: Image, pfs: Path, folder: Path) -> None:
+    """Heavy packages are imported only where they are needed."""
     witness = ("python", "-c", WITNESS)
     with bucket() as store:
         store.put("a.csv", b"question,context\nWho called?,Ada called.\n")
@@ -205,7 +205,8 @@ def test_nothing_is_there_that_no_stage_needs(image: Image, pfs: Path) -> None:
     assert sorted(path.name for path in (image.root / "opt/answermill/bin").iterdir()) == ["python", "python3", python]
 
 
-def test_nobody_can_gain_rights_and_nothing_can_be_written_but_tmp_and_pfs(image: Image, pfs: Path) -> None:
+def test_nobody_can_gain_rights_in_the_image(image: Image, pfs: Path) -> None:
+    """Nothing but /tmp and /pfs can be written."""
     user, _, group = str(image.config["User"]).partition(":")
     assert user.isdecimal()
     assert group.isdecimal()

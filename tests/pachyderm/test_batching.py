@@ -100,7 +100,8 @@ def test_one_set_per_worker(bench: Bench) -> None:
     assert starts(bench) == 2
 
 
-def test_a_reported_error_is_a_failed_try_and_the_process_starts_anew(bench: Bench) -> None:
+def test_a_reported_error_is_a_failed_try(bench: Bench) -> None:
+    """The process starts anew for the next try."""
     for name, text in {"a": "a", "b": "once", "c": "c"}.items():
         bench.put(name, text)
     assert bench.run(batched(bench))["batch"].state == "success"

@@ -328,7 +328,7 @@ def sdk_problems(value: Any, message: Any, path: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("file", SHIPPED)
-def test_pachyderms_own_classes_know_every_field_of_the_shipped_specs(file: str) -> None:
+def test_pachyderms_classes_know_all_fields_of_shipped_specs(file: str) -> None:
     assert list(sdk_problems(SHIPPED[file], pps.CreatePipelineRequest, "")) == []
     request = pps.CreatePipelineRequest().from_dict(SHIPPED[file])
     assert request.transform.cmd == SHIPPED[file]["transform"]["cmd"]

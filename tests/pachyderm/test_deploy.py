@@ -364,7 +364,8 @@ def test_undeploy_deletes_the_pipelines_from_the_end(cluster: Cluster) -> None:
     assert cluster.calls() == ["delete secret answermill-bucket", "delete secret answermill-database"]
 
 
-def test_secrets_are_filled_from_files_and_variables_and_shown_to_nobody(cluster: Cluster, tmp_path: Path) -> None:
+def test_secrets_come_from_files_and_variables(cluster: Cluster, tmp_path: Path) -> None:
+    """They are shown to nobody."""
     key, root, client = (tmp_path / name for name in ("key.json", "ca.pem", "client.pem"))
     for path in (key, root, client):
         path.write_text(f"content of {path.name}")
@@ -445,7 +446,8 @@ def test_usage(cluster: Cluster, arguments: list[str], message: str) -> None:
     assert message in done.stderr
 
 
-def test_stamped_specs_run_on_that_image_and_are_otherwise_the_shipped_ones(cluster: Cluster, tmp_path: Path) -> None:
+def test_stamped_specs_run_on_that_image(cluster: Cluster, tmp_path: Path) -> None:
+    """In all other respects they are the shipped ones."""
     image = "docker.io/me/answermill:1.2.0-0123abc@sha256:" + "ab" * 32
     done = cluster.run("stamp", "--image", image, "--output", str(tmp_path / "specs"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

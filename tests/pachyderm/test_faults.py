@@ -35,7 +35,7 @@ def processes_in(folder: Path) -> list[int]:
     return found
 
 
-def test_what_was_finished_stays_finished_and_what_was_not_is_done(tmp_path: Path) -> None:
+def test_a_killed_run_keeps_what_was_done(tmp_path: Path) -> None:
     """Killed while the third datum runs: the first two are not begun again, the third is, and all are published."""
     shell = Shell(tmp_path)
     go = tmp_path / "go"
@@ -90,7 +90,7 @@ def test_an_interrupted_run_goes_on_with_changed_inputs(tmp_path: Path) -> None:
 
 
 @pytest.mark.faults
-def test_killed_at_any_point_nothing_is_lost_done_twice_or_left_running(tmp_path: Path) -> None:
+def test_a_run_killed_at_any_point_loses_nothing(tmp_path: Path) -> None:
     """Kills at random moments until a run gets through; `effects` counts, outside the runner's own books."""
     chance = random.Random(7)
     shell = Shell(tmp_path)

@@ -20,7 +20,8 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def test_unchanged_datums_are_skipped_changed_ones_done_again_and_deleted_ones_removed(bench: Bench) -> None:
+def test_only_changed_datums_are_done_again(bench: Bench) -> None:
+    """Unchanged datums are skipped, and the output of deleted ones is removed."""
     copy = spec("copy", "src", COPY)
     bench.put("same", "1")
     bench.put("changing", "1")
@@ -40,7 +41,8 @@ def test_nothing_new_is_nothing_to_do(bench: Bench) -> None:
     assert bench.run(spec("copy", "src", COPY)) == {}
 
 
-def test_another_script_alone_does_nothing_again_and_reprocess_does_all(bench: Bench) -> None:
+def test_another_script_alone_does_nothing_again(bench: Bench) -> None:
+    """Only `--reprocess` does everything again."""
     bench.put("a", "1")
     bench.run(spec("copy", "src", COPY))
     louder = spec("copy", "src", "echo loud > /pfs/out/a")
@@ -72,7 +74,8 @@ def test_a_failed_job_is_no_base(bench: Bench) -> None:
     assert bench.states("copy") == {"/a": "skipped", "/b": "processed", "/c": "processed"}
 
 
-def test_downstream_of_a_failed_job_nothing_runs_and_the_rest_does(bench: Bench) -> None:
+def test_nothing_runs_downstream_of_a_failed_job(bench: Bench) -> None:
+    """All other pipelines run."""
     pipelines = [
         spec("first", "src", FRAGILE, datumTries=1),
         spec("second", "first", COPY),
@@ -248,7 +251,8 @@ def test_what_one_machine_does_not_do_is_refused_by_name(bench: Bench) -> None:
     assert not (bench.root / "jobs").exists()
 
 
-def test_a_name_that_a_repo_does_not_take_is_refused_where_it_is_put(bench: Bench) -> None:
+def test_a_name_that_a_repo_does_not_take_is_refused(bench: Bench) -> None:
+    """The put is refused, not a later job."""
     bench.put("é.csv", "1")
     with pytest.raises(PachydermError, match=r"é.csv: only printable ASCII is allowed; rename it"):
         bench.run(spec("copy", "src", COPY))

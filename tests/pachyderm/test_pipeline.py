@@ -115,7 +115,7 @@ def test_from_the_bucket_to_the_database_and_only_what_changed(mill: Mill) -> No
     assert mill.answers() == {"a.csv": ["five"], "deep/b.csv": ["three"]}
 
 
-def test_a_file_that_was_renamed_leaves_no_rows_under_its_old_name(mill: Mill) -> None:
+def test_a_renamed_file_leaves_no_rows_under_its_old_name(mill: Mill) -> None:
     """The folder that prune sees hashes the same as before, since hashes of folders leave names out."""
     mill.put("a.csv", "one x")
     mill.put("b.csv", "two x")
@@ -146,7 +146,8 @@ def test_an_emptied_bucket_deletes_no_rows(mill: Mill) -> None:
     assert mill.answers() == {"a.csv": ["one"]}
 
 
-def test_ten_rows_appended_to_twenty_thousand_are_one_shard_to_answer(mill: Mill) -> None:
+def test_ten_appended_rows_are_one_shard_to_answer(mill: Mill) -> None:
+    """Ten rows that are appended to twenty thousand change one shard."""
     contexts = [f"word{index} x" for index in range(19_995)]
     mill.put("big.csv", *contexts)
     assert counts(mill.run()) == [{"processed": 4}] * 2
@@ -159,7 +160,8 @@ def test_ten_rows_appended_to_twenty_thousand_are_one_shard_to_answer(mill: Mill
     assert sorted(answers)[0] == "big.csv"
 
 
-def test_a_database_that_is_away_fails_the_job_and_the_next_run_goes_on(mill: Mill) -> None:
+def test_a_run_goes_on_after_the_database_was_away(mill: Mill) -> None:
+    """The job fails while the database is away; the next run goes on from there."""
     mill.put("a.csv", "one x")
     for name in ("load.pipeline.json", "prune.pipeline.json"):
         mill.specs[name]["datumTries"] = 1

@@ -98,7 +98,9 @@ def test_rows_are_drawn_as_they_are_needed(int8: Answerer) -> None:
     assert drawn <= 10 + ROWS_IN_FLIGHT * int8.threads
 
 
-def test_an_error_of_the_source_reaches_the_consumer_and_ends_the_threads(int8: Answerer) -> None:
+def test_an_error_of_the_source_reaches_the_consumer(int8: Answerer) -> None:
+    """An error of the source reaches the consumer and ends the threads."""
+
     def broken() -> Iterator[tuple[str, str]]:
         yield "Who?", "Bob."
         raise ConnectionError("the source is gone")
@@ -163,7 +165,8 @@ OPTIONS = [
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_context_of_twenty_thousand_words_is_answered_as_by_the_reference(reference: Any, fp32_bundle: Path) -> None:
+def test_a_context_of_twenty_thousand_words_is_answered(reference: Any, fp32_bundle: Path) -> None:
+    """The answer is that of the reference pipeline."""
     words = " ".join(text for _, text in answerable_pairs()).split()
     pair = "What is the deposit for the flat?", " ".join((words * 3)[:20_000])
     assert_same_answers(reference, Answerer.load(fp32_bundle), [pair], Decoding(top_k=3))

@@ -58,7 +58,7 @@ def test_neither_order_nor_threads_change_a_bit(int8_bundle: Path, decoding: Dec
     assert dict(zip(mixed, four.rank(mixed, decoding), strict=True)) == wanted
 
 
-def test_the_fp32_graph_is_opened_by_the_first_row_that_needs_it(int8_bundle: Path, tmp_path: Path) -> None:
+def test_the_first_row_that_needs_it_opens_the_fp32_graph(int8_bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(int8_bundle, tmp_path / "bundle")
     with (tmp_path / "bundle" / FLOAT_MODEL).open("r+b") as file:
         file.write(b"damaged")

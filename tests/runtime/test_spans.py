@@ -41,7 +41,7 @@ def test_spans_are_the_best_of_all_pairs(tokens: int, seed: int, count: int, lon
     assert [tuple(pair) for pair in pairs] == plain_search(start, end, allowed, count, longest)
 
 
-def test_no_span_is_longer_than_allowed_or_ends_before_it_starts() -> None:
+def test_no_span_is_too_long_or_ends_before_it_starts() -> None:
     start, end = np.random.default_rng(1).normal(0, 3, (2, 100)).astype(np.float32)
     found = candidate_spans(start, end, np.ones(100, bool), count=50, max_answer_len=5)
     assert (found.ends >= found.starts).all()

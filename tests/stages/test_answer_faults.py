@@ -63,9 +63,10 @@ def test_sigterm_ends_within_a_second_and_leaves_nothing(long: Path, tmp_path: P
 @pytest.mark.faults
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["ingest", "answer"])
-def test_killed_at_any_moment_and_run_again_the_output_is_that_of_an_undisturbed_run(
+def test_a_killed_and_repeated_run_gives_the_same_output(
     stage: Stage, tmp_path: Path, int8_bundle: Path, name: str
 ) -> None:
+    """Whenever it was killed, the output is that of an undisturbed run."""
     source = tmp_path / "in"
     source.mkdir()
     for sample in ("news", "contracts", "support-tickets"):

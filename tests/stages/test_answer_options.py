@@ -92,9 +92,10 @@ def test_options_of_decoding_reach_the_runtime(stage: Stage, tmp_path: Path, sho
         (["--doc-stride", 400], 1, "doc_stride (400) must be smaller than max_seq_len (384)"),
     ],
 )
-def test_options_that_make_no_sense_are_refused_before_anything_is_written(
+def test_senseless_options_are_refused_first(
     stage: Stage, tmp_path: Path, short: Path, int8_bundle: Path, options: list[object], code: int, reason: str
 ) -> None:
+    """They are refused before anything is written."""
     done = stage("answer", short, tmp_path / "out", "--model", int8_bundle, *options)
     assert done.returncode == code
     assert reason in done.stderr
@@ -113,7 +114,7 @@ def test_the_summary_counts_errors_by_kind(stage: Stage, tmp_path: Path, int8_bu
     assert line["model"] == Answerer.load(int8_bundle).bundle.manifest.bundle_id
 
 
-def test_a_line_is_logged_every_minute_where_there_is_no_terminal(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_a_minute_is_logged_without_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
     now = [100.0]
     caplog.set_level("INFO")
     with Progress(1000, clock=lambda: now[0]) as progress:

@@ -286,9 +286,8 @@ def test_a_fault_that_passes_is_overcome(store: Proxy, stage: Stage, tmp_path: P
         assert checksum(tmp_path / f"{index}.csv") == store.describe(f"in/{index}.csv")["crc32c"]
 
 
-def test_an_object_that_never_arrives_sound_is_named_and_the_others_come(
-    store: Proxy, stage: Stage, tmp_path: Path
-) -> None:
+def test_an_object_that_never_arrives_sound_is_named(store: Proxy, stage: Stage, tmp_path: Path) -> None:
+    """All other objects arrive."""
     for name in ("good", "bad"):
         store.put(f"in/{name}.csv", text(20))
     store.fault = lambda request: "flip" if request.media and request.object == "in/bad.csv" else None
@@ -373,7 +372,8 @@ def test_no_more_objects_are_fetched_at_a_time_than_asked_for(store: Proxy, stag
     assert most[0] == 3
 
 
-def test_sigterm_while_the_bucket_hangs_ends_at_once_and_leaves_nothing(store: Proxy, tmp_path: Path) -> None:
+def test_sigterm_ends_a_fetch_from_a_bucket_that_hangs(store: Proxy, tmp_path: Path) -> None:
+    """It ends at once and leaves nothing behind."""
     store.put("in/a.csv", text(5))
     hanging = threading.Event()
 
@@ -398,9 +398,8 @@ def test_sigterm_while_the_bucket_hangs_ends_at_once_and_leaves_nothing(store: P
 @pytest.mark.faults
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(4))
-def test_whatever_happens_what_is_there_has_the_buckets_checksum(
-    store: Proxy, stage: Stage, tmp_path: Path, seed: int
-) -> None:
+def test_what_is_there_has_the_buckets_checksum(store: Proxy, stage: Stage, tmp_path: Path, seed: int) -> None:
+    """Whatever happens on the way."""
     chance = random.Random(seed)
     names = [f"{index}.csv" for index in range(30)]
     for index, name in enumerate(names):

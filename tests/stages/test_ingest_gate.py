@@ -86,7 +86,8 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("kind", CHANGED)
-def test_what_readers_would_read_differently_is_written_so_that_they_agree(tmp_path: Path, kind: str) -> None:
+def test_what_is_written_reads_alike_everywhere(tmp_path: Path, kind: str) -> None:
+    """What readers would read differently is written so that they agree."""
     before, after = CHANGED[kind]
     assert through(tmp_path, before) == after
     text = before.removeprefix(b"\xef\xbb\xbf").removeprefix(b"\xef\xbb\xbf").replace(b"\r\r\n", b"\r\n")
@@ -200,7 +201,8 @@ def test_a_file_is_cut_where_it_has_more_rows_than_a_part(tmp_path: Path, count:
     assert every == [[f"{row}\n?", "c"] for row in range(count)]
 
 
-def test_the_same_input_gives_the_same_bytes_and_what_is_gone_goes(tmp_path: Path) -> None:
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    """What is gone from the input goes from the output."""
     source, output = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     (source / "a.csv").write_bytes(HEADER + b"q,c\n" * 30)

@@ -28,7 +28,8 @@ def places(name: str) -> list[str]:
 @example("a.csv.gz", "a.csv.gz.csv")
 @example("a.csv", "a.csv/part-00000.csv")
 @example("a.csv", "a.csv.parts/row-0000005001.csv")
-def test_two_objects_never_share_a_path_nor_is_one_the_others_folder(one: str, other: str) -> None:
+def test_two_objects_never_share_a_path(one: str, other: str) -> None:
+    """Nor is the path of one the folder of another."""
     if one == other:
         return
     for first, second in itertools.product(places(one), places(other)):
@@ -64,7 +65,8 @@ def test_two_hundred_thousand_names_never_meet() -> None:
 
 
 @given(OBJECTS)
-def test_a_path_is_one_that_pachyderm_holds_and_its_glob_matches_the_file_alone(name: str) -> None:
+def test_pachyderm_holds_every_path(name: str) -> None:
+    """Its glob matches that file alone."""
     for place in places(name):
         segments = place.split("/")
         assert HOLDS.fullmatch(place) and not set(place) & set("*?[]{}!()@+^\\")

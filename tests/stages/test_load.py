@@ -97,9 +97,10 @@ def test_keep_leaves_the_rows_of_a_changed_file(database: str, tmp_path: Path) -
     assert versions_of(database) == {"a.csv": {"old": 3}, "b.csv": {"new": 4}}
 
 
-def test_prune_deletes_the_rows_of_files_that_are_gone_and_loads_nothing(
+def test_prune_deletes_the_rows_of_files_that_are_gone(
     database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """It loads nothing."""
     execute(database, "create table question_answer (question text); insert into question_answer values ('no file')")
     for name in ("a", "b"):
         write_version(tmp_path / f"in/{name}.csv", "old", 3)
@@ -172,9 +173,10 @@ def test_what_may_pass_is_tried_again_as_often_as_fits(database: str, tmp_path: 
 
 
 @pytest.mark.parametrize("state", ["40001", "53100", "42501", "XX000", "25006"])
-def test_what_does_not_pass_ends_the_run_with_the_rows_as_they_were(
+def test_what_does_not_pass_leaves_the_rows_as_they_were(
     database: str, tmp_path: Path, state: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The run ends."""
     write_version(tmp_path / "in/a.csv", "old", 2)
     assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
     _fail(database, state, times=1000)

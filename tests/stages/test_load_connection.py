@@ -206,9 +206,10 @@ def _tls(server: Server, secrets: Path, **change: str) -> dict[str, str]:
     }
 
 
-def test_the_right_certificates_pass_with_a_key_that_others_can_read(
+def test_the_right_certificates_pass_with_an_open_key(
     guarded: Server, secrets: Path, source: Path, tmp_path: Path
 ) -> None:
+    """Others can read the key's file, as a cluster mounts it."""
     assert (secrets / "postgres-1.key").stat().st_mode & 0o777 == 0o644
     before = set(Path(tempfile.gettempdir()).glob("answermill-secret-*"))
     assert run_load("", source, tmp_path / "out", retry_for=0, **_tls(guarded, secrets)) == 0

@@ -171,7 +171,8 @@ def test_a_server_restarted_while_copying_is_waited_for(server: Server, folder: 
     assert versions_of(server.url) == NEW
 
 
-def test_a_server_that_stays_away_ends_the_run_and_a_rerun_repairs(server: Server, folder: Path) -> None:
+def test_a_server_that_stays_away_ends_the_run(server: Server, folder: Path) -> None:
+    """Running again completes the table."""
     with loader(server, folder, "--retry-for", "0.5") as process:
         with closed_gate(server):
             until(waiting(server))
@@ -278,7 +279,8 @@ def test_loaders_that_all_find_no_table_make_one(server: Server, tmp_path: Path)
     assert versions_of(server.url) == {f"{name}.csv": {"new": 100} for name in "abcd"}
 
 
-def test_a_loader_that_waited_for_the_making_of_the_table_takes_it(server: Server, tmp_path: Path) -> None:
+def test_a_loader_takes_the_table_that_another_made(server: Server, tmp_path: Path) -> None:
+    """It waits while the other makes the table."""
     source = write_version(tmp_path / "in/a.csv", "new", 100)
     with psycopg.connect(server.url) as maker:
         maker.execute("select pg_advisory_xact_lock(hashtextextended('answermill table', 0))")
@@ -316,7 +318,8 @@ def test_a_reader_holds_up_no_loader(server: Server, folder: Path) -> None:
     assert versions_of(server.url) == NEW
 
 
-def test_a_locked_table_is_waited_for_as_long_as_lock_timeout_and_retries_allow(server: Server, folder: Path) -> None:
+def test_a_locked_table_is_waited_for(server: Server, folder: Path) -> None:
+    """The wait lasts as long as lock_timeout and retries allow."""
     with psycopg.connect(server.url) as reader:
         reader.execute("lock table question_answer in share mode")
         with loader(server, folder, "--retry-for", "0.5", PGOPTIONS="-c lock_timeout=200") as process:

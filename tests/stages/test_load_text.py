@@ -108,9 +108,8 @@ def test_a_line_that_would_end_copy_data_does_not(fresh: str, tmp_path: Path) ->
     ]
 
 
-def test_nul_is_refused_by_row_before_anything_is_sent_and_other_files_go_on(
-    fresh: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_nul_is_refused_by_row(fresh: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing of the file is sent, and the other files are loaded."""
     for name in ("a", "b", "c"):
         write_version(tmp_path / f"in/{name}.csv", "old", 5)
     assert run_load(fresh, tmp_path / "in", tmp_path / "out") == 0

@@ -52,7 +52,7 @@ def test_every_broken_sample_is_refused_with_reason_and_row(answered: Path) -> N
         assert note["remedy"]
 
 
-def test_every_sound_sample_comes_out_with_its_own_rows_and_text(answered: Path) -> None:
+def test_every_sound_sample_keeps_its_rows_and_text(answered: Path) -> None:
     sources = {path.relative_to(SAMPLES) for path in SAMPLES.rglob("*.csv") if path.parent.name != "broken"}
     assert {path.relative_to(answered / "answer") for path in answered.rglob("answer/**/*.csv")} == sources
     for name in sources:
