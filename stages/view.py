@@ -19,7 +19,7 @@ from runtime.errors import AnswermillError, InputError, OptionError
 from stages.common.files import whole_file
 
 if TYPE_CHECKING:
-    from stages.viewing.rows import Row
+    from stages.csvs.answered import Row
 
 # A mail takes more; a browser reads this at once. The page itself takes less than a twentieth of it.
 BUDGET = 2_850_000
@@ -61,7 +61,7 @@ class Reading:
     files: int = 0
 
     def __iter__(self) -> "Iterator[Row]":
-        from stages.viewing.rows import Names, answered_files, read_file
+        from stages.csvs.answered import Names, answered_files, read_file
 
         names = Names(self.options.question_column, self.options.context_column, self.options.prefix)
         for name, path in answered_files(self.source).items():

@@ -73,13 +73,13 @@ def estimate(job: Job, files: dict[str, Path], unchanged: int) -> Estimate:
 
 
 def _pairs(job: Job, files: dict[str, Path], result: Estimate) -> Iterator[Pair]:
-    from stages.csvs.tables import read_sized_blocks
+    from stages.csvs.reader import read_frames
 
     columns = job.columns
     for name, path in files.items():
         left = job.limit
         try:
-            for block, _ in read_sized_blocks(path, (columns.question, columns.context)):
+            for block, _ in read_frames(path, (columns.question, columns.context)):
                 part = block if left is None else block.head(left)
                 yield from zip(part[columns.question], part[columns.context], strict=True)
                 left = None if left is None else left - part.height

@@ -118,12 +118,12 @@ class Stream:
                 self._line.append(_End(file))
 
     def _blocks(self, file: File) -> Iterator[_Block]:
-        from stages.csvs.tables import read_sized_blocks
+        from stages.csvs.reader import read_frames
 
         columns = self._job.columns
         given: dict[str, str] | None = None
         limit = self._job.limit
-        for frame, size in read_sized_blocks(file.source, (columns.question, columns.context), BLOCK_ROWS):
+        for frame, size in read_frames(file.source, (columns.question, columns.context), BLOCK_ROWS):
             if given is None:
                 given = renames(frame.columns, columns)
                 if given:
@@ -156,8 +156,6 @@ class Stream:
             self._line.popleft()
 
     def _write_block(self, block: _Block) -> None:
-        from stages.csvs.tables import write_block
-
         if self._output is None:
             stack = ExitStack()
             stream = block.file.stream
@@ -169,7 +167,8 @@ class Stream:
         file = self._output[1]
         answers = [ranked for ranked in block.answers if ranked is not None]
         for part in with_answers(block.frame, answers, self._job.columns, self._job.model):
-            write_block(file, part)
+            # With `quote_style="always"` null would be written as "" (polars#28589).
+            part.write_csv(file, include_header=file.tell() == 0, quote_style="necessary")
         file.flush()
         lengths = block.frame[self._job.columns.context].str.len_chars()
         self._counts.add([ranked[0] for ranked in answers], lengths, self._job.least)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runtime.errors import InputError
 from stages.common.names import origin_of
-from stages.viewing.rows import Choice, Names, Row, answered_files, read_file
+from stages.csvs.answered import Choice, Names, Row, answered_files, read_file
 
 
 @dataclass(frozen=True, slots=True)

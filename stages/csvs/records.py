@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Protocol
 
 from runtime.errors import InputError
 
@@ -71,6 +71,16 @@ class Reading:
 AS_IT_IS = Reading()
 
 
+class Lines(Protocol):
+    """What is read line by line; where it has `peek`, archives and workbooks are told by their first bytes."""
+
+    def readline(self, size: int = -1, /) -> bytes:
+        """As of an open file."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """As of an open file."""
+
+
 class Records:
     """The header and the records of one CSV.
 
@@ -88,7 +98,7 @@ class Records:
 
     """
 
-    def __init__(self, stream: BinaryIO, required: Sequence[str] | None, reading: Reading = AS_IT_IS) -> None:
+    def __init__(self, stream: Lines, required: Sequence[str] | None, reading: Reading = AS_IT_IS) -> None:
         csv.field_size_limit(LONGEST)
         self._stream = stream
         self._reading = reading
@@ -124,6 +134,11 @@ class Records:
                     raise width_error(len(self.fields), len(self.header), self.row)
                 raw = self._reading.fit(self.fields, raw, self.row)
             yield raw
+
+    def pass_over(self, rows: int, size: int) -> None:
+        """Counts whole records that somebody else has read from the stream."""
+        self.row += rows
+        self.offset += size
 
     def _next(self) -> tuple[list[str], bytes] | None:
         """The next record that is not a blank line, as fields and as bytes; None at the end."""

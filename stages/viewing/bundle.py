@@ -7,7 +7,7 @@ from typing import Any
 
 from runtime.errors import BundleError
 from runtime.manifest import Manifest
-from stages.viewing.rows import Row
+from stages.csvs.answered import Row
 
 
 def bundle_data(folder: Path) -> dict[str, Any]:

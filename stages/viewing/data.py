@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.viewing.rows import Choice
+from stages.csvs.answered import Choice
 from stages.viewing.shell import as_json
 from stages.viewing.survey import Glimpse, Judged
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.squad import exact_match, f1
-from stages.viewing.rows import Choice, Row
+from stages.csvs.answered import Choice, Row
 
 BINS = 20
 RELIABILITY_BINS = 10

@@ -9,9 +9,9 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from runtime.errors import DatabaseError
+from stages.csvs.answered import OPTIONAL, Choice, Row
 from stages.csvs.columns import ANSWER_COLUMNS
 from stages.loading.connection import session
-from stages.viewing.rows import OPTIONAL, Choice, Row
 
 # Rows that the server sends at a time.
 FETCHED = 2_000

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from runtime import Answerer
 from runtime.windows import BLANK
 from stages.answering.rows import Columns, Counts, Job
-from stages.answering.stream import File, Stream
+from stages.answering.stream import BLOCK_ROWS, File, Stream
 from stages.common.files import partial_name
 from stages.common.progress import Progress
-from stages.csvs.tables import BLOCK_ROWS
 from tests.conftest import Stage
 
 ADDED = ["answer", "score", "confidence", "start", "end", "error", "model"]

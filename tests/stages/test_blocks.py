@@ -1,6 +1,8 @@
 import csv
 import hashlib
 import io
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import InputError
-from stages.csvs.blocks import scan, scan_blocks
+from stages.csvs.reader import Reader, read_frames
 from stages.csvs.records import Records
 
 SOUP = st.lists(st.sampled_from([b"a", b",", b'"', b"\n", b"\r\n", b"\r", b'""', b"\0", b"\xff", "é".encode(), b" "]))
@@ -24,25 +26,35 @@ def accepted(path: Path) -> list[list[str]] | None:
     return list(csv.reader(io.StringIO(text, newline=""), strict=True))
 
 
-@given(st.lists(SOUP, max_size=12), st.integers(1, 40))
+def piped(content: bytes) -> io.BufferedReader:
+    """A pipe that holds the content and has no writer any more."""
+    source, target = os.pipe()
+    os.write(target, content)
+    os.close(target)
+    return open(source, "rb")  # noqa: PTH123 - the caller closes it
+
+
+@given(st.lists(SOUP, max_size=12), st.integers(1, 40), st.booleans())
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_block_is_read_as_its_records_are_one_by_one(tmp_path: Path, lines: list[list[bytes]], block: int) -> None:
+def test_a_block_is_read_as_its_records_are_one_by_one(
+    tmp_path: Path, lines: list[list[bytes]], block: int, is_pipe: bool
+) -> None:
     path = tmp_path / "a.csv"
     text = b"x,y\n" + b"".join(b"".join(line) + b"\n" for line in lines)[:-1]
     # Python's csv swallows any number of carriage returns before a line feed; polars keeps all but one.
     assume(b"\r\r" not in text)
     path.write_bytes(text)
     expected = accepted(path)
-    stream = path.open("rb")
-    try:
-        found = [["" if value is None else value for value in row] for f in scan(stream, (), block) for row in f.rows()]
-    except InputError as error:
-        assert expected is None, error
-        assert error.row is not None
-    else:
-        assert found == expected
-    finally:
-        stream.close()
+    rows: list[list[str]] = []
+    with piped(text) if is_pipe else path.open("rb") as stream:
+        try:
+            for frame, _ in Reader(stream, (), block_bytes=block).frames():
+                rows += [["" if value is None else value for value in row] for row in frame.rows()]
+        except InputError as error:
+            assert expected is None, error
+            assert error.row == len(rows) + 1
+        else:
+            assert rows == expected
 
 
 @pytest.mark.parametrize(
@@ -61,7 +73,7 @@ def test_a_broken_rule_is_named_with_its_row(tmp_path: Path, text: bytes, row: i
     path = tmp_path / "a.csv"
     path.write_bytes(text)
     with path.open("rb") as stream, pytest.raises(InputError) as caught:
-        list(scan(stream, ()))
+        list(Reader(stream, ()).frames())
     assert (caught.value.row, caught.value.reason) == (row, reason)
 
 
@@ -70,7 +82,7 @@ def test_what_records_mends_is_read_as_mended(tmp_path: Path) -> None:
     path.write_bytes(b'x,y\r\n1,"a"\r\n2,5" pipe\r\n3,"b\r\nc"\r\n')
     digest = hashlib.sha256()
     with path.open("rb") as stream:
-        text = b"".join(block.text for block in scan_blocks(stream, (), digest, 12))
+        text = b"".join(block.text for block in Reader(stream, (), digest, 12).blocks())
     assert list(csv.reader(io.StringIO(text.decode(), newline=""))) == [["1", "a"], ["2", '5" pipe'], ["3", "b\r\nc"]]
     assert digest.hexdigest() == hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -80,5 +92,51 @@ def test_a_value_larger_than_a_block_is_read_whole(tmp_path: Path) -> None:
     long = "line,\n" * 1000
     path.write_text(f'x,y\n1,"{long}"\n2,b\n')
     with path.open("rb") as stream:
-        rows = [row for frame in scan(stream, (), 64) for row in frame.rows()]
+        rows = [row for frame, _ in Reader(stream, (), block_bytes=64).frames() for row in frame.rows()]
     assert rows == [("1", long), ("2", "b")]
+
+
+def test_a_long_value_comes_whole_out_of_a_pipe() -> None:
+    """It is longer than what a pipe gives at a time, and than a block."""
+    long = "line,\n" * 100_000
+    source, target = os.pipe()
+    writer = threading.Thread(target=write_all, args=(target, f'x,y\n1,"{long}"\n2,b\n'.encode()))
+    writer.start()
+    with open(source, "rb") as stream:  # noqa: PTH123 - of a descriptor
+        rows = [row for frame, _ in Reader(stream, (), block_bytes=1000).frames() for row in frame.rows()]
+    writer.join()
+    assert rows == [("1", long), ("2", "b")]
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    with open(descriptor, "wb") as stream:
+        stream.write(content)
+
+
+def test_rows_are_given_before_the_next_ones_are_written() -> None:
+    """Whoever feeds a pipe may wait for the answer to a row before asking the next."""
+    source, target = os.pipe()
+    with open(source, "rb") as stream, open(target, "wb", buffering=0) as writer:  # noqa: PTH123 - of descriptors
+        writer.write(b"x,y\n1,a\n2,b\n3,")
+        frames = Reader(stream, ()).frames()
+        assert next(frames)[0].rows() == [("1", "a"), ("2", "b")]
+        writer.write(b"c\n")
+        assert next(frames)[0].rows() == [("3", "c")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"x,y\n1,2\n3,4\n5,6",
+        b"\xef\xbb\xbfx,y\r\n1,2\r\n\r\n\n3,4\r\n5,6\r\n7,8\r\n",
+        b'\n\nx,y\n1,"2\n"\n3,4\n\n5,6\n',
+        b"x,y\n",
+    ],
+)
+def test_the_sizes_of_all_rows_are_that_of_the_file(tmp_path: Path, content: bytes) -> None:
+    """A progress bar over bytes ends where the file does."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    frames = list(read_frames(path, (), 2))
+    assert sum(size for _, size in frames) == len(content)
+    assert all(frame.height <= 2 for frame, _ in frames)

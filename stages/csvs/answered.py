@@ -89,9 +89,9 @@ def read_file(name: str, path: Path, names: Names) -> Iterator[Row]:
 
 def _records(path: Path, required: Sequence[str]) -> tuple[list[str], Iterator[Fields]]:
     """Header and records of a CSV. All that this room knows of how CSVs are read."""
-    from stages.csvs.tables import read_sized_blocks
+    from stages.csvs.reader import read_frames
 
-    blocks = (block for block, _ in read_sized_blocks(path, required))
+    blocks = (block for block, _ in read_frames(path, required))
     first = next(blocks)
 
     def records() -> Iterator[Fields]:
