@@ -85,7 +85,7 @@ def _status_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _logs_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pipeline", metavar="PIPELINE", help="a pipeline of the run")
-    parser.add_argument("--job", type=int, metavar="NUMBER", help="default: the last one")
+    parser.add_argument("--job", type=int, metavar="NUMBER", help="default: the last one that ran a datum")
     parser.add_argument("--datum", metavar="ID_OR_PATH", help="only this one: the start of its id, or part of its path")
     _add_root(parser)
 

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -209,12 +210,15 @@ def write_page(options: argparse.Namespace, database: str) -> Path | None:
 
 
 def next_steps(root: Path, page: Path | None) -> list[str]:
-    """Commands that show more of it."""
+    """Commands that show more of it, as they can be typed here: `make demo` activates no environment."""
+    beside = Path(sys.executable).with_name("answermill")
+    on_path = shutil.which("answermill") or not beside.exists()
+    answermill = "answermill" if on_path else os.path.relpath(beside)
     elsewhere = "" if root == ROOT else f" --root {root}"
     answered = Store(root).repo("question-answer").folder
     steps = {
-        f"answermill status{elsewhere}": "its jobs, and how their datums went",
-        f"answermill logs question-answer{elsewhere}": "what the stages said",
+        f"{answermill} status{elsewhere}": "its jobs, and how their datums went",
+        f"{answermill} logs question-answer{elsewhere}": "what the stages said",
         f"ls {answered}": "the rows, as CSVs, a folder per job",
     }
     if page:

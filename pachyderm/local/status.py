@@ -76,14 +76,18 @@ def details(view: dict[str, Any], name: str) -> Iterator[str]:
 
 
 def log_lines(root: Path, pipeline: str, number: int | None, datum: str | None) -> Iterator[str]:
-    """What the datums of a job said, each line after the datum's path. Raises PachydermError."""
+    """What the datums of a job said, each line after the datum's path. Raises PachydermError.
+
+    Without a number it is the last job with logs: one that skipped every datum has none, and says nothing.
+    """
     store = Store(root)
     store.check()
     journal = store.pipeline(pipeline)
     jobs = [job for job in journal.jobs() if number in (None, job.number)]
     if not jobs:
         raise PachydermError(f"no such job; there are pipelines {', '.join(store.pipelines()) or '(none)'}")
-    folder = journal.of(jobs[-1].number)
+    folders = [journal.of(job.number) for job in reversed(jobs)]
+    folder = next((one for one in folders if any(one.logs())), folders[0])
     known = folder.results()
     for path in folder.logs():
         label = known[path.stem].label if path.stem in known else path.stem[:12]

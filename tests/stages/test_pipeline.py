@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -189,3 +190,9 @@ def test_demo_prints_what_the_database_holds_and_repeats_itself(tmp_path: Path, 
     assert "rows refused        3" in text
     assert "files refused       6" in text
     assert not (tmp_path / "demo/postgres/postmaster.pid").exists()
+    # What it says to type next can be typed.
+    status, logs, *_ = text.partition("see also")[2].strip().splitlines()
+    for line, shows in ((status, "question-answer"), (logs, "answer: done")):
+        done = subprocess.run(shlex.split(line.split("  ")[0]), cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert shows in done.stdout
