@@ -3,18 +3,36 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from runtime.decoding import Decoding
 from runtime.errors import BundleError, OptionError
+from runtime.typed_json import Dialect, Scalar, read, shown
 
 FORMAT_VERSION = 1
 # The largest number that every reader of JSON keeps exactly.
 LARGEST = 2**53
 # Files that no answer depends on.
 _FOR_PEOPLE = ("README.md", "reliability.svg")
+
+
+def _scalar(kind: type, spoken: str) -> Callable[[Any], Scalar]:
+    accepted = (int, float) if kind is float else kind
+
+    def read_scalar(raw: Any) -> Scalar:
+        if not isinstance(raw, accepted) or (isinstance(raw, bool) and kind is not bool):
+            return Scalar(reason=f"must be {spoken}, not {shown(raw)}")
+        if isinstance(raw, int) and abs(raw) > LARGEST:
+            return Scalar(reason="a number is too large")
+        return Scalar(raw)
+
+    return read_scalar
+
+
+_SPOKEN: Mapping[type, str] = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
+_DIALECT = Dialect({kind: _scalar(kind, spoken) for kind, spoken in _SPOKEN.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,25 +217,10 @@ class Manifest:
                 "export the bundle again"
             )
         try:
-            manifest: Manifest = _build(cls, raw)
-        except (TypeError, KeyError, AttributeError, OptionError) as error:
+            manifest, problems = read(cls, raw, _DIALECT)
+        except OptionError as error:
             raise BundleError(f"manifest.json is damaged ({error}): export the bundle again") from error
+        if problems or manifest is None:
+            reasons = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems)
+            raise BundleError(f"manifest.json is damaged ({reasons}): export the bundle again")
         return manifest
-
-
-def _build(hint: Any, raw: Any) -> Any:
-    """JSON values -> nested dataclasses, by the type hints. Unknown or absent fields raise TypeError."""
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        hints = get_type_hints(hint)
-        return hint(**{name: _build(hints[name], value) for name, value in raw.items()})
-    if get_origin(hint) is tuple:
-        return tuple(_build(get_args(hint)[0], value) for value in _build(list, raw))
-    if type(None) in get_args(hint):
-        return None if raw is None else _build(get_args(hint)[0], raw)
-    if get_origin(hint) is not None and get_args(hint):
-        return {key: _build(get_args(hint)[1], value) for key, value in raw.items()}
-    if hint is not Any and not isinstance(raw, (int, float) if hint is float else hint):
-        raise TypeError(f"{raw!r} is not of type {hint.__name__}")
-    if isinstance(raw, int) and abs(raw) > LARGEST:
-        raise TypeError("a number is too large")
-    return raw
