@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pachyderm import deploy, why
-from pachyderm.errors import PachydermError, SpecError
+from pachyderm.errors import PachydermError
 from pachyderm.roots import DEMO, ROOT, last_root
 from pachyderm.spec.reading import placed, read_specs, spec_files
 from pachyderm.spec.rules import check
@@ -33,6 +33,7 @@ class Verb(NamedTuple):
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("specs", nargs="*", type=Path, metavar="SPEC", help="files, or folders; default: the shipped")
     parser.add_argument("--repo", action="append", default=[], metavar="NAME", help="a repo that exists already")
+    parser.add_argument("--strict", action="store_true", help="fail for lint too: what is legal, but unwise")
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -167,9 +168,12 @@ def _print(lines: Iterable[str]) -> None:
 
 def _check(given: argparse.Namespace) -> int:
     files = spec_files(given.specs)
-    if problems := check(read_specs(files), given.repo):
-        raise SpecError(problems)
-    logging.info("%d specs keep all rules", len(files))
+    verdict = check(read_specs(files), given.repo)
+    verdict.enforce(strict=given.strict)
+    if verdict.lint:
+        logging.info("%d specs: a cluster takes them; --strict fails for what is said above", len(files))
+    else:
+        logging.info("%d specs keep all rules", len(files))
     return DONE
 
 

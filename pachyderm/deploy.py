@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from pachyderm.credentials import BUCKET_SECRET, DATABASE_SECRET, filled_secrets, manifest
-from pachyderm.errors import PachydermError, SpecError
+from pachyderm.errors import PachydermError
 from pachyderm.pachctl import Pachctl
-from pachyderm.spec.reading import Spec, effective, in_order, placed, read_specs, repos_read, spec_files
+from pachyderm.spec.fields import read_spec
+from pachyderm.spec.model import Spec
+from pachyderm.spec.reading import RawSpec, in_order, pipeline, placed, read_specs, spec_files
 from pachyderm.spec.rules import check
 from runtime import command
 
-# What a request says besides the spec; the server may keep it with the spec.
-_REQUEST = ("update", "reprocess", "specCommit", "dryRun", "salt")
 _PAUSE = 2.0
 VERBS = {
     "plan": "Shows what deploy would call; needs no pachctl.",
@@ -54,7 +54,7 @@ class Step:
     absent: tuple[tuple[str, ...], ...] = ()
     stdin: str = ""
     shown: str = ""
-    spec: Spec | None = None
+    spec: RawSpec | None = None
 
 
 def arguments(verb: str, argv: Sequence[str]) -> argparse.Namespace:
@@ -108,7 +108,7 @@ def _check_usage(parser: argparse.ArgumentParser, given: argparse.Namespace) -> 
             parser.error(f"--bucket {given.bucket}: write a URL, such as gs://{given.bucket}")
 
 
-def specs_for(image: str, bucket: str | None, repo: str | None) -> dict[str, Spec]:
+def specs_for(image: str, bucket: str | None, repo: str | None) -> dict[str, RawSpec]:
     """The shipped specs for one place, by pipeline, in the order to create them in. Raises SpecError."""
     specs = read_specs(spec_files([]))
     if repo:
@@ -116,19 +116,20 @@ def specs_for(image: str, bucket: str | None, repo: str | None) -> dict[str, Spe
         for name in ("ingest", "prune"):
             del specs[f"{name}.pipeline.json"]
     specs = {where: placed(spec, image=image, bucket=bucket, repo=repo) for where, spec in specs.items()}
-    if problems := check(specs, [repo] if repo else []):
-        raise SpecError(problems)
-    by_name = {spec["pipeline"]["name"]: spec for spec in specs.values()}
-    return {
-        name: by_name[name] for name in in_order({n: repos_read(effective(s)["input"]) for n, s in by_name.items()})
-    }
+    check(specs, [repo] if repo else []).enforce(strict=True)
+    return _in_order(specs)
+
+
+def _in_order(specs: Mapping[str, RawSpec]) -> dict[str, RawSpec]:
+    """Specs by pipeline, each after those whose output it reads."""
+    pipelines = {one.name: (one, raw) for one, raw in ((pipeline(raw), raw) for raw in specs.values())}
+    return {name: pipelines[name][1] for name in in_order({n: p.input.repos() for n, (p, _) in pipelines.items()})}
 
 
 def stamp(image: str, folder: Path) -> None:
     """Writes the shipped specs, on this image, under their own names. Raises SpecError for an image that can move."""
     specs = {where: placed(spec, image=image) for where, spec in read_specs(spec_files([])).items()}
-    if problems := check(specs, []):
-        raise SpecError(problems)
+    check(specs).enforce(strict=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, spec in specs.items():
@@ -169,9 +170,7 @@ def deploy_steps(given: argparse.Namespace, secrets: Mapping[str, Mapping[str, b
 
 def undeploy_steps(*, with_secrets: bool) -> Iterator[Step]:
     """Pipelines, the last first. With a pipeline goes its output; a repo that was filled by hand stays."""
-    specs = {spec["pipeline"]["name"]: spec for spec in read_specs(spec_files([])).values()}
-    order = in_order({name: repos_read(effective(spec)["input"]) for name, spec in specs.items()})
-    for name in reversed(order):
+    for name in reversed(_in_order(read_specs(spec_files([])))):
         yield Step(("inspect", "pipeline", name), present=(("delete", "pipeline", name),))
     if with_secrets:
         for name in (BUCKET_SECRET, DATABASE_SECRET):
@@ -237,12 +236,9 @@ def _is_equal(step: Step, pachctl: Pachctl) -> bool:
     return True
 
 
-def _comparable(spec: Mapping[str, Any]) -> Spec:
-    """The spec as the server keeps it, without what a request adds and without the default project."""
-    whole = effective({name: value for name, value in spec.items() if name not in _REQUEST})
-    if whole.get("pipeline", {}).get("project", {}).get("name", "default") == "default":
-        whole["pipeline"] = {"name": whole.get("pipeline", {}).get("name")}
-    return whole
+def _comparable(raw: Mapping[str, Any]) -> Spec:
+    """The spec without its salt, which the server keeps from the first creation on."""
+    return replace(read_spec(raw)[0], salt="")
 
 
 def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:

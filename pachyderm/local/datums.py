@@ -10,6 +10,7 @@ from typing import Any
 
 from pachyderm.local.store.repos import Commit
 from pachyderm.spec.globs import matches
+from pachyderm.spec.inputs import Input, Pfs
 from pachyderm.spec.reading import Pipeline
 
 
@@ -85,35 +86,34 @@ def cut_into_sets(work: Sequence[Datum], pipeline: Pipeline, workers: int) -> li
 Row = tuple[Piece, ...]
 
 
-def _rows(node: Mapping[str, Any], commits: Mapping[str, Commit]) -> list[Row]:
-    if node.get("cron"):
-        cron = node["cron"]
-        return _leaf({"name": cron["name"], "branch": "master", "glob": "/*"}, commits[cron["repo"]])
-    if node.get("pfs"):
-        return _leaf(node["pfs"], commits[node["pfs"]["repo"]])
-    for kind, combined in (("cross", _cross), ("union", _union), ("join", _join), ("group", _group)):
-        if node.get(kind):
-            children = [_rows(child, commits) for child in node[kind]]
-            outer = [bool(child.get("pfs", {}).get("outerJoin")) for child in node[kind]]
+def _rows(node: Input, commits: Mapping[str, Commit]) -> list[Row]:
+    if node.cron:
+        return _leaf(Pfs(name=node.cron.name, glob="/*"), commits[node.cron.repo])
+    if node.pfs:
+        return _leaf(node.pfs, commits[node.pfs.repo])
+    for inner, combined in ((node.cross, _cross), (node.union, _union), (node.join, _join), (node.group, _group)):
+        if inner:
+            children = [_rows(child, commits) for child in inner]
+            outer = [child.pfs is not None and child.pfs.outer_join for child in inner]
             return combined(children, outer)
     return []
 
 
-def _leaf(pfs: Mapping[str, Any], commit: Commit) -> list[Row]:
+def _leaf(pfs: Pfs, commit: Commit) -> list[Row]:
     rows: list[Row] = []
-    for path, groups in matches(pfs["glob"], commit.files):
+    for path, groups in matches(pfs.glob, commit.files):
         inside = sorted(name for name in commit.files if name.startswith(path)) if path.endswith("/") else [path]
         piece = Piece(
-            name=pfs["name"],
-            branch=pfs["branch"],
+            name=pfs.name,
+            branch=pfs.branch,
             path=path,
             commit=commit,
             files=tuple(inside),
             hash=commit.files[path].hash if path in commit.files else _blake(commit.files[f].hash for f in inside),
-            join_on=_fill(pfs.get("joinOn", ""), groups),
-            group_by=_fill(pfs.get("groupBy", ""), groups),
-            empty_files=bool(pfs.get("emptyFiles")),
-            reference=bool(pfs.get("reference")),
+            join_on=_fill(pfs.join_on, groups),
+            group_by=_fill(pfs.group_by, groups),
+            empty_files=pfs.empty_files,
+            reference=pfs.reference,
         )
         rows.append((piece,))
     return rows

@@ -144,7 +144,7 @@ def _work(todo: Sequence[Datum], task: Task, where: Workplace, progress: _Progre
     """Lets workers do the datums. Returns whether the job's time ran out. Raises what a worker raises."""
     pipeline = task.pipeline
     if not todo:
-        if pipeline.transform.get("datumBatching"):
+        if pipeline.transform.datum_batching:
             # A cluster gives each job a set without datums, for which it starts the process too.
             list(Worker(task, f"{pipeline.name}-0", where.work).work([]))
         return False

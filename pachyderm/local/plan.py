@@ -12,7 +12,7 @@ from pachyderm.local.store.repos import Commit
 from pachyderm.local.store.snapshot import digests
 from pachyderm.local.store.store import Store
 from pachyderm.local.ticks import ticks_due
-from pachyderm.spec.reading import Pipeline, in_order, repos_read
+from pachyderm.spec.reading import Pipeline, in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ def plan(options: Options) -> list[Plan]:
     store = Store(options.root)
     heads = _heads_to_be(options, pipelines, store)
     plans: dict[str, Plan] = {}
-    for name in in_order({name: repos_read(one.input) for name, one in pipelines.items()}):
-        reads = repos_read(pipelines[name].input)
+    for name in in_order({name: one.input.repos() for name, one in pipelines.items()}):
+        reads = pipelines[name].input.repos()
         commits = {repo: heads.get(repo) or store.repo(repo).head() for repo in reads}
         plans[name] = _plan(options, pipelines[name], store, commits, plans)
     return list(plans.values())
@@ -71,9 +71,9 @@ def _heads_to_be(options: Options, pipelines: Mapping[str, Pipeline], store: Sto
     now = datetime.now(UTC).replace(microsecond=0)
     for one in pipelines.values():
         for leaf, tick in ticks_due(store, one, now, now=options.tick, remember=False):
-            last = store.repo(leaf["repo"]).head()
-            kept = {} if leaf.get("overwrite") else last.files
-            heads[leaf["repo"]] = _next(last, {**kept, f"/{tick}": File("", 0)})
+            last = store.repo(leaf.repo).head()
+            kept = {} if leaf.overwrite else last.files
+            heads[leaf.repo] = _next(last, {**kept, f"/{tick}": File("", 0)})
     return heads
 
 

@@ -18,23 +18,14 @@ from pachyderm.local.store.journal import RUNNING, SUCCESS, UNRUNNABLE, Job, Jou
 from pachyderm.local.store.repos import Commit, Repo
 from pachyderm.local.store.snapshot import snapshot
 from pachyderm.local.store.store import Store, exclusive_root
+from pachyderm.local.support import unsupported_features
 from pachyderm.local.ticks import tick
 from pachyderm.local.worker.mapping import LocalMapping, secret_folder
 from pachyderm.local.worker.process import own_mounts
-from pachyderm.spec.reading import Pipeline, Spec, effective, in_order, leaves, pipeline, repos_read
+from pachyderm.spec.fields import read_spec
+from pachyderm.spec.reading import Pipeline, RawSpec, in_order, pipeline
 from pachyderm.spec.rules import check
 from runtime.cpu import available_cpus
-
-# Fields that ask for something that one machine does not do, with what to say of it.
-_REFUSED = {
-    "s3Out": "S3 output",
-    "service": "services",
-    "spout": "spouts",
-    "egress": "egress",
-    "tfJob": "TensorFlow jobs",
-    "determined": "Determined",
-}
-_REFUSED_INPUT = {"s3": "S3 inputs", "lazy": "lazy inputs", "trigger": "triggers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +43,7 @@ class Options:
     """
 
     root: Path
-    specs: Mapping[str, Spec]
+    specs: Mapping[str, RawSpec]
     mapping: LocalMapping = field(default_factory=LocalMapping)
     repos: Mapping[str, Path] = field(default_factory=dict)
     tick: bool = False
@@ -82,9 +73,8 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
 
 def checked_pipelines(options: Options) -> dict[str, Pipeline]:
     """The pipelines by name. Raises SpecError and PachydermError for what keeps them from running here."""
-    if problems := check(options.specs, _repos(options)):
-        raise SpecError(problems)
-    if problems := list(unsupported_features(options)):
+    check(options.specs, _repos(options)).enforce()
+    if problems := list(unsupported_features(options.specs)):
         raise SpecError(problems)
     pipelines = {one.name: one for one in map(pipeline, options.specs.values())}
     if unknown := sorted(options.reprocess - pipelines.keys()):
@@ -106,7 +96,7 @@ def _named(root: Path) -> Iterator[None]:
 
 def _repos(options: Options) -> set[str]:
     """Repos that no pipeline of this run writes: the user's folders, and what other runs have left in the root."""
-    written = {(spec.get("pipeline") or {}).get("name") for spec in options.specs.values()}
+    written = {read_spec(raw)[0].pipeline.name for raw in options.specs.values()}
     left = {folder.name for folder in (options.root / "repos").glob("*")} - written
     return left | set(options.repos)
 
@@ -119,10 +109,10 @@ def _jobs(options: Options, pipelines: Mapping[str, Pipeline], where: Workplace)
     for one in pipelines.values():
         tick(where.store, one, job_id, now=options.tick)
     stuck: dict[str, str] = {}
-    for name in in_order({name: repos_read(one.input) for name, one in pipelines.items()}):
+    for name in in_order({name: one.input.repos() for name, one in pipelines.items()}):
         one, journal = pipelines[name], where.store.pipeline(name)
         salt = journal.salt(renew=name in options.reprocess)
-        commits = {repo: where.store.repo(repo).head() for repo in repos_read(one.input)}
+        commits = {repo: where.store.repo(repo).head() for repo in one.input.repos()}
         reads = [repo for repo in commits if repo in stuck]
         if reads:
             job = _unrunnable(journal, one, job_id, stuck[reads[0]], salt)
@@ -174,27 +164,11 @@ def _forget(store: Store, pipelines: Mapping[str, Pipeline]) -> None:
         store.repo(repo).forget(numbers)
 
 
-def unsupported_features(options: Options) -> Iterator[str]:
-    """What the specs ask for and this runner does not do."""
-    remedy = "the local runner does not do them; run this pipeline on a cluster"
-    for where, spec in options.specs.items():
-        whole = effective(spec)
-        for name, spoken in _REFUSED.items():
-            if whole.get(name):
-                yield f"{where}: {name}: {spoken}: {remedy}"
-        for kind, leaf in leaves(whole["input"]):
-            for name, spoken in _REFUSED_INPUT.items():
-                if leaf.get(name):
-                    yield f"{where}: input.{kind}.{name}: {spoken}: {remedy}"
-            if leaf.get("branch", "master") != "master" or whole.get("outputBranch", "master") != "master":
-                yield f"{where}: branches other than master: {remedy}"
-
-
 def _check_mapping(options: Options, pipelines: Mapping[str, Pipeline]) -> None:
     """Raises PachydermError for a missing secret, or where /pfs cannot be mounted, before anything has begun."""
     for one in pipelines.values():
-        for secret in one.transform.get("secrets", []):
-            secret_folder(options.mapping, secret["name"], Path())
+        for secret in one.transform.secrets:
+            secret_folder(options.mapping, secret.name, Path())
     if not options.mapping.real_pfs:
         return
     if not Path("/pfs").is_dir():

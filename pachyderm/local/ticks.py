@@ -1,14 +1,14 @@
 """When cron inputs tick."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from pachyderm.local.store.journal import Journal
 from pachyderm.local.store.store import Store
 from pachyderm.spec import cron
-from pachyderm.spec.reading import Pipeline, leaves
+from pachyderm.spec.inputs import Cron
+from pachyderm.spec.reading import Pipeline
 
 # Ticks of one second are told apart by dating some ahead; further ahead, a clock was wrong.
 _FUTURE = timedelta(hours=1)
@@ -18,33 +18,31 @@ def tick(store: Store, one: Pipeline, job_id: str, *, now: bool) -> None:
     """Lets the pipeline's cron inputs tick, where they are due or told to."""
     time = datetime.now(UTC).replace(microsecond=0)
     for leaf, name in ticks_due(store, one, time, now=now, remember=True):
-        store.repo(leaf["repo"]).tick(name, job_id, overwrite=bool(leaf.get("overwrite")))
+        store.repo(leaf.repo).tick(name, job_id, overwrite=leaf.overwrite)
 
 
-def ticks_due(
-    store: Store, one: Pipeline, time: datetime, *, now: bool, remember: bool
-) -> Iterator[tuple[Mapping[str, Any], str]]:
+def ticks_due(store: Store, one: Pipeline, time: datetime, *, now: bool, remember: bool) -> Iterator[tuple[Cron, str]]:
     """The pipeline's cron inputs that tick at `time`, or all of them, with the name of the file that says so."""
-    for kind, leaf in leaves(one.input):
-        if kind != "cron":
+    for leaf in one.input.leaves():
+        if not isinstance(leaf, Cron):
             continue
-        repo = store.repo(leaf["repo"])
+        repo = store.repo(leaf.repo)
         latest = _last_tick(repo.head().files, time)
         if now:
             # Two ticks in one second would be one datum.
             name = cron.stamp(time if latest is None else max(time, latest + cron.SECOND))
         else:
             since = latest or _created(store.pipeline(one.name), leaf, time, remember=remember)
-            if (due := cron.due(leaf["spec"], since, time)) is None:
+            if (due := cron.due(leaf.spec, since, time)) is None:
                 continue
             name = cron.stamp(due)
         yield leaf, name
 
 
-def _created(journal: Journal, leaf: Mapping[str, Any], now: datetime, *, remember: bool) -> datetime:
+def _created(journal: Journal, leaf: Cron, now: datetime, *, remember: bool) -> datetime:
     """From when a cron input that has not ticked yet counts: its `start`, or when it was first seen."""
-    if leaf.get("start"):
-        return datetime.fromisoformat(leaf["start"]).astimezone(UTC)
+    if leaf.start:
+        return datetime.fromisoformat(leaf.start).astimezone(UTC)
     return min(journal.created(now, remember=remember), now)
 
 

@@ -114,13 +114,14 @@ _POSIX = {
 
 
 def _class(glob: str, at: int) -> tuple[str, int]:
-    match = re.compile(r"\[([!^]?)((?:\[:\w+:\]|\\.|[^\]\\])+)\]").match(glob, at)
-    if match is None:
+    match = re.compile(r"\[([!^]?)(\]?)((?:\[:\w+:\]|\\.|[^\]\\])*)\]").match(glob, at)
+    if match is None or not (match[2] or match[3]):
         raise PachydermError(f"glob {glob}: [ opens a class that is empty or does not close")
-    negated, body = match.groups()
+    # A bracket that comes first is one of the characters, and closes nothing.
+    negated, bracket, body = match.groups()
     for name in re.findall(r"\[:(\w+):\]", body):
         if name not in _POSIX:
             raise PachydermError(f"glob {glob}: no such class as [:{name}:]; there are {', '.join(_POSIX)}")
     parts = re.split(r"(\[:\w+:\])", body)
     inner = "".join(_POSIX[part[2:-2]] if part.startswith("[:") else part.replace("[", r"\[") for part in parts)
-    return f"[{'^' if negated else ''}{inner}]", match.end()
+    return f"[{'^' if negated else ''}{re.escape(bracket)}{inner}]", match.end()

@@ -1,10 +1,11 @@
 """Kubernetes' own rules for the pods of a pipeline. Pachyderm takes what breaks them, and then no pod starts."""
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
-from pachyderm.spec.fields import Problem
+from pachyderm.spec.model import Resources, Secret, Spec
+from pachyderm.spec.problems import lint
+from runtime.typed_json import Problem
 
 QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([EPTGMk]|[EPTGMK]i|m|e\d+)?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -15,53 +16,91 @@ _BINARY = {f"{letter}i": 2 ** (10 * power) for power, letter in enumerate("KMGTP
 _MOUNTED = ("/pfs", "/tmp", "/pach-bin", "/pach")  # noqa: S108
 
 
-def pod_problems(spec: Mapping[str, Any]) -> Iterator[Problem]:
-    """What is wrong with the labels, secrets and resources of an effective spec."""
-    metadata, scheduling = spec.get("metadata", {}), spec.get("schedulingSpec", {})
-    yield from _labels("metadata.labels", metadata.get("labels", {}))
-    yield from _labels("schedulingSpec.nodeSelector", scheduling.get("nodeSelector", {}))
-    for name in metadata.get("annotations", {}):
+def pod_problems(spec: Spec, secrets: Sequence[Secret]) -> Iterator[Problem]:
+    """What is wrong with the labels, secrets and resources of a spec."""
+    yield from _labels("metadata.labels", spec.metadata.labels)
+    yield from _labels("schedulingSpec.nodeSelector", spec.scheduling_spec.node_selector)
+    for name in spec.metadata.annotations:
         yield from _key(f"metadata.annotations.{name}", name)
-    for index, secret in enumerate(spec["transform"].get("secrets", [])):
-        name = secret.get("name", "")
-        if name and not (_SUBDOMAIN.fullmatch(name) and len(name) <= 253):
-            yield f"transform.secrets[{index}].name", f"{name!r} is no name of a secret: a-z, 0-9, - and . only"
-        mount = secret.get("mountPath", "").rstrip("/")
-        if mount in _MOUNTED or mount.startswith(tuple(f"{path}/" for path in _MOUNTED[:1])):
-            yield f"transform.secrets[{index}].mountPath", f"Pachyderm mounts {mount} itself; write another path"
-    for kind in ("resource", "sidecarResource"):
-        yield from _limits(spec, f"{kind}Requests", f"{kind}Limits")
+    yield from _secrets(secrets)
+    for kind, requests, limits in (
+        ("resource", spec.resource_requests, spec.resource_limits),
+        ("sidecarResource", spec.sidecar_resource_requests, spec.sidecar_resource_limits),
+    ):
+        yield from _resources(f"{kind}Requests", requests)
+        yield from _resources(f"{kind}Limits", limits)
+        yield from _limits(kind, requests, limits)
 
 
-def _limits(spec: Mapping[str, Any], requests: str, limits: str) -> Iterator[Problem]:
-    asked, allowed = spec.get(requests, {}), spec.get(limits, {})
-    if asked.get("cpu", 0) > allowed.get("cpu", float("inf")):
-        yield f"{requests}.cpu", f"more than {limits}.cpu, so no pod is created"
-    for name in ("memory", "disk"):
-        if name in asked and name in allowed and size(asked[name]) > size(allowed[name]):
-            yield f"{requests}.{name}", f"more than {limits}.{name}, so no pod is created"
+def _secrets(secrets: Sequence[Secret]) -> Iterator[Problem]:
+    names: set[str] = set()
+    mounts: set[str] = set()
+    for index, secret in enumerate(secrets):
+        path = f"transform.secrets[{index}]"
+        if secret.name and not (_SUBDOMAIN.fullmatch(secret.name) and len(secret.name) <= 253):
+            yield Problem(f"{path}.name", f"{secret.name!r} is no name of a secret: a-z, 0-9, - and . only")
+        if not secret.mount_path:
+            continue
+        mount = secret.mount_path.rstrip("/") or "/"
+        yield from _mount(f"{path}.mountPath", mount)
+        if secret.name in names:
+            yield Problem(f"{path}.name", f"{secret.name} is mounted twice, and two volumes have one name")
+        if mount in mounts:
+            yield Problem(f"{path}.mountPath", f"two secrets at {mount}")
+        names.add(secret.name)
+        mounts.add(mount)
 
 
-def size(quantity: str) -> float:
-    """The number that a quantity such as 2Gi stands for; 0 for what is none."""
+def _mount(path: str, mount: str) -> Iterator[Problem]:
+    if mount in _MOUNTED:
+        yield Problem(path, f"Pachyderm mounts {mount} itself; write another path")
+    elif mount.startswith("/pfs/"):
+        yield lint(path, f"{mount} is in /pfs, which the worker clears for each datum; write another path")
+    elif not mount.startswith("/"):
+        yield lint(path, f"{mount!r} is no absolute path")
+
+
+def _resources(path: str, resources: Resources) -> Iterator[Problem]:
+    for name, quantity in (("memory", resources.memory), ("disk", resources.disk)):
+        if quantity and not QUANTITY.fullmatch(quantity):
+            yield Problem(f"{path}.{name}", f"{quantity!r} is no quantity; write one such as 2Gi")
+    if (resources.cpu or 0) < 0:
+        yield Problem(f"{path}.cpu", "must not be negative")
+
+
+def _limits(kind: str, requests: Resources, limits: Resources) -> Iterator[Problem]:
+    for name, asked, allowed in (
+        ("cpu", requests.cpu, limits.cpu),
+        ("memory", size(requests.memory), size(limits.memory)),
+        ("disk", size(requests.disk), size(limits.disk)),
+    ):
+        if asked is not None and allowed is not None and asked > allowed:
+            yield Problem(f"{kind}Requests.{name}", f"more than {kind}Limits.{name}, so no pod is created")
+
+
+def size(quantity: str) -> float | None:
+    """The number that a quantity such as 2Gi stands for; None for what is none."""
     match = QUANTITY.fullmatch(quantity)
     if match is None:
-        return 0.0
+        return None
     number, unit = match.groups()
     if unit and unit.startswith("e"):
         return float(number + unit)
     return float(number) * ({**_POWERS, **_BINARY}[unit] if unit else 1)
 
 
-def _labels(path: str, labels: Mapping[str, Any]) -> Iterator[Problem]:
+def _labels(path: str, labels: Mapping[str, str]) -> Iterator[Problem]:
     for name, value in labels.items():
         yield from _key(f"{path}.{name}", name)
-        if isinstance(value, str) and not (_LABEL.fullmatch(value) and len(value) <= 63):
-            yield f"{path}.{name}", f"{value!r} is no value of a label: letters, digits, -, _ and ., 63 at most"
+        if not (_LABEL.fullmatch(value) and len(value) <= 63):
+            yield Problem(
+                f"{path}.{name}", f"{value!r} is no value of a label: letters, digits, -, _ and ., 63 at most"
+            )
 
 
 def _key(path: str, name: str) -> Iterator[Problem]:
     prefix, slash, last = name.rpartition("/")
     is_good = bool(last) and _LABEL.fullmatch(last) and len(last) <= 63
     if not is_good or (slash and not (_SUBDOMAIN.fullmatch(prefix) and len(prefix) <= 253)):
-        yield path, f"{name!r} is no key of a label: letters, digits, -, _ and ., with a domain and / before it or not"
+        reason = f"{name!r} is no key of a label: letters, digits, -, _ and ., with a domain and / before it or not"
+        yield Problem(path, reason)

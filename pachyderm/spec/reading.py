@@ -1,29 +1,26 @@
-"""Pipeline specs: reading them, what Pachyderm adds to them, and the order they depend on each other in."""
+"""Pipeline specs: reading them, what the local runner needs of them, and the order they depend on each other in."""
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from pachyderm.errors import PachydermError
-from pachyderm.spec.fields import seconds
+from pachyderm.spec.fields import read_spec
+from pachyderm.spec.inputs import Input
+from pachyderm.spec.model import DatumSet, Transform
 
-Spec = dict[str, Any]
+# A spec's JSON, as it is sent to a cluster; `read_spec` makes types of it.
+RawSpec = dict[str, Any]
 HERE = Path(__file__).parent.parent
 
-# What the server puts below every spec.
-_DEFAULTS: Spec = {
-    "transform": {"image": "ubuntu:20.04"},
-    "outputBranch": "master",
-    "datumTries": 3,
-    "reprocessSpec": "until_success",
-}
 _SETS_PER_WORKER = 4
+_TRIES = 3
 _SURROGATE = re.compile(r"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}")
-_KINDS = ("cross", "join", "group", "union")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +35,8 @@ class Pipeline:
     """
 
     name: str
-    transform: Mapping[str, Any]
-    input: Mapping[str, Any]
+    transform: Transform
+    input: Input
     workers: int
     cpus: float
     set_number: int
@@ -54,25 +51,25 @@ class Pipeline:
 
 def spec_files(paths: Sequence[Path]) -> list[Path]:
     """The spec files among files and folders; the shipped ones where none is named. Raises PachydermError."""
-    found: list[Path] = []
+    files: list[Path] = []
     for path in paths or [HERE]:
         inside = sorted(path.glob("*.pipeline.json")) if path.is_dir() else [path]
         if not inside:
             raise PachydermError(f"{path}: no *.pipeline.json in it")
-        found += inside
-    return found
+        files += inside
+    return files
 
 
-def read_specs(paths: Sequence[Path]) -> dict[str, Spec]:
+def read_specs(paths: Sequence[Path]) -> dict[str, RawSpec]:
     """Specs by where they stand: the file's name, with an index where a file holds a list. Raises PachydermError."""
-    specs: dict[str, Spec] = {}
+    specs: dict[str, RawSpec] = {}
     for path in paths:
         try:
             text = path.read_text("utf-8")
             content = json.loads(text, object_pairs_hook=_without_twins)
         except OSError as error:
             raise PachydermError(f"{path}: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise PachydermError(f"{path}: not JSON: {error}") from error
         if surrogate := _SURROGATE.search(text):
             raise PachydermError(f"{path}: {surrogate[0]}: Pachyderm takes no escaped surrogates; write the character")
@@ -85,109 +82,53 @@ def read_specs(paths: Sequence[Path]) -> dict[str, Spec]:
     return specs
 
 
-def effective(spec: Spec) -> Spec:
-    """The spec as the server keeps it: defaults below it, null taking one away, inputs with all their names."""
-    merged: Spec = _merge(_DEFAULTS, spec)
-    if isinstance(merged.get("input"), dict):
-        name = (merged.get("pipeline") or {}).get("name", "")
-        merged["input"] = _full_input(merged["input"], name)
-    return merged
-
-
-def pipeline(spec: Spec) -> Pipeline:
+def pipeline(raw: Mapping[str, Any]) -> Pipeline:
     """The pipeline of a spec that has passed the rules."""
-    whole = effective(spec)
-    sets = whole.get("datumSetSpec") or {}
-    timeout, job_timeout = whole.get("datumTimeout"), whole.get("jobTimeout")
+    spec, _ = read_spec(raw)
+    sets = spec.datum_set_spec or DatumSet()
     return Pipeline(
-        name=whole["pipeline"]["name"],
-        transform=whole["transform"],
-        input=whole["input"],
-        workers=(whole.get("parallelismSpec") or {}).get("constant") or 1,
-        cpus=(whole.get("resourceRequests") or {}).get("cpu") or 0,
-        set_number=sets.get("number") or 0,
-        set_bytes=sets.get("sizeBytes") or 0,
-        sets_per_worker=sets.get("perWorker") or _SETS_PER_WORKER,
-        tries=whole.get("datumTries") or 1,
-        datum_timeout=seconds(timeout) if timeout else None,
-        job_timeout=seconds(job_timeout) if job_timeout else None,
-        every_job=whole.get("reprocessSpec") == "every_job",
-        digest=hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16],
+        name=spec.pipeline.name,
+        transform=spec.transform or Transform(),
+        input=spec.input or Input(),
+        workers=spec.parallelism_spec.constant or 1,
+        cpus=spec.resource_requests.cpu or 0,
+        set_number=sets.number,
+        set_bytes=sets.size_bytes,
+        sets_per_worker=sets.per_worker or _SETS_PER_WORKER,
+        tries=spec.datum_tries or _TRIES,
+        datum_timeout=spec.datum_timeout,
+        job_timeout=spec.job_timeout,
+        every_job=spec.reprocess_spec == "every_job",
+        digest=hashlib.sha256(json.dumps(asdict(spec), sort_keys=True).encode()).hexdigest()[:16],
     )
-
-
-def leaves(node: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each ("pfs" or "cron", its fields) of an input tree."""
-    for kind in ("pfs", "cron"):
-        if node.get(kind):
-            yield kind, node[kind]
-    for kind in _KINDS:
-        for inner in node.get(kind) or []:
-            yield from leaves(inner)
-
-
-def repos_read(spec_input: Mapping[str, Any]) -> list[str]:
-    """Names of the repos that an effective input reads, cron's own among them."""
-    return [leaf["repo"] for _, leaf in leaves(spec_input)]
 
 
 def in_order(pipelines: Mapping[str, Sequence[str]]) -> list[str]:
     """Pipelines so that each comes after those whose repos it reads. Raises PachydermError for a circle."""
-    order: list[str] = []
-    waiting = dict(pipelines)
-    while waiting:
-        ready = [name for name, reads in waiting.items() if not any(repo in waiting for repo in reads)]
-        if not ready:
-            raise PachydermError(f"pipelines read each other in a circle: {', '.join(sorted(waiting))}")
-        order += ready
-        for name in ready:
-            del waiting[name]
-    return order
+    graph = {name: [repo for repo in reads if repo in pipelines] for name, reads in pipelines.items()}
+    try:
+        return list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        circle = ", ".join(sorted(set(error.args[1])))
+        raise PachydermError(f"pipelines read each other in a circle: {circle}") from error
 
 
-def placed(spec: Spec, *, image: str | None = None, bucket: str | None = None, repo: str | None = None) -> Spec:
+def placed(raw: RawSpec, *, image: str | None = None, bucket: str | None = None, repo: str | None = None) -> RawSpec:
     """The spec for one place: its image, the URL that a stage reads, or a repo filled by hand instead of `ingest`."""
-    spec = json.loads(json.dumps(spec))
-    if image:
-        spec["transform"]["image"] = image
-    if bucket:
-        spec["transform"]["cmd"] = [bucket if "://" in word else word for word in spec["transform"]["cmd"]]
-    if repo:
-        for kind, leaf in leaves(spec["input"]):
-            if kind == "pfs" and leaf["repo"] == "ingest":
-                leaf["repo"] = repo  # type: ignore[index]
-        if spec["pipeline"]["name"] == "load":
+    copy: RawSpec = json.loads(json.dumps(raw))
+    transform = copy.get("transform")
+    if isinstance(transform, dict):
+        cmd = transform.get("cmd")
+        if image:
+            transform["image"] = image
+        if bucket and isinstance(cmd, list):
+            transform["cmd"] = [bucket if "://" in str(word) else word for word in cmd]
+        if repo and isinstance(cmd, list) and copy["pipeline"]["name"] == "load":
             # Nothing that ingest wrote: `a.csv.parts/…` in such a repo is a folder of the user's own.
-            spec["transform"]["cmd"].append("--plain-names")
-    return spec
-
-
-def _full_input(node: Spec, pipeline_name: str) -> Spec:
-    """An input with the names the server fills in; what is not an object is left for the rules to complain about."""
-    full = dict(node)
-    if isinstance(pfs := node.get("pfs"), dict):
-        full["pfs"] = {"name": pfs.get("repo"), "branch": "master", "repoType": "user", **pfs}
-    if isinstance(cron := node.get("cron"), dict):
-        full["cron"] = {"repo": f"{pipeline_name}_{cron.get('name', '')}", **cron}
-    for kind in _KINDS:
-        if isinstance(node.get(kind), list):
-            full[kind] = [_full_input(inner, pipeline_name) for inner in node[kind] if isinstance(inner, dict)]
-    return full
-
-
-def _merge(base: Any, patch: Any) -> Any:
-    """RFC 7396: objects are merged, null removes, all else replaces."""
-    if isinstance(patch, list):
-        return [_merge(None, item) for item in patch]
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(base) if isinstance(base, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            merged.pop(name, None)
-        else:
-            merged[name] = _merge(merged.get(name), value)
-    return merged
+            transform["cmd"] = [*cmd, "--plain-names"]
+    if repo and copy["input"]["pfs"]["repo"] == "ingest":
+        copy["input"]["pfs"]["repo"] = repo
+    return copy
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What the server demands of specs when pipelines are created, and what only shows once they run.
+"""What servers demand of specs when pipelines are created, and what only shows once they run.
 
-`check` needs no cluster. It is stricter than the server where the server lets through what then fails in every datum,
-never ends or gives a secret away; those rules are marked "ours".
+`check` needs no cluster. What Pachyderm or Kubernetes refuses is an error. What both take, and what then fails in every
+datum, never ends or gives a secret away, is lint: legal, but unwise.
 """
 
 import json
@@ -10,215 +10,220 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pachyderm.errors import PachydermError
-from pachyderm.spec.fields import Problem, field_problems
+from pachyderm.spec.fields import read_spec
 from pachyderm.spec.input_rules import VARIABLE, input_problems, name_problems
-from pachyderm.spec.kubernetes import QUANTITY, pod_problems
-from pachyderm.spec.reading import Spec, effective, in_order, leaves, repos_read
+from pachyderm.spec.inputs import Cron
+from pachyderm.spec.kubernetes import pod_problems
+from pachyderm.spec.model import Egress, Spec, Transform
+from pachyderm.spec.problems import Verdict, lint, verdict
+from pachyderm.spec.reading import in_order
+from runtime.typed_json import Problem
 
 # A pipeline's pods are named project-pipeline-v99, and a Kubernetes label holds 63 characters.
 _LONGEST_POD = 63
 _EFFECTS = ("ALL_EFFECTS", "NO_SCHEDULE", "PREFER_NO_SCHEDULE", "NO_EXECUTE")
-_SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
+_SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer")
 # A tag that is moved is not pulled again: nodes keep the image that they have.
 _MOVING = ("latest", "main", "master", "dev", "edge", "nightly", "stable")
 
 
-def check(specs: Mapping[str, Spec], repos: Collection[str] = ()) -> list[str]:
-    """What is wrong with specs that are to run together, one line each: file, path, reason. Empty if nothing is.
+def check(raw_specs: Mapping[str, Mapping[str, Any]], repos: Collection[str] = ()) -> Verdict:
+    """What is wrong with specs that are to run together.
 
     `repos` are those that exist and that no pipeline writes.
     """
-    lines: list[str] = []
-    for where, spec in specs.items():
-        found = list(field_problems(spec))
-        # The other rules may rely on types.
-        found = found or list(_spec_problems(effective(spec)))
-        lines += [f"{where}: {path}: {reason}" if path else f"{where}: {reason}" for path, reason in found]
-    return lines or list(_joint_problems(specs, repos))
+    specs: dict[str, Spec] = {}
+    problems: list[tuple[str, Problem]] = []
+    for where, raw in raw_specs.items():
+        specs[where], misfits = read_spec(raw)
+        problems += [(where, misfit) for misfit in misfits]
+        # The rules may rely on types.
+        if all(misfit.is_legal for misfit in misfits):
+            problems += [(where, problem) for problem in _spec_problems(specs[where])]
+    if all(problem.is_legal for _, problem in problems):
+        problems += _joint_problems(specs, repos)
+    return verdict(problems)
 
 
 def _spec_problems(spec: Spec) -> Iterator[Problem]:
-    if "transform" not in spec:
-        yield "transform", "missing"
+    if spec.transform is None:
+        yield Problem("transform", "missing")
         return
-    for rule in (_names, _transform, _secrets, _environment, input_problems, _running, _other, _services, pod_problems):
-        yield from rule(spec)
+    yield from _names(spec)
+    for rule in (_transform, _secrets, _environment):
+        yield from rule(spec.transform)
+    yield from input_problems(spec, spec.transform.env)
+    yield from _running(spec, spec.transform)
+    yield from _other(spec)
+    yield from _services(spec)
+    yield from pod_problems(spec, spec.transform.secrets)
 
 
 def _names(spec: Spec) -> Iterator[Problem]:
-    name = spec.get("pipeline", {}).get("name", "")
-    project = spec.get("pipeline", {}).get("project", {}).get("name", "default")
+    name, project = spec.pipeline.name, spec.pipeline.project.name
     yield from name_problems("pipeline.name", name)
     yield from name_problems("pipeline.project.name", project)
     pod = f"{project}-{name}-v99".replace("_", "-")
     if len(pod) > _LONGEST_POD:
-        yield "pipeline.name", f"too long with its project: {pod} has {len(pod)} characters, {_LONGEST_POD} fit"
-    yield from name_problems("outputBranch", spec.get("outputBranch", "master"))
+        reason = f"too long with its project: {pod} has {len(pod)} characters, {_LONGEST_POD} fit"
+        yield Problem("pipeline.name", reason)
+    yield from name_problems("outputBranch", spec.output_branch or "master")
 
 
-def _transform(spec: Spec) -> Iterator[Problem]:
-    transform = spec["transform"]
-    yield from _image(transform["image"]) if "image" in transform else [("transform.image", "missing")]
-    if not transform.get("cmd") or not transform["cmd"][0]:  # ours: the server finds out datum by datum
-        yield "transform.cmd", "missing; the image's ENTRYPOINT is not used"
-    if transform.get("errStdin") and not transform.get("errCmd"):
-        yield "transform.errStdin", "nothing reads it without errCmd"
-    if not transform.get("workingDir", "/").startswith("/"):
-        yield "transform.workingDir", "must be an absolute path"
-    for index, code in enumerate(transform.get("acceptReturnCode", [])):
+def _transform(transform: Transform) -> Iterator[Problem]:
+    yield from _image(transform.image)
+    if not transform.cmd or not transform.cmd[0]:
+        yield lint("transform.cmd", "missing, so every datum fails: the image's ENTRYPOINT is not used")
+    if transform.err_stdin and not transform.err_cmd:
+        yield lint("transform.errStdin", "nothing reads it without errCmd")
+    if not (transform.working_dir or "/").startswith("/"):
+        yield lint("transform.workingDir", "no absolute path, and nobody says what it is relative to")
+    for index, code in enumerate(transform.accept_return_code):
         if not 0 <= code <= 255:
-            yield f"transform.acceptReturnCode[{index}]", f"{code} is no exit code: 0 to 255"
+            yield lint(f"transform.acceptReturnCode[{index}]", f"{code} is no exit code: they go from 0 to 255")
 
 
 def _image(image: str) -> Iterator[Problem]:
-    """Ours: a tag that stands for one image for ever."""
+    """A tag should stand for one image for ever."""
     if "@sha256:" in image:
         return
     tag = image.rsplit("/", 1)[-1].partition(":")[2]
     if not tag:
-        yield "transform.image", f"{image!r} has no tag; write one that never moves, such as {image or 'name'}:1.0.0"
+        reason = f"{image!r} has no tag; write one that never moves, such as {image or 'name'}:1.0.0"
+        yield lint("transform.image", reason)
     elif tag in _MOVING:
-        yield "transform.image", f"the tag {tag} moves, and nodes keep what they pulled; write a version"
+        yield lint("transform.image", f"the tag {tag} moves, and nodes keep what they pulled; write a version")
 
 
-def _secrets(spec: Spec) -> Iterator[Problem]:
-    seen: set[str] = set()
-    mounts: set[str] = set()
-    for index, secret in enumerate(spec["transform"].get("secrets", [])):
+def _secrets(transform: Transform) -> Iterator[Problem]:
+    for index, secret in enumerate(transform.secrets):
         path = f"transform.secrets[{index}]"
-        if not secret.get("name"):
-            yield f"{path}.name", "missing"
-        if secret.get("envVar") and not secret.get("key"):
-            yield f"{path}.key", "missing: envVar holds the value of one key"
-        mount = secret.get("mountPath", "")
-        if not mount and not secret.get("envVar"):
-            yield path, "neither mountPath nor envVar, so nobody can read it"
-        if not mount:
-            continue
-        if not mount.startswith("/") or mount == "/pfs" or mount.startswith("/pfs/"):
-            yield f"{path}.mountPath", f"{mount!r} must be an absolute path outside /pfs"
-        if secret.get("name") in seen:  # ours: two volumes of one name, and no pod starts
-            yield f"{path}.name", f"{secret['name']} is mounted twice"
-        if mount in mounts:
-            yield f"{path}.mountPath", f"two secrets at {mount}"
-        seen.add(secret.get("name", ""))
-        mounts.add(mount)
+        if not secret.name:
+            yield Problem(f"{path}.name", "missing")
+        if secret.env_var and not secret.key:
+            yield Problem(f"{path}.key", "missing: envVar holds the value of one key")
+        if not secret.mount_path and not secret.env_var:
+            yield lint(path, "neither mountPath nor envVar, so nobody can read it")
 
 
-def _environment(spec: Spec) -> Iterator[Problem]:
-    transform = spec["transform"]
-    places = [(f"transform.env.{name}", name) for name in transform.get("env", {})]
-    for index, secret in enumerate(transform.get("secrets", [])):
-        if secret.get("envVar"):
-            places.append((f"transform.secrets[{index}].envVar", secret["envVar"]))
-            if re.search("PASSWORD|TOKEN|KEY|SECRET", secret["envVar"].upper()):
-                # ours: what is in the environment is written to /pfs/.env and kept in the pipeline's meta repo.
-                yield places[-1][0], "the environment is stored with every datum; mount the secret as files"
+def _environment(transform: Transform) -> Iterator[Problem]:
+    places = [(f"transform.env.{name}", name) for name in transform.env]
+    for index, secret in enumerate(transform.secrets):
+        if secret.env_var:
+            places.append((f"transform.secrets[{index}].envVar", secret.env_var))
+            if re.search("PASSWORD|TOKEN|KEY|SECRET", secret.env_var.upper()):
+                # It is written to /pfs/.env and kept in the pipeline's meta repo.
+                yield lint(places[-1][0], "the environment is stored with every datum; mount the secret as files")
     for path, name in places:
         if not VARIABLE.fullmatch(name):
-            yield path, f"{name!r} is no name of a variable"
+            yield lint(path, f"{name!r} is no name of a variable")
         elif name.startswith("POSTGRES_"):
-            yield path, "Pachyderm sets POSTGRES_* to its own database; use libpq's PG* names"
+            yield lint(path, "Pachyderm sets POSTGRES_* to its own database; use libpq's PG* names")
         elif name.startswith(("PACH_", "PPS_")):
-            yield path, "Pachyderm sets PACH_* and PPS_* itself"
+            yield lint(path, "Pachyderm sets PACH_* and PPS_* itself")
 
 
-def _running(spec: Spec) -> Iterator[Problem]:
-    sets = spec.get("datumSetSpec")
-    if sets is not None:
-        if not any(sets.values()):  # ours: the worker divides by perWorker
-            yield "datumSetSpec", "must hold a number above 0; an empty one divides by zero in the worker"
-        for name, value in sets.items():
-            if value < 0:
-                yield f"datumSetSpec.{name}", "must be above 0"
-    elif spec["transform"].get("datumBatching"):
-        # ours: the default of four sets per worker starts the process once per datum for up to four datums.
-        yield "datumSetSpec", 'missing with datumBatching; write {"perWorker": 1}'
-    if spec.get("datumTries", 1) < 1:
-        yield "datumTries", "must be at least 1"
-    if spec.get("reprocessSpec", "every_job") not in ("until_success", "every_job"):
-        yield "reprocessSpec", 'must be "until_success" or "every_job"'
-    if spec.get("maximumExpectedUptime") and not spec.get("autoscaling"):
-        yield "maximumExpectedUptime", "only with autoscaling"
-    if spec.get("s3Out") and spec["transform"].get("datumBatching"):
-        yield "s3Out", "not together with datumBatching"
-    yield from _resources(spec)
+def _running(spec: Spec, transform: Transform) -> Iterator[Problem]:
+    yield from _sets(spec, transform)
+    if spec.datum_tries == 0:
+        yield lint("datumTries", "0 means the default, 3; write the number that is meant")
+    elif spec.datum_tries < 0:
+        yield lint("datumTries", "with fewer than one try no datum is ever done; write 1 or more")
+    if spec.reprocess_spec not in ("", "until_success", "every_job"):
+        yield Problem("reprocessSpec", 'must be "until_success" or "every_job"')
+    elif not spec.reprocess_spec:
+        yield lint("reprocessSpec", 'an empty text means the default; write "until_success", or leave it out')
+    if spec.maximum_expected_uptime and not spec.autoscaling:
+        yield Problem("maximumExpectedUptime", "only with autoscaling")
+    if spec.s3_out and transform.datum_batching:
+        yield lint("s3Out", "it turns skipping off, and does not go together with datumBatching")
 
 
-def _resources(spec: Spec) -> Iterator[Problem]:
-    for field in ("resourceRequests", "resourceLimits", "sidecarResourceRequests", "sidecarResourceLimits"):
-        resources = spec.get(field, {})
-        for name in ("memory", "disk"):
-            if name in resources and not QUANTITY.fullmatch(resources[name]):
-                yield f"{field}.{name}", f"{resources[name]!r} is no quantity; write one such as 2Gi"
-        if resources.get("cpu", 0) < 0:
-            yield f"{field}.cpu", "must not be negative"
+def _sets(spec: Spec, transform: Transform) -> Iterator[Problem]:
+    sets = spec.datum_set_spec
+    if sets is None:
+        if transform.datum_batching:
+            # The default of four sets per worker starts the process once per datum for up to four datums.
+            yield lint("datumSetSpec", 'missing with datumBatching; write {"perWorker": 1}')
+        return
+    numbers = {"number": sets.number, "sizeBytes": sets.size_bytes, "perWorker": sets.per_worker}
+    if not any(numbers.values()):
+        yield lint("datumSetSpec", "it holds no number above 0, and the worker divides by zero")
+    for name, number in numbers.items():
+        if number < 0:
+            yield lint(f"datumSetSpec.{name}", f"{number} is no size of a set; write one above 0")
 
 
 def _other(spec: Spec) -> Iterator[Problem]:
-    for field, kind in (("podPatch", list), ("podSpec", dict)):
-        if field in spec:
+    for path, text, kind in (("podPatch", spec.pod_patch, list), ("podSpec", spec.pod_spec, dict)):
+        if text:
             try:
-                content = json.loads(spec[field])
+                content = json.loads(text)
             except ValueError as error:
-                yield field, f"must be JSON in a text: {error}"
+                yield Problem(path, f"must be JSON in a text: {error}")
                 continue
             if not isinstance(content, kind):
-                yield field, f"must be JSON of {'a list' if kind is list else 'an object'} in a text"
-    for index, toleration in enumerate(spec.get("tolerations", [])):
-        if toleration.get("operator") not in ("EXISTS", "EQUAL"):
-            yield f"tolerations[{index}].operator", "must be EXISTS or EQUAL"
-        if toleration.get("effect", "ALL_EFFECTS") not in _EFFECTS:
-            yield f"tolerations[{index}].effect", f"must be one of {', '.join(_EFFECTS)}"
-    if "egress" in spec:
-        yield from _egress(spec["egress"])
-    if "tfJob" in spec:
-        yield "tfJob", "not supported by Pachyderm any more"
+                yield lint(
+                    path, f"no pod starts with it: write JSON of {'a list' if kind is list else 'an object'} in a text"
+                )
+    for index, toleration in enumerate(spec.tolerations):
+        if toleration.operator not in ("EXISTS", "EQUAL"):
+            yield Problem(f"tolerations[{index}].operator", "must be EXISTS or EQUAL")
+        if toleration.effect not in _EFFECTS:
+            yield Problem(f"tolerations[{index}].effect", f"must be one of {', '.join(_EFFECTS)}")
+    if spec.egress:
+        yield from _egress(spec.egress)
+    if spec.tf_job:
+        yield Problem("tfJob", "not supported by Pachyderm any more")
 
 
 def _services(spec: Spec) -> Iterator[Problem]:
-    if (kind := spec.get("service", {}).get("type")) and kind not in _SERVICE_TYPES:
-        yield "service.type", f"must be one of {', '.join(_SERVICE_TYPES)}"
-    if "service" in spec and (spec.get("parallelismSpec", {}).get("constant") or 1) != 1:
-        yield "parallelismSpec.constant", "must be 1 with service"
-    if "spout" in spec and spec.get("autoscaling"):
-        yield "autoscaling", "not together with spout"
+    for path, service in (("service", spec.service), ("spout.service", spec.spout and spec.spout.service)):
+        if service and service.type not in ("", *_SERVICE_TYPES):
+            yield Problem(f"{path}.type", f"must be one of {', '.join(_SERVICE_TYPES)}")
+    if spec.service and (spec.parallelism_spec.constant or 1) != 1:
+        yield Problem("parallelismSpec.constant", "must be 1 with service")
+    if spec.spout and spec.autoscaling:
+        yield Problem("autoscaling", "not together with spout")
+    if spec.spout and not spec.spout.service and spec.input:
+        yield Problem("input", "a spout without a service must have none")
+    if spec.s3_out and (spec.service or spec.spout):
+        yield Problem("s3Out", "not together with service or spout")
 
 
-def _egress(egress: Mapping[str, Any]) -> Iterator[Problem]:
-    targets = [name for name in ("URL", "objectStorage", "sqlDatabase") if egress.get(name)]
+def _egress(egress: Egress) -> Iterator[Problem]:
+    targets = [target for target in (egress.URL, egress.object_storage, egress.sql_database) if target]
     if len(targets) != 1:
-        yield "egress", "needs exactly one of URL, objectStorage, sqlDatabase"
-    if database := egress.get("sqlDatabase"):
-        for field in ("name", "key"):
-            if not database.get("secret", {}).get(field):
-                yield f"egress.sqlDatabase.secret.{field}", "missing"
-        if database.get("fileFormat", {}).get("type") not in ("CSV", "JSON"):
-            yield "egress.sqlDatabase.fileFormat.type", "must be CSV or JSON"
+        yield Problem("egress", "needs exactly one of URL, objectStorage, sqlDatabase")
+    if database := egress.sql_database:
+        for name, value in (("name", database.secret.name), ("key", database.secret.key)):
+            if not value:
+                yield Problem(f"egress.sqlDatabase.secret.{name}", "missing")
+        if database.file_format.type not in ("CSV", "JSON"):
+            yield Problem("egress.sqlDatabase.fileFormat.type", "must be CSV or JSON")
 
 
-def _joint_problems(specs: Mapping[str, Spec], repos: Collection[str]) -> Iterator[str]:
+def _joint_problems(specs: Mapping[str, Spec], repos: Collection[str]) -> Iterator[tuple[str, Problem]]:
     """What is wrong between specs: names given twice, repos that nobody writes, circles."""
     owners: dict[str, str] = {}
     reads: dict[str, list[str]] = {}
-    for where, raw in specs.items():
-        spec = effective(raw)
-        name = spec["pipeline"]["name"]
+    for where, spec in specs.items():
+        name = spec.pipeline.name
         if name in owners:
-            yield f"{where}: pipeline.name: {name} is in {owners[name]} already"
+            yield where, Problem("pipeline.name", f"{name} is in {owners[name]} already")
         if name in repos:
-            yield f"{where}: pipeline.name: a repo {name} exists already"
+            yield where, Problem("pipeline.name", f"a repo {name} exists already")
         owners[name] = where
-        reads[name] = repos_read(spec["input"])
-        ticks = {leaf["repo"] for kind, leaf in leaves(spec["input"]) if kind == "cron"}
-        reads[name] = [repo for repo in reads[name] if repo not in ticks]
+        leaves = spec.input.leaves() if spec.input else ()
+        reads[name] = [leaf.repo for leaf in leaves if not isinstance(leaf, Cron)]
     for name, wanted in reads.items():
         for repo in wanted:
             if repo == name:
-                yield f"{owners[name]}: input: {name} reads its own output"
+                yield owners[name], Problem("input", f"{name} reads its own output")
             elif repo not in reads and repo not in repos:
-                yield f"{owners[name]}: input: nothing writes the repo {repo}; create it, or correct the name"
+                reason = f"nothing writes the repo {repo}; create it, or correct the name"
+                yield owners[name], Problem("input", reason)
     try:
         in_order({name: [repo for repo in wanted if repo != name] for name, wanted in reads.items()})
     except PachydermError as error:
-        yield str(error)
+        yield "", lint("", str(error))

@@ -14,7 +14,7 @@ from pachyderm.local.runner import Options, run
 from pachyderm.local.store.journal import Job
 from pachyderm.local.store.store import Store
 from pachyderm.local.worker.mapping import LocalMapping
-from pachyderm.spec.reading import Spec, placed, read_specs, spec_files
+from pachyderm.spec.reading import RawSpec, placed, read_specs, spec_files
 from tests.conftest import ROOT, SAMPLES
 from tests.support.pachyderm_kit import Bench
 
@@ -69,7 +69,7 @@ class Mill:
             environment={"DATABASE_URL": self.database, "GOOGLE_APPLICATION_CREDENTIALS": None},
         )
 
-    def run(self, place: LocalMapping | None = None, specs: dict[str, Spec] | None = None) -> dict[str, Job]:
+    def run(self, place: LocalMapping | None = None, specs: dict[str, RawSpec] | None = None) -> dict[str, Job]:
         options = Options(self.root, specs or self.specs, place or self.place(), tick=True)
         return {job.pipeline: job for job in run(options)}
 
@@ -182,7 +182,7 @@ def test_a_run_goes_on_after_the_database_was_away(mill: Mill) -> None:
     assert mill.answers() == {"a.csv": ["one"]}
 
 
-def without_waiting(spec: Spec) -> Spec:
+def without_waiting(spec: RawSpec) -> RawSpec:
     """The same, killed before it has waited long for its server."""
     return {**spec, "datumTimeout": "10s"}
 

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pachyderm.errors import PachydermError
+from pachyderm.spec.model import Secret
 from pachyderm.spec.reading import Pipeline
 
 # What a stage gets of the shell's variables; the rest is the spec's and the worker's. A container has its image's.
@@ -62,9 +62,9 @@ def path_map(pipeline: Pipeline, mapping: LocalMapping, pfs: Path, empty: Path) 
     paths = {image.rstrip("/"): here.absolute() for image, here in mapping.paths.items()}
     if not mapping.real_pfs:
         paths["/pfs"] = pfs.absolute()
-    for secret in pipeline.transform.get("secrets", []):
-        if secret.get("mountPath"):
-            paths[secret["mountPath"].rstrip("/")] = secret_folder(mapping, secret["name"], empty).absolute()
+    for secret in pipeline.transform.secrets:
+        if secret.mount_path:
+            paths[secret.mount_path.rstrip("/")] = secret_folder(mapping, secret.name, empty).absolute()
     return paths
 
 
@@ -85,11 +85,11 @@ def worker_environment(
 ) -> dict[str, str]:
     """What a worker's processes find in their environment, whatever the datum. Raises PachydermError."""
     environment = {name: value for name in _INHERITED if (value := os.environ.get(name)) is not None}
-    for name, value in pipeline.transform.get("env", {}).items():
+    for name, value in pipeline.transform.env.items():
         environment[name] = translate(value, paths)
-    for secret in pipeline.transform.get("secrets", []):
-        if secret.get("envVar") and secret["name"] not in mapping.without:
-            environment[secret["envVar"]] = _secret_value(mapping, secret)
+    for secret in pipeline.transform.secrets:
+        if secret.env_var and secret.name not in mapping.without:
+            environment[secret.env_var] = _secret_value(mapping, secret)
     environment |= {
         "PACH_IN_WORKER": "true",
         "PACH_NAMESPACE": "default",
@@ -118,14 +118,14 @@ def secret_values(pipeline: Pipeline, mapping: LocalMapping) -> list[str]:
     """What the specs take from secrets into variables: never to be written down."""
     return [
         _secret_value(mapping, secret)
-        for secret in pipeline.transform.get("secrets", [])
-        if secret.get("envVar") and secret["name"] not in mapping.without
+        for secret in pipeline.transform.secrets
+        if secret.env_var and secret.name not in mapping.without
     ]
 
 
-def _secret_value(mapping: LocalMapping, secret: Mapping[str, Any]) -> str:
-    file = secret_folder(mapping, secret["name"], Path()) / str(secret["key"])
+def _secret_value(mapping: LocalMapping, secret: Secret) -> str:
+    file = secret_folder(mapping, secret.name, Path()) / secret.key
     try:
         return file.read_text("utf-8")
     except OSError as error:
-        raise PachydermError(f"secret {secret['name']}: {file}: {error.strerror}") from error
+        raise PachydermError(f"secret {secret.name}: {file}: {error.strerror}") from error

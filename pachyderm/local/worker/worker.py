@@ -79,7 +79,7 @@ class Worker:
     def work(self, datums: Sequence[Datum]) -> Iterator[Result]:
         """Does the datums of a set. Raises StoppedError, JobOverdueError when the job's time is over, StartError."""
         try:
-            if not datums and self._task.pipeline.transform.get("datumBatching"):
+            if not datums and self._task.pipeline.transform.datum_batching:
                 self._batched.session(self._task.deadline, self._task.stop)
             for datum in datums:
                 yield self._datum(datum)
@@ -114,7 +114,7 @@ class Worker:
     def _try(self, datum: Datum) -> dict[str, File]:
         """Lets user code do the datum once. Returns the files it wrote. Raises _TryError, OutputError."""
         try:
-            batched = self._task.pipeline.transform.get("datumBatching")
+            batched = self._task.pipeline.transform.datum_batching
             scratch = self._batched_try(datum) if batched else self._single_try(datum)
         except CommandError as impossible:
             raise _TryError(str(impossible)) from impossible
@@ -126,9 +126,9 @@ class Worker:
         """A process of its own for one datum."""
         transform = self._task.pipeline.transform
         scratch, environment = self._lay_out(datum)
-        if not transform.get("cmd"):
+        if not transform.cmd:
             raise _TryError("no command specified")
-        process = start(self._start(transform["cmd"], transform.get("stdin"), environment, self._log(datum)))
+        process = start(self._start(transform.cmd, transform.stdin, environment, self._log(datum)))
         deadline = self._datum_deadline()
         try:
             code = wait(process, deadline, self._task.stop)
@@ -136,7 +136,7 @@ class Worker:
             raise self._timeout_error(deadline) from overdue
         finally:
             kill(process)
-        if code != 0 and code not in transform.get("acceptReturnCode", []):
+        if code != 0 and code not in transform.accept_return_code:
             raise _TryError(f"killed by signal {-code}" if code < 0 else f"exit code {code}")
         return scratch
 
@@ -166,7 +166,7 @@ class Worker:
     def _lay_out(self, datum: Datum, more: Mapping[str, str] | None = None) -> tuple[Scratch, dict[str, str]]:
         scratch = self._layout.lay_out(datum)
         environment = {**self._environment, **scratch.environment, **(more or {})}
-        if not self._task.pipeline.transform.get("datumBatching"):
+        if not self._task.pipeline.transform.datum_batching:
             environment["FILESET_ID"] = datum.hash[:32]
         write_environment(self._pfs, environment)
         self._last_environment = environment
@@ -175,9 +175,9 @@ class Worker:
     def _run_error_command(self, datum: Datum) -> bool:
         """Runs errCmd where there is one; whether it has recovered the datum."""
         transform = self._task.pipeline.transform
-        if not transform.get("errCmd"):
+        if not transform.err_cmd:
             return False
-        command = self._start(transform["errCmd"], transform.get("errStdin"), self._last_environment, self._log(datum))
+        command = self._start(transform.err_cmd, transform.err_stdin, self._last_environment, self._log(datum))
         try:
             process = start(command)
         except CommandError:
@@ -191,12 +191,12 @@ class Worker:
 
     def _batched_command(self, log: Path) -> ProcessSpec:
         transform = self._task.pipeline.transform
-        return self._start(transform["cmd"], transform.get("stdin"), self._environment, log)
+        return self._start(transform.cmd, transform.stdin, self._environment, log)
 
     def _start(
-        self, words: Sequence[str], stdin: Sequence[str] | None, environment: Mapping[str, str], log: Path
+        self, words: Sequence[str], stdin: Sequence[str], environment: Mapping[str, str], log: Path
     ) -> ProcessSpec:
-        folder = self._task.pipeline.transform.get("workingDir")
+        folder = self._task.pipeline.transform.working_dir
         return ProcessSpec(
             words=command(words, self._paths),
             environment=environment,
