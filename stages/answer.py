@@ -11,13 +11,14 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime import command
 from runtime.cpu import available_cpus, limit_pools
 from runtime.errors import InputError, OptionError
+from stages.answering.formats import FORMATS, target_name
 from stages.answering.rows import COLUMNS, Columns, Counts, Job, Least
 from stages.answering.shares import Share, files_of, share, share_of_environment
 from stages.common import batching
@@ -66,6 +67,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-seq-len", type=command.positive, help="longest window, in tokens")
     parser.add_argument("--doc-stride", type=int, help="overlap of windows, in tokens")
     parser.add_argument("--no-answer", action="store_true", help='let "no answer" win (SQuAD 2 checkpoints)')
+    parser.add_argument(
+        "--format", choices=FORMATS, default="csv", help="what the answers are written as; default: csv"
+    )
     parser.add_argument("--again", action="store_true", help="answer every file, also those answered before")
     parser.add_argument(
         "--reuse",
@@ -84,6 +88,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.question_column == options.context_column:
         parser.error("--question-column and --context-column must differ")
+    if options.format == "parquet" and options.output == Path("-"):
+        parser.error("--format parquet: such a file cannot go through a pipe; name a folder, or say --format ndjson")
     return options
 
 
@@ -136,9 +142,15 @@ def answer_folder(
         with measured(options, job, counts, progress, part):
             run.run(due, options.again, library)
         # One CSV says nothing of the others that were answered into the same folder.
-        run.settle(set(files) if options.input.is_dir() else {*mirror.paths(), *files})
+        others = set() if options.input.is_dir() else {*mirror.paths()} - targets(files, *FORMATS)
+        run.settle(others | targets(files, job.format))
     summarise(job, counts, progress.seconds, list(due))
     return run.failures
+
+
+def targets(names: Iterable[str], *kinds: str) -> set[str]:
+    """Paths of the answers to CSVs, in each of the formats."""
+    return {target_name(name, kind) for name in names for kind in kinds}
 
 
 def foretell(job: Job, options: argparse.Namespace, due: dict[str, Path]) -> int:
@@ -146,7 +158,7 @@ def foretell(job: Job, options: argparse.Namespace, due: dict[str, Path]) -> int
     from stages.answering.estimate import estimate
     from stages.answering.mirrored import Settings, unchanged
 
-    known = set() if options.again else unchanged(options.output, due, Settings.of(options, job.model))
+    known = set() if options.again else unchanged(options.output, due, Settings.of(options, job.model), job.format)
     result = estimate(job, {name: path for name, path in due.items() if name not in known}, len(known))
     for reason in result.rejected:
         logging.error("%s", reason)
@@ -182,7 +194,7 @@ def answer_datum(job: Job, options: argparse.Namespace) -> dict[str, str]:
 
     with Progress(sum(size_of(path) for path in files.values())) as progress:
         stream = Stream(job, counts, progress, lambda _: None, fail)
-        stream.run(File(name, path, options.output / name) for name, path in files.items())
+        stream.run(File(name, path, options.output / target_name(name, job.format)) for name, path in files.items())
     summarise(job, counts, progress.seconds, list(files))
     return failures
 
@@ -238,7 +250,7 @@ def load_job(options: argparse.Namespace) -> Job:
     columns = Columns(options.question_column, options.context_column, options.prefix, options.top_k is not None)
     decoding = decoding_of(options, answerer.bundle.manifest.decoding)
     least = Least(options.min_score, options.min_confidence)
-    job = Job(answerer, decoding, columns, least, options.limit)
+    job = Job(answerer, decoding, columns, least, options.limit, options.format)
     # Limits that the model cannot keep are a mistake of the command line, not of the first file.
     answerer.answer((), job.decoding)
     return job

@@ -45,13 +45,14 @@ class Least:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """How rows are answered: a loaded bundle, its options, the columns, and what an answer needs to count."""
+    """How rows are answered and written: a loaded bundle, its options, the columns, what an answer needs to count."""
 
     answerer: "Answerer"
     decoding: "Decoding"
     columns: Columns
     least: Least = Least()
     limit: int | None = None
+    format: str = "csv"
 
     @property
     def model(self) -> str:

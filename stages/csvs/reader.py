@@ -27,8 +27,8 @@ BLOCK_BYTES = 2 << 20
 _READ_BYTES = 8 << 20
 # Records, and bytes of them, in a block where they come one by one.
 _RECORDS, _RECORD_BYTES = 512, 1 << 20
-# Rows of a frame, where nobody asks for another number, and bytes of the block that it is cut from: where Python handles
-# each row larger ones are no faster, and take 20 MiB more.
+# Rows of a frame, where nobody asks for another number, and bytes of the block that it is cut from: where Python
+# handles each row larger ones are no faster, and take 20 MiB more.
 FRAME_ROWS, FRAME_BYTES = 512, 1 << 19
 
 
