@@ -76,7 +76,7 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> None:
     source = write_csv(folder / "bench.csv", options.rows)
     target = target_of(arguments([str(source), str(folder)]))
     with source.open("rb") as stream, (folder / "bench.copy").open("wb") as file:
-        answered = AnsweredCsv(source.name, Origin(source.name, 1), stream, source.stat().st_size)
+        answered = AnsweredCsv(source.name, Origin(source.name, 1), stream)
         examine(answered, target)
         columns = list(columns_of(answered, target))
         file.write(b"header\n")

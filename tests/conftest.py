@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,10 @@ from pachyderm.demo.database import embedded_postgres
 ROOT = Path(__file__).parent.parent
 CHECKPOINT = ROOT / "models/minilm-qa"
 SAMPLES = ROOT / "samples"
+# What the tests' bundles are verified on, the packages that make them, and the modules of runtime that take part.
+EVALUATED = SAMPLES / "medical-leaflets.csv"
+PINS = re.compile("(onnx|onnxruntime|optimum|optimum-onnx|numpy|tokenizers|torch|transformers)==")
+RUNTIME_MODULES = ["answer", "answerer", "bundle", "confidence", "decoding", "manifest", "spans", "squad", "windows"]
 
 # A change is judged by the same examples each time; the nightly run looks for new ones (`make test-faults`).
 settings.register_profile("fixed", derandomize=True)
@@ -42,19 +47,20 @@ def _export(folder: Path, precision: str) -> Path:
         folder = Path(kept) / f"{precision}-{_export_digest()}" / "model"
         if folder.exists():
             return folder
-    evaluate = str(SAMPLES / "medical-leaflets.csv")
-    arguments = [str(CHECKPOINT), "--output", str(folder), "--precision", precision, "--evaluate", evaluate]
+    arguments = [str(CHECKPOINT), "--output", str(folder), "--precision", precision, "--evaluate", str(EVALUATED)]
     subprocess.run([sys.executable, "-m", "export", *arguments], cwd=ROOT, check=True)
     return folder
 
 
 def _export_digest() -> str:
-    """A digest of everything that a bundle of the tests is made from."""
-    digest = hashlib.sha256((ROOT / "constraints.txt").read_bytes())
-    for room in ("export", "runtime", "models", "samples"):
-        for path in sorted((ROOT / room).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    """A digest of what decides the bytes of the tests' bundles: a message or a help text exports nothing again."""
+    pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if PINS.match(line)]
+    digest = hashlib.sha256("\n".join(pins).encode())
+    paths = [path for path in ROOT.glob("export/**/*.py") if path.name != "__main__.py"]
+    paths += [ROOT / "runtime" / f"{name}.py" for name in RUNTIME_MODULES]
+    paths += [path for path in CHECKPOINT.rglob("*") if path.is_file()]
+    for path in [*sorted(paths), EVALUATED]:
+        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

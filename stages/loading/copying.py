@@ -6,6 +6,7 @@ need the right to make one; what a crash leaves is the same, because the transac
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,8 +33,7 @@ class AnsweredCsv:
         path: below INPUT.
         origin: the object that its rows come from, and the row of the first.
         stream: the file, opened once, so that every pass sees one version of it.
-        size: bytes.
-        sha256, rows: of what `examine` read; empty and 0 before.
+        size, sha256, rows: of what `examine` read; 0 and empty before. The size is in bytes.
         skipped: data rows of this CSV, from 1, that are left out.
 
     """
@@ -41,7 +41,7 @@ class AnsweredCsv:
     path: str
     origin: Origin
     stream: io.BufferedReader
-    size: int
+    size: int = 0
     sha256: str = ""
     rows: int = 0
     skipped: frozenset[int] = frozenset()
@@ -58,6 +58,7 @@ def examine(csv: AnsweredCsv, target: Target) -> None:
     digest = hashlib.sha256()
     csv.rows = sum(block.ends.size for block in reader_of(csv, target, digest).blocks())
     csv.sha256 = digest.hexdigest()
+    csv.size = os.fstat(csv.stream.fileno()).st_size
 
 
 def columns_of(csv: AnsweredCsv, target: Target) -> tuple[str, ...]:

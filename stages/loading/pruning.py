@@ -107,14 +107,17 @@ def judge_by_listing(
     """
     verdict = Verdict()
     there = {entry.origin: entry for entry in entries}
+    before = listing.listed_at - timedelta(seconds=margin)
+    # A newer tick may have cut such a file into other parts; whether one is lost is for its own prune to say.
+    newer = {entry.origin.file for entry in there.values() if entry.loaded_at is None or entry.loaded_at >= before}
     for path, origin in listing.paths.items():
-        if path not in noted and (path not in loaded or origin not in there):
-            verdict.lost.append(path)
+        if path in noted or (path in loaded and (origin in there or origin.file in newer)):
+            continue
+        verdict.lost.append(path)
     listed = set(listing.paths.values())
     # A part that is lost may be cut otherwise in the table: of its file nothing goes.
     untouched = {listing.paths[path].file for path in verdict.lost}
     present = listed | set(loaded.values())
-    before = listing.listed_at - timedelta(seconds=margin)
     for origin, entry in there.items():
         if origin in present or origin.file in untouched:
             continue

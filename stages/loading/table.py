@@ -49,14 +49,21 @@ class TableLoader:
         self.keep = keep
         self._settings = memory.settings_of(target)
 
-    def load(self, csvs: Sequence[AnsweredCsv], copied: Callable[[AnsweredCsv], object]) -> list[Counts]:
+    def load(
+        self,
+        csvs: Sequence[AnsweredCsv],
+        locked: Callable[[], object],
+        copied: Callable[[AnsweredCsv], object],
+    ) -> list[Counts]:
         """Replaces the rows of each CSV that has changed; all that are given share the transaction.
 
-        `copied` is called for each CSV before its entry is stamped. Raises InputError for a CSV that breaks a rule,
-        psycopg.Error for what the server refuses.
+        `locked` is called once no other loader can write these files; what it raises ends the load. `copied` is called
+        for each CSV before its entry is stamped. Raises InputError for a CSV that breaks a rule, psycopg.Error for what
+        the server refuses.
         """
         # The second of two loaders of one file finds the rows of the first.
         memory.take_turns(self.connection, {csv.origin.file for csv in csvs})
+        locked()
         known: dict[str, list[Entry]] = defaultdict(list)
         for entry in memory.entries(self.connection, self.target, {csv.origin.file for csv in csvs}):
             known[entry.origin.file].append(entry)

@@ -15,8 +15,8 @@ from pachyderm_sdk.api import pps
 from pachyderm.spec.fields import MESSAGES
 from pachyderm.spec.reading import effective, read_specs, spec_files
 from pachyderm.spec.rules import check
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 SHIPPED = read_specs(spec_files([]))
 ABSENT = object()
 
