@@ -85,7 +85,10 @@ def run(name: str, work: Callable[[Any], int], options: argparse.Namespace) -> i
     Returns the exit code: that of `work`, 1 for AnswermillError and OSError, 130 and 143 for SIGINT and SIGTERM.
     """
     start_logging(name, getattr(options, "log_format", "text"))
-    signal.signal(signal.SIGTERM, _terminate)
+    for number, handler in ((signal.SIGTERM, _terminate), (signal.SIGINT, _interrupt)):
+        # Ignored is what a shell makes of Ctrl-C for a command in the background.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
     try:
         return work(options)
     except AnswermillError as error:
@@ -156,14 +159,22 @@ class _JsonFormatter(logging.Formatter):
 
 
 def _terminate(_signal: int, _frame: object) -> NoReturn:
-    """SIGTERM unwinds the stack, so that temporary files go; the shell's code for it is 128 + 15.
+    """SIGTERM unwinds the stack, so that temporary files go; the shell's code for it is 128 + 15."""
+    _end_soon(TERMINATED)
+    raise SystemExit(TERMINATED)
 
-    What does not end by itself, a request that hangs or a window of the model, ends after GRACE seconds.
-    """
-    last_resort = threading.Timer(GRACE, os._exit, [TERMINATED])
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    """Ctrl-C, likewise."""
+    _end_soon(INTERRUPTED)
+    raise KeyboardInterrupt
+
+
+def _end_soon(code: int) -> None:
+    """What does not end by itself, a request that hangs or threads at work, ends after GRACE seconds."""
+    last_resort = threading.Timer(GRACE, os._exit, [code])
     last_resort.daemon = True
     last_resort.start()
-    raise SystemExit(TERMINATED)
 
 
 def exit_code(failed: Sequence[str], total: int) -> int:

@@ -6,6 +6,7 @@ import psycopg
 
 # SQLSTATEs after which the same work can succeed a moment later.
 _PASSING = {
+    "25P03": "idle-in-transaction session timeout",
     "40001": "serialization failure",
     "40P01": "deadlock",
     "53300": "too many connections",
@@ -36,10 +37,11 @@ _REMEDIES = {
     "3F000": "create the schema, or correct --schema",
     "42501": "grant it: docs/load.md has the statements",
     "53100": "free space on the server, then run it again",
-    "55P03": "end the session that holds the lock, or raise lock_timeout",
+    "55P03": "end the session that holds the lock, or raise lock_timeout and --retry-for",
     "57014": 'raise statement_timeout, say PGOPTIONS="-c statement_timeout=0", or cut the file into smaller ones',
 }
 _CONNECTION_REMEDIES = {
+    "stopped answering": "look whether the server is suspended or overloaded, or the network cut",
     "root certificate file": "set PGSSLROOTCERT to the certificate of the authority that signed the server's",
     "certificate verify failed": "check that PGSSLROOTCERT is the authority that signed the server's certificate, and "
     "that none has expired",
@@ -53,12 +55,11 @@ _CONNECTION_REMEDIES = {
 }
 
 
-def pauses(total: float) -> Iterator[float]:
-    """Seconds to wait before each next try: 0.1, doubling up to 5, as many as fit into `total`."""
-    pause, spent = 0.1, 0.0
-    while spent + pause <= total:
+def pauses() -> Iterator[float]:
+    """Seconds to wait before each next try: 0.1, doubling up to 5."""
+    pause = 0.1
+    while True:
         yield pause
-        spent += pause
         pause = min(2 * pause, 5.0)
 
 

@@ -15,6 +15,7 @@ from stages.common.names import Origin, utf8
 from stages.loading import memory
 from stages.loading.memory import Entry
 from stages.loading.schema import Target
+from stages.loading.waiting import WatchedConnection
 
 # Files a transaction: each takes a lock, and a server has room for some thousands.
 _FILES_AT_A_TIME = 200
@@ -75,6 +76,12 @@ def clock(connection: psycopg.Connection) -> datetime:
         raise AnswermillError("the database does not tell the time")
     now: datetime = row[0]
     return now
+
+
+def remembered(connection: WatchedConnection, target: Target) -> list[Entry]:
+    """What the memory holds."""
+    with connection.bounded_transaction():
+        return memory.entries(connection, target)
 
 
 def judge(entries: Iterable[Entry], here: Mapping[str, Origin], looked_at: datetime) -> Verdict:
@@ -140,7 +147,7 @@ def shown(entries: Iterable[Entry]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def delete(connection: psycopg.Connection, target: Target, gone: list[Entry], dry_run: bool) -> int:
+def delete(connection: WatchedConnection, target: Target, gone: list[Entry], dry_run: bool) -> int:
     """Deletes the rows of these entries, a few hundred files a transaction. Returns how many rows.
 
     An entry that was loaded again since it was judged keeps its rows.
@@ -148,7 +155,7 @@ def delete(connection: psycopg.Connection, target: Target, gone: list[Entry], dr
     rows = 0
     for first in range(0, len(gone), _FILES_AT_A_TIME):
         some = gone[first : first + _FILES_AT_A_TIME]
-        with connection.transaction(force_rollback=dry_run):
+        with connection.bounded_transaction(rollback=dry_run):
             memory.take_turns(connection, {entry.origin.file for entry in some})
             now = {entry.origin: entry for entry in memory.entries(connection, target, {e.origin.file for e in some})}
             still = [entry for entry in some if now.get(entry.origin) == entry]

@@ -24,6 +24,7 @@ from stages.loading.failures import is_about_rows
 from stages.loading.memory import prepare_memory
 from stages.loading.schema import Target, prepare, resolve
 from stages.loading.table import Counts, TableLoader, input_error
+from stages.loading.waiting import WatchedConnection
 
 # A commit a file costs as much as some hundred rows; files up to this size share one.
 SMALL_BYTES, GROUP_BYTES, GROUP_FILES = 1 << 18, 4 << 20, 200
@@ -91,9 +92,9 @@ def origins_of(paths: Iterable[str], plain_names: bool) -> dict[str, Origin]:
     return origins
 
 
-def prepare_target(connection: psycopg.Connection, target: Target, options: argparse.Namespace) -> Target:
+def prepare_target(connection: WatchedConnection, target: Target, options: argparse.Namespace) -> Target:
     """Makes or checks the table and its memory. Returns the target with its schema's name."""
-    with connection.transaction(force_rollback=options.dry_run):
+    with connection.bounded_transaction(rollback=options.dry_run):
         return make_ready(connection, target, options.migrate)
 
 
@@ -204,15 +205,18 @@ class LoadRun:
         options = self._options
         locked = partial(_check_current, csvs, files)
         copied = partial(self._pass_on, files)
+        if self._mirror and not options.dry_run:
+            # Not in the transaction: the server may end one in which nothing is sent for a while.
+            self._mirror.intend([csv.path for csv in csvs])
 
-        def attempt(connection: psycopg.Connection) -> list[Counts]:
-            with connection.transaction(force_rollback=options.dry_run):
+        def attempt(connection: WatchedConnection) -> list[Counts]:
+            with connection.bounded_transaction(rollback=options.dry_run):
                 target = self._target
                 if options.dry_run:
                     target = make_ready(connection, target, options.migrate)
                 return TableLoader(connection, target, options.on_conflict == "keep").load(csvs, locked, copied)
 
-        def explained(connection: psycopg.Connection) -> list[Counts]:
+        def explained(connection: WatchedConnection) -> list[Counts]:
             # Outside the transaction: a deferred constraint speaks at its end, and finding the row reads the file.
             try:
                 return attempt(connection)
@@ -228,8 +232,6 @@ class LoadRun:
     def _pass_on(self, files: Mapping[str, Path], csv: AnsweredCsv) -> None:
         """Before the stamp and the commit: whoever prunes by what is passed on must not miss a file that is loaded."""
         if not self._options.dry_run:
-            if self._mirror:
-                self._mirror.intend([csv.path])
             pass_on(files[csv.path], self._output / csv.path)
 
     def _note(self, csv: AnsweredCsv, counts: Counts) -> None:

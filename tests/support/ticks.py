@@ -22,7 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from runtime.errors import DatabaseError
@@ -30,6 +29,7 @@ from stages import load
 from stages.common.names import origin_of, part_path
 from stages.loading.connection import Session, open_session
 from stages.loading.schema import Target
+from stages.loading.waiting import WatchedConnection
 from tests.conftest import ROOT
 from tests.support.loading import row_of, write_rows
 
@@ -122,7 +122,7 @@ class Stopping(Session):
         super().__init__({}, 0)
         self._turns = turns
 
-    def run(self, work: Callable[[psycopg.Connection], Any]) -> Any:
+    def run(self, work: Callable[[WatchedConnection], Any]) -> Any:
         """As Session does."""
         self._turns.wait()
         return self._turns.session.run(work)
