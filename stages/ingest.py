@@ -17,6 +17,7 @@ from pathlib import Path
 
 from runtime import command
 from runtime.errors import InputError
+from runtime.quoting import safe_url
 from stages.common.files import check_apart
 from stages.common.mirror import Mirror, keeps_listing, open_mirror
 from stages.common.names import FORMATS, is_table
@@ -28,7 +29,6 @@ from stages.ingesting.folder import FolderSource
 from stages.ingesting.limits import Limits, check_name
 from stages.ingesting.places import open_source
 from stages.ingesting.source import Listing
-from stages.ingesting.urls import safe_url
 
 # Where objects and parts wait to be whole.
 WAITING = ".ingest.partial"

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from runtime.errors import AnswermillError
+from runtime.quoting import safe_url
 from stages.common.names import is_table
 from stages.ingesting.source import TRIES, Advance, Listing, SourceObject
-from stages.ingesting.urls import safe_url
 
 if TYPE_CHECKING:
     from requests import Response
