@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +17,7 @@ from stages.common.mirror import Mirror
 
 if TYPE_CHECKING:
     from stages.answering.rows import Columns, Counts, Job
+    from stages.answering.spread import DaskSpread
     from stages.common.progress import Progress
 
 # Options that change where and how fast rows are answered, but no answer.
@@ -28,6 +29,9 @@ _NO_INFLUENCE = frozenset(
 )
 # Options that change the file, but no answer in it.
 _OF_THE_FILE = frozenset({"question_column", "context_column", "prefix", "limit", "format"})
+
+
+Finish = Callable[[File, InputError | OSError | None], None]
 
 
 class Settings(NamedTuple):
@@ -79,9 +83,21 @@ class MirroredRun:
         self._sources: dict[str, tuple[str, object]] = {}
         self._known: dict[str, OldAnswers] = {}
 
-    def run(self, files: Mapping[str, Path], again: bool, library: OldAnswers | None) -> None:
-        """Answers those files that are not answered yet."""
-        Stream(self._job, self._counts, self._progress, self._done, self._failed).run(self._due(files, again, library))
+    def run(
+        self, files: Mapping[str, Path], again: bool, library: OldAnswers | None, spread: "DaskSpread | None" = None
+    ) -> None:
+        """Answers those files that are not answered yet, here or on a cluster."""
+        due = self._due(files, again, library)
+        if spread:
+            spread.run(due, self._counts, self._progress, self._finish)
+        else:
+            Stream(self._job, self._counts, self._progress, self._done, self._failed).run(due)
+
+    def _finish(self, file: File, error: InputError | OSError | None) -> None:
+        if error:
+            self._failed(file, error)
+        else:
+            self._done(file)
 
     def settle(self, names: set[str]) -> None:
         """Removes what this stage wrote below OUTPUT that is not among `names`."""

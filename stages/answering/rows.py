@@ -93,6 +93,12 @@ class Counts:
             for answer, length in zip(best, context_lengths, strict=True)
         )
 
+    def merge(self, other: "Counts") -> None:
+        """Adds what another process has done."""
+        for name in ("files", "unchanged", "rows", "weak", "tokens", "whole", "reused"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.errors.update(other.errors)
+
 
 def is_weak(answer: "Answer", least: Least) -> bool:
     """Whether the answer's score or confidence is below the least that counts."""
