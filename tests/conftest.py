@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from pachyderm.demo.database import embedded_postgres
+from tests.support import secrets
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT = ROOT / "models/minilm-qa"
@@ -28,6 +29,20 @@ settings.register_profile("fixed", derandomize=True)
 settings.load_profile("fixed")
 
 Stage = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def _secrets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Plants secrets in the environment of whatever a stage or the runner starts; none may be written down anywhere."""
+    if request.path.parent.name not in ("stages", "pachyderm"):
+        yield
+        return
+    for name, value in secrets.VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    if folder:
+        secrets.check_files(folder)
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +106,7 @@ def stage() -> Stage:
     """Runs a stage as users do, in a process of its own: `stage("load", folder, out, "--dry-run", PGHOST=…)`."""
 
     def run(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", f"stages.{name}", *map(str, arguments)],
             cwd=ROOT,
             env={**os.environ, **environment},
@@ -99,5 +114,7 @@ def stage() -> Stage:
             text=True,
             timeout=240,
         )
+        secrets.check_text(done.stdout, done.stderr)
+        return done
 
     return run

@@ -19,7 +19,8 @@ class FsspecSource:
         try:
             # A listing once cached never expires (gcsfs#138).
             self._system, root = url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
-        except (ImportError, ValueError) as error:
+        except Exception as error:
+            # Each protocol has a library of its own, with errors of its own.
             raise AnswermillError(f"{self._url}: {without_secrets(str(error), url)}") from error
         self._root: str = root
 

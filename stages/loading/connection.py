@@ -31,6 +31,8 @@ _CONNECT, _LEAST_CONNECT = 10, 5
 _SECRETS = {"sslkey": "PGSSLKEY", "passfile": "PGPASSFILE"}
 # All that libpq reads from files. Its errors quote the path, and a pasted key with it.
 _FILES = {**_SECRETS, "sslcert": "PGSSLCERT", "sslrootcert": "PGSSLROOTCERT", "servicefile": "PGSERVICEFILE"}
+# A URL in one of these would be taken for the name of a host or a database, and named with its password.
+_PLAIN = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE", "PGSSLMODE")
 # Values of these that are no path: the trusted roots of the system, a key that an engine of OpenSSL keeps.
 _NO_FILE = re.compile(r"system|[a-z0-9]{1,20}:[\w-]{1,40}")
 # Parameters that other clients put into a URL. Only these are named: another word may be part of a password.
@@ -134,7 +136,7 @@ def open_session(application: str, patience: float) -> Session:
     Raises DatabaseError where DATABASE_URL makes no sense.
     """
     given = _parse(os.environ.get("DATABASE_URL", ""))
-    _check_files(given)
+    _check_places(given)
     limits = {**_LIMITS, "tcp_user_timeout": 1000 * round(min(60, max(patience, _LEAST_CONNECT)))}
     return Session(limits | given | {"client_encoding": "UTF8", "application_name": application}, patience)
 
@@ -176,8 +178,14 @@ def _foreign(message: str) -> str | None:
     return named[1] if named and named[1] in _FOREIGN else None
 
 
-def _check_files(settings: Mapping[str, Any]) -> None:
-    """Raises DatabaseError for the content of a file in the place of its path, before libpq quotes it."""
+def _check_places(settings: Mapping[str, Any]) -> None:
+    """Raises DatabaseError for what is in the wrong place, such as a file's content in that of its path.
+
+    libpq would quote it.
+    """
+    for variable in _PLAIN:
+        if "://" in os.environ.get(variable, ""):
+            raise DatabaseError(f"{variable} holds a URL, which belongs into DATABASE_URL; set that one instead")
     for name, variable in _FILES.items():
         value = settings.get(name) or os.environ.get(variable) or ""
         if value and not is_path(value) and not _NO_FILE.fullmatch(value):

@@ -1,5 +1,6 @@
 """What PostgreSQL's failures mean: which may pass by themselves, and what to do about the others."""
 
+import re
 from collections.abc import Iterator
 
 import psycopg
@@ -31,6 +32,7 @@ _PASSING_SIGNS = (
     "too many clients already",
     "remaining connection slots",
 )
+_VALUE = re.compile(r'(invalid [\w ]*(?:value|number):? )"[^"]*"')
 _REMEDIES = {
     "25006": "connect to the primary, say with PGTARGETSESSIONATTRS=read-write",
     "3D000": "create it, or correct PGDATABASE or DATABASE_URL",
@@ -86,6 +88,9 @@ def is_about_rows(error: psycopg.Error) -> bool:
 
 def one_line(error: psycopg.Error) -> str:
     """The server's message, detail and hint, or libpq's own words, on one line."""
+    if not error.sqlstate:
+        # libpq repeats what stands as `sslmode` or `port`; it may be the end of a password that broke the URL.
+        return shortened(_VALUE.sub(r'\1"…"', str(error)))
     told = (
         error.diag.message_primary,
         error.diag.message_detail,

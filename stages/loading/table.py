@@ -205,9 +205,11 @@ def _ranges(ranges: Iterable[Range], name: str) -> sql.Composed:
     return sql.SQL("(values {}) as {} (file, first, last)").format(sql.SQL(", ").join(rows), sql.Identifier(name))
 
 
-def input_error(error: psycopg.Error, csv: AnsweredCsv, target: Target) -> InputError:
+def input_error(error: psycopg.Error, csv: AnsweredCsv, target: Target, encoding: str | None) -> InputError:
     """The server's refusal, with the row and the column of the CSV instead of a line of what was sent."""
     advice = remedy(error) if error.sqlstate == "57014" else "correct the value, or the column's type"
+    if error.sqlstate == "22P05":
+        advice = f"the database's encoding is {encoding}, which has no such character; load into one whose is UTF8"
     place = re.search(r", line (\d+)(?:, column ([^:]+))?", error.diag.context or "")
     if place is None:
         return InputError(one_line(error), remedy=advice)
