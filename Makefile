@@ -157,7 +157,7 @@ $(VENV)/demo: pyproject.toml constraints.txt | $(PY)
 
 $(VENV)/test: $(VENV)/demo
 	@echo "installing what the tests need"
-	@$(PIP) -e '.[test]'
+	@$(PIP) -e '.[test,dask]'
 	@touch $@
 
 $(VENV)/audit: pyproject.toml constraints.txt | $(PY)

@@ -80,6 +80,13 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 def _status_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pipeline", nargs="?", metavar="PIPELINE", help="show this one's jobs and datums")
     parser.add_argument("--json", action="store_true", help="everything, for machines")
+    cluster = parser.add_argument_group("on a cluster", "for cron and probes: exit code 1 where something is stuck")
+    cluster.add_argument("--cluster", action="store_true", help="ask pachctl, and the database that DATABASE_URL names")
+    cluster.add_argument(
+        "--patience", type=positive, default=10_800, metavar="SECONDS", help="how old a job or a success may be"
+    )
+    cluster.add_argument("--table", default="question_answer", help="the table that load fills")
+    cluster.add_argument("--rpc-timeout", type=positive, default=60, metavar="SECONDS", help="deadline of a call")
     parser.add_argument("--html", metavar="FILE", help="write all of it as a page for a browser instead")
     _add_root(parser)
 
@@ -178,8 +185,13 @@ def _check(given: argparse.Namespace) -> int:
 
 
 def _status(given: argparse.Namespace) -> int:
+    from pachyderm import cluster
     from pachyderm.local import status
 
+    if given.cluster:
+        lines, is_well = cluster.status(given)
+        _print(lines)
+        return DONE if is_well else FAILED
     if given.html:
         raise PachydermError("--html is written by the `answermill` command: answermill status --html FILE")
     view = status.overview(given.root or last_root())

@@ -14,7 +14,7 @@ from typing import Any
 from pachyderm.errors import PachydermError
 
 # How jobs that have not ended are marked in `list job --raw`.
-_UNFINISHED = ("JOB_CREATED", "JOB_STARTING", "JOB_RUNNING", "JOB_EGRESSING", "JOB_FINISHING")
+UNFINISHED = ("JOB_CREATED", "JOB_STARTING", "JOB_RUNNING", "JOB_EGRESSING", "JOB_FINISHING")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Pachctl:
     def unfinished_jobs(self, pipeline: str) -> list[str]:
         """Ids of a pipeline's jobs that have not ended."""
         jobs = objects(self.run(("list", "job", "-p", pipeline, "--raw")))
-        return [job["job"]["id"] for job in jobs if job.get("state") in _UNFINISHED]
+        return [job["job"]["id"] for job in jobs if job.get("state") in UNFINISHED]
 
     def _call(self, words: Sequence[str], stdin: str) -> "subprocess.CompletedProcess[str]":
         try:

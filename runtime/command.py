@@ -17,6 +17,8 @@ from runtime.errors import AnswermillError
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 143 terminated."
 GRACE = 0.7
+# Three weeks. In milliseconds it still fits into 32 bits, which is what PostgreSQL and poll take.
+_LONGEST_TIME = 2_000_000
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -79,13 +81,27 @@ def positive(text: str) -> int:
     return number
 
 
+def seconds(text: str) -> float:
+    """A time of at least 0, as the type of an option. Raises ArgumentTypeError; `nan` and `inf` are no times."""
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from error
+    if not 0 <= number <= _LONGEST_TIME:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {_LONGEST_TIME} seconds")
+    return number
+
+
 def run(name: str, work: Callable[[Any], int], options: argparse.Namespace) -> int:
     """Runs a command's work and turns what is not its fault into one line on stderr and an exit code.
 
     Returns the exit code: that of `work`, 1 for AnswermillError and OSError, 130 and 143 for SIGINT and SIGTERM.
     """
     start_logging(name, getattr(options, "log_format", "text"))
-    signal.signal(signal.SIGTERM, _terminate)
+    for number, handler in ((signal.SIGTERM, _terminate), (signal.SIGINT, _interrupt)):
+        # Ignored is what a shell makes of Ctrl-C for a command in the background.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
     try:
         return work(options)
     except AnswermillError as error:
@@ -156,14 +172,22 @@ class _JsonFormatter(logging.Formatter):
 
 
 def _terminate(_signal: int, _frame: object) -> NoReturn:
-    """SIGTERM unwinds the stack, so that temporary files go; the shell's code for it is 128 + 15.
+    """SIGTERM unwinds the stack, so that temporary files go; the shell's code for it is 128 + 15."""
+    _end_soon(TERMINATED)
+    raise SystemExit(TERMINATED)
 
-    What does not end by itself, a request that hangs or a window of the model, ends after GRACE seconds.
-    """
-    last_resort = threading.Timer(GRACE, os._exit, [TERMINATED])
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    """Ctrl-C, likewise."""
+    _end_soon(INTERRUPTED)
+    raise KeyboardInterrupt
+
+
+def _end_soon(code: int) -> None:
+    """What does not end by itself, a request that hangs or threads at work, ends after GRACE seconds."""
+    last_resort = threading.Timer(GRACE, os._exit, [code])
     last_resort.daemon = True
     last_resort.start()
-    raise SystemExit(TERMINATED)
 
 
 def exit_code(failed: Sequence[str], total: int) -> int:

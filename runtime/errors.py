@@ -11,6 +11,8 @@
 Every message says what is wrong, where, and what to do about it, in one line.
 """
 
+from functools import partial
+
 
 class AnswermillError(Exception):
     """What went wrong is the input's or the environment's fault, and the message says it all."""
@@ -50,6 +52,10 @@ class InputError(AnswermillError):
         self.row = row
         self.column = column
         super().__init__(f"{self.place}{reason}; {remedy}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled with its keywords, so that it comes back from another process."""
+        return partial(type(self), remedy=self.remedy, row=self.row, column=self.column), (self.reason,)
 
     @property
     def place(self) -> str:

@@ -6,6 +6,7 @@ and never quoted; one that holds the path of a credential is quoted only if it i
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 # Variables whose value is the credential itself.
 CREDENTIALS = frozenset({"DATABASE_URL", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PACH_TOKEN"})
@@ -20,18 +21,62 @@ _LONGEST = 200
 # Not within an IPv6 address.
 _CHAIN = re.compile(r"::(?![0-9a-fA-F:.]*\])")
 _PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]*")
-_PORT = re.compile(r"\[[0-9a-fA-F:.]+\](:\d*)?|[^:\[\]]*(:\d*)?")
+_PORT = re.compile(r"\[[0-9a-fA-F:.]+\](:\d*)?|[^:\[\]@]*(:\d*)?")
+# Of these the first part is a bucket or nothing; an `@` behind it belongs to the name of an object.
+_BUCKETS = frozenset({"gs", "gcs", "s3", "s3a", "file", "local", "memory", "hf"})
+# What cannot stand in user info unless it is percent-encoded: whoever writes it there has another URL than is meant.
+_RAW = re.compile(r"[/?#\[\]\\\s]|::")
 
 
 def safe_url(url: str) -> str:
     """The URL without user info, query and fragment, where passwords and signatures stand; a plain path as it is.
 
-    Each part of a chained URL (`zip://a.zip::https://host/b.zip`) is treated alike. What does not come apart into host
-    and path, as after a password with a raw `/`, is left out.
+    Each part of a chained URL (`zip://a.zip::https://host/b.zip`) is treated alike. What does not come apart into user,
+    host and path beyond doubt, as after a password with a raw `/`, is left out.
     """
-    if "://" not in url:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
         return _cut(url)
-    return _cut("::".join(_safe_part(part) for part in _CHAIN.split(url)))
+    if not all(map(_PROTOCOL.fullmatch, scheme.lower().split("::"))):
+        return HIDDEN
+    hidden = f"{scheme}://{HIDDEN}"
+    if "@" in rest and not _is_in_object_name(scheme, rest):
+        user, _, rest = rest.rpartition("@")
+        if _RAW.search(user):
+            return hidden
+    # Before the chain comes apart: a signature may hold its `::`.
+    first, *others = _CHAIN.split(re.split("[?#]", rest)[0])
+    if not _PORT.fullmatch(first.partition("/")[0]) or not all(map(_is_link, others)):
+        return hidden
+    return _cut("::".join([f"{scheme}://{first}", *others]))
+
+
+def without_secrets(text: str, url: str) -> str:
+    """An error's text about a URL, for a message that names the URL itself."""
+    if safe_url(url).endswith(HIDDEN):
+        # The text may hold any part of a password, as in "port could not be cast to integer value as 'pa'".
+        return "the URL does not come apart; percent-encode @ : / ? # in its password"
+    _, _, rest = url.partition("://")
+    user = rest.partition("/")[0].rpartition("@")[0]
+    query = "".join(re.split("[?#]", rest, maxsplit=1)[1:])
+    secrets = {user, user.partition(":")[2], query, *(part.partition("=")[2] for part in re.split("[&#]", query))}
+    text = text.replace(url, safe_url(url))
+    for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _is_in_object_name(scheme: str, rest: str) -> bool:
+    before = rest.rpartition("@")[0]
+    return scheme.lower().split("::")[-1] in _BUCKETS and "@" not in rest.partition("/")[0] and ":" not in before
+
+
+def _is_link(part: str) -> bool:
+    """Whether this is a later part of a chain: a protocol, perhaps with a path."""
+    scheme, separator, rest = part.partition("://")
+    return bool(
+        _PROTOCOL.fullmatch(scheme.lower()) and (not separator or _PORT.fullmatch(rest.partition("/")[0]))
+    ) or part.startswith("/")
 
 
 def quoted_path(variable: str, value: str) -> str:
@@ -53,20 +98,6 @@ def is_path(value: str) -> bool:
     except (OSError, ValueError):
         # Longer than a name may be, or with a NUL in it.
         return False
-
-
-def _safe_part(part: str) -> str:
-    scheme, separator, rest = part.partition("://")
-    if not separator:
-        return part if _PROTOCOL.fullmatch(part) or (part.startswith("/") and "@" not in part) else HIDDEN
-    if not _PROTOCOL.fullmatch(scheme.lower()):
-        return HIDDEN
-    authority, slash, path = rest.partition("/")
-    user, at, host = authority.rpartition("@")
-    # A `?` before the `@` is a raw one in a password, or an `@` in a query; a colon without a number is a password's.
-    if (at and "?" in user) or not _PORT.fullmatch(re.split("[?#]", host)[0]):
-        return f"{scheme}://{HIDDEN}"
-    return f"{scheme}://" + re.split("[?#]", f"{host}{slash}{path}")[0]
 
 
 def _cut(text: str) -> str:

@@ -7,19 +7,24 @@ is answered already is left alone, what is gone from INPUT goes from OUTPUT too.
 
 import argparse
 import contextlib
+import errno
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime import command
 from runtime.cpu import available_cpus, limit_pools
 from runtime.errors import InputError, OptionError
+from runtime.quoting import safe_url
+from stages.answering.formats import FORMATS, target_name
+from stages.answering.options import arguments, decoding_of
 from stages.answering.rows import COLUMNS, Columns, Counts, Job, Least
-from stages.answering.shares import Share, files_of, share, share_of_environment
+from stages.answering.shares import Share, files_of, share_of_environment
 from stages.common import batching
 from stages.common.files import check_apart, csv_files, size_of, whole_file
 from stages.common.mirror import keeps_listing, open_mirror
@@ -27,7 +32,8 @@ from stages.common.names import REJECTED, origin_of
 from stages.common.progress import Progress
 
 if TYPE_CHECKING:
-    from runtime import Decoding
+    from stages.answering.remote import RemoteFile
+    from stages.answering.spread import DaskSpread
 
 __all__ = ["COLUMNS"]
 
@@ -35,60 +41,10 @@ __all__ = ["COLUMNS"]
 MIN_ROWS_TO_JUDGE = 20
 
 
-def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The stage's options."""
-    parser = command.parser("answer", "Answers the questions in every CSV below INPUT.")
-    parser.add_argument("input", type=Path, metavar="INPUT", help="a folder of CSVs, or one; - for stdin")
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for the answered CSVs; - for stdout")
-    parser.add_argument("--model", type=Path, default=Path("build/model"), help="bundle to use")
-    parser.add_argument("--threads", type=command.positive, help="default: the CPUs this process may use")
-    parser.add_argument("--question-column", default="question", help="column with the questions")
-    parser.add_argument("--context-column", default="context", help="column with the contexts")
-    parser.add_argument("--prefix", default="", help="put before the names of the new columns")
-    parser.add_argument(
-        "--top-k", type=command.positive, help="write the K best answers, one row each, with a column rank"
-    )
-    parser.add_argument("--min-score", type=float, default=0.0, help="leave weaker answers blank; scores stay")
-    parser.add_argument(
-        "--min-confidence", type=float, default=0.0, metavar="C", help="leave less certain answers blank; figures stay"
-    )
-    parser.add_argument(
-        "--second-look",
-        type=second_look,
-        default="auto",
-        metavar="off|auto|R",
-        help="answer a row again in fp32 where its second-best answer scores at least R times the best",
-    )
-    parser.add_argument(
-        "--align-to-words", choices=("yes", "no"), help="whether answers grow to whole words; default: the bundle's"
-    )
-    parser.add_argument("--max-answer-len", type=command.positive, help="longest answer, in tokens")
-    parser.add_argument("--max-seq-len", type=command.positive, help="longest window, in tokens")
-    parser.add_argument("--doc-stride", type=int, help="overlap of windows, in tokens")
-    parser.add_argument("--no-answer", action="store_true", help='let "no answer" win (SQuAD 2 checkpoints)')
-    parser.add_argument("--again", action="store_true", help="answer every file, also those answered before")
-    parser.add_argument(
-        "--reuse",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="take answers to equal rows from this OUTPUT of an earlier run, too; may be repeated",
-    )
-    parser.add_argument("--limit", type=command.positive, help="answer the first rows of each CSV only, this many")
-    parser.add_argument("--part", type=share, metavar="I/N", help="answer only the I-th of N shares of the files")
-    parser.add_argument("--dry-run", action="store_true", help="write nothing; count, and say how long it would take")
-    parser.add_argument("--price-per-cpu-hour", type=float, metavar="PRICE", help="for --dry-run: say the cost too")
-    parser.add_argument("--metrics", type=Path, metavar="FILE", help="write figures for Prometheus every 15 s")
-    parser.add_argument(batching.OPTION, action="store_true", help="take datum after datum from a Pachyderm worker")
-    options = parser.parse_args(argv)
-    if options.question_column == options.context_column:
-        parser.error("--question-column and --context-column must differ")
-    return options
-
-
 def answer(options: argparse.Namespace) -> int:
     """Answers all files; a file that breaks a rule fails alone. Returns the exit code."""
+    if isinstance(options.input, str):
+        return answer_urls(options)
     if options.input == options.output == Path("-"):
         return answer_pipe(load_job(options))
     check_apart(options.input, options.output)
@@ -116,7 +72,7 @@ def answer_pipe(job: Job) -> int:
     from stages.answering.pipes import answer_stdin
 
     counts, seconds, is_whole = answer_stdin(job)
-    summarise(job, counts, seconds, ["stdin"])
+    summarise(job.model, counts, seconds, ["stdin"])
     return command.DONE if is_whole else command.FAILED
 
 
@@ -134,11 +90,51 @@ def answer_folder(
         library = None if options.again else read_library(options.reuse, settings, job.columns)
         run = MirroredRun(job, settings, mirror, options.output, counts, progress)
         with measured(options, job, counts, progress, part):
-            run.run(due, options.again, library)
+            run.run(due, options.again, library, spread_of(options))
         # One CSV says nothing of the others that were answered into the same folder.
-        run.settle(set(files) if options.input.is_dir() else {*mirror.paths(), *files})
-    summarise(job, counts, progress.seconds, list(due))
+        others = set() if options.input.is_dir() else {*mirror.paths()} - targets(files, *FORMATS)
+        run.settle(others | targets(files, job.format))
+    summarise(job.model, counts, progress.seconds, list(due))
     return run.failures
+
+
+def answer_urls(options: argparse.Namespace) -> int:
+    """Answers the CSVs below a URL on a Dask cluster, and puts the answers below another. Returns the exit code."""
+    from stages.answering.remote import remote_files
+
+    # Before anything is spread: a bundle or an option that makes no sense is said once, not by each worker.
+    model = load_job(options).model
+    files = remote_files(options.input, options.output, lambda name: target_name(name, options.format))
+    counts, failures = Counts(), []
+
+    def finish(file: "RemoteFile", error: InputError | OSError | None) -> None:
+        if error:
+            logging.error("%s: %s", file.name, error)
+            failures.append(file.name)
+
+    spread = spread_of(options)
+    if not files or not spread:
+        logging.warning("%s: no CSV below it", safe_url(options.input))
+        return command.DONE
+    with Progress(sum(file.size for file in files)) as progress:
+        spread.run(iter(files), counts, progress, finish)
+    summarise(model, counts, progress.seconds, [file.name for file in files])
+    return command.exit_code(failures, len(files))
+
+
+def spread_of(options: argparse.Namespace) -> "DaskSpread | None":
+    """The cluster that the options name."""
+    if not options.dask:
+        return None
+    from stages.answering.spread import DaskSpread
+
+    # Not our own: started by `python -m`, this module is `__main__`, which no worker can import.
+    return DaskSpread(options.dask, import_module("stages.answer").load_job, options)
+
+
+def targets(names: Iterable[str], *kinds: str) -> set[str]:
+    """Paths of the answers to CSVs, in each of the formats."""
+    return {target_name(name, kind) for name in names for kind in kinds}
 
 
 def foretell(job: Job, options: argparse.Namespace, due: dict[str, Path]) -> int:
@@ -146,7 +142,7 @@ def foretell(job: Job, options: argparse.Namespace, due: dict[str, Path]) -> int
     from stages.answering.estimate import estimate
     from stages.answering.mirrored import Settings, unchanged
 
-    known = set() if options.again else unchanged(options.output, due, Settings.of(options, job.model))
+    known = set() if options.again else unchanged(options.output, due, Settings.of(options, job.model), job.format)
     result = estimate(job, {name: path for name, path in due.items() if name not in known}, len(known))
     for reason in result.rejected:
         logging.error("%s", reason)
@@ -174,6 +170,9 @@ def answer_datum(job: Job, options: argparse.Namespace) -> dict[str, str]:
     files, counts, failures = csv_files(options.input), Counts(), {}
 
     def fail(file: File, error: InputError | OSError) -> None:
+        if isinstance(error, OSError) and file.source.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP):
+            # No try of the datum would end otherwise.
+            error = InputError("a link that leads to no file", remedy="put a file in its place, or remove it")
         logging.error("%s: %s", file.name, error)
         if isinstance(error, InputError):
             reject(options.output, file.name, error)
@@ -182,8 +181,8 @@ def answer_datum(job: Job, options: argparse.Namespace) -> dict[str, str]:
 
     with Progress(sum(size_of(path) for path in files.values())) as progress:
         stream = Stream(job, counts, progress, lambda _: None, fail)
-        stream.run(File(name, path, options.output / name) for name, path in files.items())
-    summarise(job, counts, progress.seconds, list(files))
+        stream.run(File(name, path, options.output / target_name(name, job.format)) for name, path in files.items())
+    summarise(job.model, counts, progress.seconds, list(files))
     return failures
 
 
@@ -211,19 +210,6 @@ def prepare(options: argparse.Namespace) -> Callable[[], str]:
     return process
 
 
-def second_look(text: str) -> str | float:
-    """`off`, `auto` or a ratio, as the type of an option. Raises ArgumentTypeError."""
-    if text in ("off", "auto"):
-        return text
-    try:
-        ratio = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not off, auto or a ratio such as 0.9") from error
-    if not 0 <= ratio <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return ratio
-
-
 def load_job(options: argparse.Namespace) -> Job:
     """The bundle with the options that concern it. Raises AnswermillError."""
     from runtime import Answerer
@@ -238,13 +224,13 @@ def load_job(options: argparse.Namespace) -> Job:
     columns = Columns(options.question_column, options.context_column, options.prefix, options.top_k is not None)
     decoding = decoding_of(options, answerer.bundle.manifest.decoding)
     least = Least(options.min_score, options.min_confidence)
-    job = Job(answerer, decoding, columns, least, options.limit)
+    job = Job(answerer, decoding, columns, least, options.limit, options.format)
     # Limits that the model cannot keep are a mistake of the command line, not of the first file.
     answerer.answer((), job.decoding)
     return job
 
 
-def summarise(job: Job, counts: Counts, seconds: float, names: list[str]) -> None:
+def summarise(model: str, counts: Counts, seconds: float, names: list[str]) -> None:
     """The line that ends a run."""
     figures = {
         "files": counts.files,
@@ -257,7 +243,7 @@ def summarise(job: Job, counts: Counts, seconds: float, names: list[str]) -> Non
         "seconds": round(seconds, 2),
         "rows_per_second": round(counts.rows / seconds, 1) if seconds else 0.0,
         "tokens_per_second": round(counts.tokens / seconds) if seconds else 0,
-        "model": job.model,
+        "model": model,
         # A set's log does not say which datum a line is of.
         **({"file": names[0]} if len(names) == 1 else {}),
     }
@@ -269,22 +255,6 @@ def summarise(job: Job, counts: Counts, seconds: float, names: list[str]) -> Non
             counts.whole,
             counts.rows,
         )
-
-
-def decoding_of(options: argparse.Namespace, defaults: "Decoding") -> "Decoding":
-    """The bundle's defaults, changed by the options that were given."""
-    from runtime.decoding import Decoding, default_doc_stride
-
-    length = options.max_seq_len or defaults.max_seq_len
-    overlap = defaults.doc_stride if options.max_seq_len is None else default_doc_stride(length)
-    return Decoding(
-        max_seq_len=length,
-        doc_stride=overlap if options.doc_stride is None else options.doc_stride,
-        max_answer_len=options.max_answer_len or defaults.max_answer_len,
-        top_k=options.top_k or 1,
-        handle_impossible_answer=options.no_answer or defaults.handle_impossible_answer,
-        align_to_words=defaults.align_to_words if options.align_to_words is None else options.align_to_words == "yes",
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from runtime import command
 from runtime.errors import InputError
+from runtime.quoting import safe_url
 from stages.common.files import check_apart
 from stages.common.mirror import Mirror, keeps_listing, open_mirror
 from stages.common.names import FORMATS, is_table
@@ -28,7 +29,6 @@ from stages.ingesting.folder import FolderSource
 from stages.ingesting.limits import Limits, check_name
 from stages.ingesting.places import open_source
 from stages.ingesting.source import Listing
-from stages.ingesting.urls import safe_url
 
 # Where objects and parts wait to be whole.
 WAITING = ".ingest.partial"
@@ -50,7 +50,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--follow-links", action="store_true", help="take what links out of a local folder lead to")
     parser.add_argument("--user-project", metavar="PROJECT", help="who pays for a requester-pays bucket")
     parser.add_argument("--concurrency", type=int, default=8, help="objects to fetch at a time")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds without a byte, for gs:// and http(s)://")
+    parser.add_argument(
+        "--timeout", type=command.seconds, default=60.0, help="seconds without a byte, for gs:// and http(s)://"
+    )
     for limit in fields(Limits):
         parser.add_argument(limit.metadata["option"], type=int, default=limit.default, help=limit.metadata["help"])
     options = parser.parse_args(argv)

@@ -64,7 +64,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="do all of it, then roll back")
     parser.add_argument(
         "--retry-for",
-        type=float,
+        type=command.seconds,
         default=60.0,
         metavar="SECONDS",
         help="how long to wait, in all, for what may pass: no server yet, a restart, a deadlock",
@@ -79,7 +79,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     pruning.add_argument(
         "--clock-margin",
-        type=float,
+        type=command.seconds,
         default=0.0,
         metavar="SECONDS",
         help="how far the clocks of ingest and the database may be apart",
@@ -168,7 +168,7 @@ def _listing(options: argparse.Namespace) -> Iterator[Mirror | None]:
 
 def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> int:
     """Deletes the rows of files that are gone. Returns the exit code."""
-    from stages.loading import memory, pruning
+    from stages.loading import pruning
     from stages.loading.run import origins_of, prepare_target
 
     listing = pruning.read_listing(options.listing) if options.listing else None
@@ -179,7 +179,7 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
     if not files and not listing:
         raise AnswermillError(f"{options.input}: there is no CSV, which proves nothing; nothing was deleted")
     here = origins_of(files, options.plain_names)
-    entries = opened.run(lambda connection: memory.entries(connection, resolved))
+    entries = opened.run(lambda connection: pruning.remembered(connection, resolved))
     if listing:
         notes = options.input / "rejected"
         noted = {str(path.relative_to(notes)).removesuffix(".json") for path in notes.rglob("*.json") if notes.is_dir()}

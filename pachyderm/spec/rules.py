@@ -21,6 +21,7 @@ from runtime.typed_json import Problem
 
 # A pipeline's pods are named project-pipeline-v99, and a Kubernetes label holds 63 characters.
 _LONGEST_POD = 63
+_MOST_LOADERS = 2
 _EFFECTS = ("ALL_EFFECTS", "NO_SCHEDULE", "PREFER_NO_SCHEDULE", "NO_EXECUTE")
 _SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer")
 # A tag that is moved is not pulled again: nodes keep the image that they have.
@@ -56,6 +57,7 @@ def _spec_problems(spec: Spec) -> Iterator[Problem]:
     yield from _running(spec, spec.transform)
     yield from _other(spec)
     yield from _services(spec)
+    yield from _loaders(spec)
     yield from pod_problems(spec, spec.transform.secrets)
 
 
@@ -81,6 +83,14 @@ def _transform(transform: Transform) -> Iterator[Problem]:
     for index, code in enumerate(transform.accept_return_code):
         if not 0 <= code <= 255:
             yield lint(f"transform.acceptReturnCode[{index}]", f"{code} is no exit code: they go from 0 to 255")
+
+
+def _loaders(spec: Spec) -> Iterator[Problem]:
+    """As many jobs are under way as there are workers; tests/stages/test_load_ticks.py shows what three lead to."""
+    cmd = spec.transform.cmd if spec.transform else ()
+    if "stages.load" in cmd and "--prune" not in cmd and spec.parallelism_spec.constant > _MOST_LOADERS:
+        reason = "with more than two workers an older version of a file may be loaded after a newer one; write 2"
+        yield lint("parallelismSpec.constant", reason)
 
 
 def _image(image: str) -> Iterator[Problem]:

@@ -4,11 +4,12 @@ import argparse
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from runtime.errors import InputError
+from stages.answering.formats import FORMATS, target_name
 from stages.answering.reuse import OldAnswers
 from stages.answering.stream import File, Stream
 from stages.common.files import csv_files, open_regular, partial_name, size_of
@@ -16,6 +17,7 @@ from stages.common.mirror import Mirror
 
 if TYPE_CHECKING:
     from stages.answering.rows import Columns, Counts, Job
+    from stages.answering.spread import DaskSpread
     from stages.common.progress import Progress
 
 # Options that change where and how fast rows are answered, but no answer.
@@ -27,6 +29,9 @@ _NO_INFLUENCE = frozenset(
 )
 # Options that change the file, but no answer in it.
 _OF_THE_FILE = frozenset({"question_column", "context_column", "prefix", "limit", "format"})
+
+
+Finish = Callable[[File, InputError | OSError | None], None]
 
 
 class Settings(NamedTuple):
@@ -78,12 +83,24 @@ class MirroredRun:
         self._sources: dict[str, tuple[str, object]] = {}
         self._known: dict[str, OldAnswers] = {}
 
-    def run(self, files: Mapping[str, Path], again: bool, library: OldAnswers | None) -> None:
-        """Answers those files that are not answered yet."""
-        Stream(self._job, self._counts, self._progress, self._done, self._failed).run(self._due(files, again, library))
+    def run(
+        self, files: Mapping[str, Path], again: bool, library: OldAnswers | None, spread: "DaskSpread | None" = None
+    ) -> None:
+        """Answers those files that are not answered yet, here or on a cluster."""
+        due = self._due(files, again, library)
+        if spread:
+            spread.run(due, self._counts, self._progress, self._finish)
+        else:
+            Stream(self._job, self._counts, self._progress, self._done, self._failed).run(due)
+
+    def _finish(self, file: File, error: InputError | OSError | None) -> None:
+        if error:
+            self._failed(file, error)
+        else:
+            self._done(file)
 
     def settle(self, names: set[str]) -> None:
-        """Removes what this stage wrote for files that are not among `names`."""
+        """Removes what this stage wrote below OUTPUT that is not among `names`."""
         gone = self._mirror.settle(names)
         for name in gone:
             for leftover in self._leftovers(name):
@@ -94,11 +111,12 @@ class MirroredRun:
 
     def _due(self, files: Mapping[str, Path], again: bool, library: OldAnswers | None) -> Iterator[File]:
         for name, path in files.items():
-            target = self._output / name
+            answers = target_name(name, self._job.format)
+            target = self._output / answers
             try:
                 version = _version(path)
                 source = file_digest(path)
-                made_from = self._whole(name)
+                made_from = self._whole(answers)
                 if not again and made_from and made_from[:2] == (source, self._settings.file):
                     self._counts.unchanged += 1
                     self._progress.advance(size_of(path))
@@ -107,10 +125,10 @@ class MirroredRun:
                 self._failed(File(name, path, target), error)
                 continue
             self._sources[name] = source, version
-            self._mirror.intend([name])
-            known = library if again else self._old_answers(name, made_from, library)
+            self._mirror.intend([answers])
+            known = library if again else self._old_answers(answers, made_from, library)
             # Ranks are rows of their own, and not put together again.
-            yield File(name, path, target, None if self._job.columns.ranks else known, self._hidden(name, "partial"))
+            yield File(name, path, target, None if self._job.columns.ranks else known, self._hidden(answers, "partial"))
 
     def _whole(self, name: str) -> MadeFrom | None:
         return _if_whole(self._mirror.made_from(name), self._output / name)
@@ -135,15 +153,16 @@ class MirroredRun:
         return known
 
     def _done(self, file: File) -> None:
-        self._release(file.name)
+        name = target_name(file.name, self._job.format)
+        self._release(name)
         source, version = self._sources.pop(file.name)
         # A file that changed meanwhile was answered as it was at some moment: the next run answers it again.
         if _version(file.source) == version:
             made_from = MadeFrom(source, self._settings.file, self._settings.answers, file_digest(file.target))
-            self._mirror.done(file.name, str(made_from))
+            self._mirror.done(name, str(made_from))
 
     def _failed(self, file: File, error: InputError | OSError) -> None:
-        self._release(file.name)
+        self._release(target_name(file.name, self._job.format))
         logging.error("%s: %s", file.name, error)
         self.failures[file.name] = f"{file.name}: {error}"
         if isinstance(error, InputError):
@@ -166,11 +185,12 @@ class MirroredRun:
         return list(target.parent.glob(partial_name(target.name).removesuffix("partial") + "*"))
 
 
-def unchanged(output: Path, files: Mapping[str, Path], settings: Settings) -> set[str]:
+def unchanged(output: Path, files: Mapping[str, Path], settings: Settings, kind: str) -> set[str]:
     """Names of the files that a run would leave alone."""
     listing, names = Mirror.read(output, "answer"), set()
     for name, path in files.items():
-        made_from = _if_whole(listing.get(name), output / name)
+        answers = target_name(name, kind)
+        made_from = _if_whole(listing.get(answers), output / answers)
         try:
             if made_from and made_from[:2] == (file_digest(path), settings.file):
                 names.add(name)
@@ -195,7 +215,8 @@ def read_library(folders: list[Path], settings: Settings, columns: "Columns") ->
     library, others = OldAnswers(columns), 0
     for folder in folders:
         mirror = Mirror.read(folder, "answer")
-        for name, path in csv_files(folder).items():
+        listed = {name: folder / name for name in mirror if name.endswith(FORMATS)}
+        for name, path in {**csv_files(folder), **listed}.items():
             made_from = _if_whole(mirror.get(name), path)
             if made_from and made_from.answer_settings == settings.answers:
                 library.add(path)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from runtime.errors import InputError
+from stages.answering.formats import open_as_csv
 from stages.csvs.records import Records
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def key_of(question: str, context: str) -> bytes:
 
 
 class OldAnswers:
-    """The answers in CSVs that `answer` wrote under the same bundle and options."""
+    """The answers in files that `answer` wrote under the same bundle and options."""
 
     def __init__(self, columns: "Columns", library: "OldAnswers | None" = None) -> None:
         """What these files do not know, `library` is asked for."""
@@ -47,10 +48,12 @@ class OldAnswers:
         return len(self._places)
 
     def add(self, path: Path) -> None:
-        """Learns the rows of one file, as far as it is a sound CSV; the file may be removed or replaced then."""
+        """Learns the rows of one file, as far as it is sound; the file may be removed or replaced then."""
+        import polars as pl
+
         try:
-            stream = path.open("rb")
-        except OSError:
+            stream = open_as_csv(path)
+        except (OSError, pl.exceptions.PolarsError):
             return
         number = len(self._files)
         # A partial file ends in mid-row; what stands before that is whole.

@@ -45,13 +45,14 @@ class Least:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """How rows are answered: a loaded bundle, its options, the columns, and what an answer needs to count."""
+    """How rows are answered and written: a loaded bundle, its options, the columns, what an answer needs to count."""
 
     answerer: "Answerer"
     decoding: "Decoding"
     columns: Columns
     least: Least = Least()
     limit: int | None = None
+    format: str = "csv"
 
     @property
     def model(self) -> str:
@@ -91,6 +92,12 @@ class Counts:
             answer.start == 0 and bool(answer.end) and answer.end == length
             for answer, length in zip(best, context_lengths, strict=True)
         )
+
+    def merge(self, other: "Counts") -> None:
+        """Adds what another process has done."""
+        for name in ("files", "unchanged", "rows", "weak", "tokens", "whole", "reused"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.errors.update(other.errors)
 
 
 def is_weak(answer: "Answer", least: Least) -> bool:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from runtime.errors import InputError
+from stages.answering.formats import open_answers, write_csv, write_ndjson
 from stages.answering.reuse import OldAnswers
 from stages.answering.rows import Counts, Job, Ranked, renames, with_answers, without_weak
-from stages.common.files import whole_file
 from stages.common.progress import Progress
 
 if TYPE_CHECKING:
@@ -160,15 +160,17 @@ class Stream:
             stack = ExitStack()
             stream = block.file.stream
             output: AbstractContextManager[BinaryIO] = (
-                nullcontext(stream) if stream else whole_file(block.file.target, block.file.partial)
+                nullcontext(stream)
+                if stream
+                else open_answers(block.file.target, block.file.partial, self._job.columns, self._job.format)
             )
             file = stack.enter_context(output)
             self._output = block.file, file, stack
         file = self._output[1]
+        write = write_ndjson if block.file.stream and self._job.format == "ndjson" else write_csv
         answers = [ranked for ranked in block.answers if ranked is not None]
         for part in with_answers(block.frame, answers, self._job.columns, self._job.model):
-            # With `quote_style="always"` null would be written as "" (polars#28589).
-            part.write_csv(file, include_header=file.tell() == 0, quote_style="necessary")
+            write(file, part)
         file.flush()
         lengths = block.frame[self._job.columns.context].str.len_chars()
         self._counts.add([ranked[0] for ranked in answers], lengths, self._job.least)

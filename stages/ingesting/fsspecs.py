@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
 from runtime.errors import AnswermillError
+from runtime.quoting import safe_url, without_secrets
 from stages.ingesting.source import TRIES, Advance, Listing, SourceObject
-from stages.ingesting.urls import safe_url
 
 
 class FsspecSource:
@@ -15,12 +15,13 @@ class FsspecSource:
     def __init__(self, url: str) -> None:
         from fsspec.core import url_to_fs
 
-        self._url = safe_url(url)
+        self._given, self._url = url, safe_url(url)
         try:
             # A listing once cached never expires (gcsfs#138).
             self._system, root = url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
-        except (ImportError, ValueError) as error:
-            raise AnswermillError(f"{self._url}: {_without(url, error)}") from error
+        except Exception as error:
+            # Each protocol has a library of its own, with errors of its own.
+            raise AnswermillError(f"{self._url}: {without_secrets(str(error), url)}") from error
         self._root: str = root
 
     def list(self, wanted: Callable[[str], bool]) -> Listing:
@@ -33,7 +34,7 @@ class FsspecSource:
                 return Listing({self._root.rsplit("/", 1)[-1]: self._state(self._system.info(self._root))})
         except OSError as error:
             raise AnswermillError(
-                f"{self._url}: {_without(self._url, error)}; it could not be listed in full, so run again"
+                f"{self._url}: {self._explained(error)}; it could not be listed in full, so run again"
             ) from error
         prefix = self._root.rstrip("/") + "/"
         keys = [key for key in sorted(below) if wanted(key)]
@@ -74,13 +75,16 @@ class FsspecSource:
             except FileNotFoundError:
                 return None
             except OSError as error:
-                raise AnswermillError(f"{safe_url(item.key)}: {error}") from error
+                raise AnswermillError(f"{safe_url(item.key)}: {self._explained(error)}") from error
             if before == after and file.tell() == after.size:
                 advance(after.size)
                 return after
         raise AnswermillError(
             f"{safe_url(item.key)}: it changes whenever it is read; copy it when nothing writes to it"
         )
+
+    def _explained(self, error: Exception) -> str:
+        return without_secrets(str(error), self._given)
 
     def _state(self, info: Mapping[str, object]) -> SourceObject:
         size = info.get("size")
@@ -91,8 +95,3 @@ class FsspecSource:
             )
         version = repr(sorted((name, str(value)) for name, value in info.items()))
         return SourceObject(str(info["name"]), size, version)
-
-
-def _without(url: str, error: Exception) -> str:
-    """The error's text without the URL, which may hold a password."""
-    return str(error).replace(url, safe_url(url))

@@ -9,12 +9,12 @@ import contextlib
 import json
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from runtime.errors import AnswermillError
+from runtime.quoting import PATH_REMEDY, quoted_path
 from stages.ingesting.source import TRIES, Advance, Listing, SourceObject
 
 if TYPE_CHECKING:
@@ -204,19 +204,16 @@ def connect(timeout: float, user_project: str | None = None) -> "GCSFileSystem":
 
 def check_key_file(path: str) -> None:
     """Raises AnswermillError unless the variable's value is the path of a JSON file; never quotes a pasted key."""
-    shown = f" ({path})" if re.fullmatch(r"[~./]?[\w./ -]{1,150}\.json|[~./][\w./ -]{1,80}", path) else ""
+    shown = quoted_path(CREDENTIALS, path)
     try:
         fields = json.loads(Path(path).read_bytes())
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and shown else "no JSON file"
-        raise AnswermillError(
-            f"{CREDENTIALS}{shown}: {reason}; this variable is the path of a file: save the service account's key as a "
-            "file, and set the variable to its path"
-        ) from error
+        reason = error.strerror if isinstance(error, OSError) and shown != CREDENTIALS else "no JSON file"
+        raise AnswermillError(f"{shown}: {reason}; {PATH_REMEDY}") from error
     if not isinstance(fields, dict) or "type" not in fields:
         raise AnswermillError(
-            f'{CREDENTIALS}{shown}: a JSON file without a "type", so no key; create a key of the service account, save '
-            "it as a file, and set the variable to its path"
+            f'{shown}: a JSON file without a "type", so no key; create a key of the service account, save it as a file '
+            "and set the variable to its path"
         )
 
 

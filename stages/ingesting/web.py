@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from runtime.errors import AnswermillError
+from runtime.quoting import safe_url, without_secrets
 from stages.common.names import is_table
 from stages.ingesting.source import TRIES, Advance, Listing, SourceObject
-from stages.ingesting.urls import safe_url
 
 if TYPE_CHECKING:
     from requests import Response
@@ -21,7 +21,10 @@ class WebSource:
     def __init__(self, url: str, timeout: float) -> None:
         self._url = url
         self._timeout = timeout
-        self._name = unquote(urlsplit(url).path.rpartition("/")[2])
+        try:
+            self._name = unquote(urlsplit(url).path.rpartition("/")[2])
+        except ValueError as error:
+            raise AnswermillError(f"{safe_url(url)}: {without_secrets(str(error), url)}; check the URL") from error
 
     def list(self, wanted: Callable[[str], bool]) -> Listing:
         """As `Source.list`. A server's folders have no listing that could be relied on."""

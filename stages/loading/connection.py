@@ -2,10 +2,12 @@
 
 import contextlib
 import logging
+import math
 import os
 import re
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,15 +19,20 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from runtime.errors import DatabaseError
 from runtime.quoting import PATH_REMEDY, is_path, quoted_path
 from stages.loading.failures import may_pass, one_line, pauses, remedy
+from stages.loading.waiting import FIRST_WORD, Patience, WatchedConnection, look_at
 
 Result = TypeVar("Result")
 
 # A cut connection must not hang: libpq's own limits are two hours for a silent one and fifteen minutes for a full one.
-_LIMITS = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+_LIMITS = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3}
+# Seconds for a connection to be made, and what even the last try has.
+_CONNECT, _LEAST_CONNECT = 10, 5
 # What libpq reads from files that must be private, and the variables that name them.
 _SECRETS = {"sslkey": "PGSSLKEY", "passfile": "PGPASSFILE"}
 # All that libpq reads from files. Its errors quote the path, and a pasted key with it.
 _FILES = {**_SECRETS, "sslcert": "PGSSLCERT", "sslrootcert": "PGSSLROOTCERT", "servicefile": "PGSERVICEFILE"}
+# A URL in one of these would be taken for the name of a host or a database, and named with its password.
+_PLAIN = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE", "PGSSLMODE")
 # Values of these that are no path: the trusted roots of the system, a key that an engine of OpenSSL keeps.
 _NO_FILE = re.compile(r"system|[a-z0-9]{1,20}:[\w-]{1,40}")
 # Parameters that other clients put into a URL. Only these are named: another word may be part of a password.
@@ -41,8 +48,6 @@ _FOREIGN = frozenset(
         "statement_cache",
     }
 )
-# The server's side of it: what a cut connection left half done holds the file's lock until the server notices.
-_SERVER_LIMITS = "set tcp_keepalives_idle = 60; set tcp_keepalives_interval = 10; set tcp_keepalives_count = 3"
 
 
 class Session:
@@ -51,45 +56,68 @@ class Session:
     def __init__(self, settings: Mapping[str, Any], patience: float) -> None:
         self._settings = settings
         self._patience = patience
-        self._connection: psycopg.Connection | None = None
+        self._connection: WatchedConnection | None = None
 
-    def run(self, work: Callable[[psycopg.Connection], Result]) -> Result:
-        """What `work` returns. After a failure that may pass it is called again, up to `patience` seconds of waiting.
+    def run(self, work: Callable[[WatchedConnection], Result]) -> Result:
+        """What `work` returns. After a failure that may pass it is called again.
 
-        Raises DatabaseError with the server's reason, on one line, and what to do.
+        What was waited in vain, in tries and between them, is `patience` seconds in all; a server that answers may
+        take longer. Raises DatabaseError with the server's reason, on one line, and what to do.
         """
-        waits = pauses(self._patience)
+        patience, waits = Patience(self._patience), pauses()
         while True:
             try:
-                return work(self._connected())
+                return work(self._connected(patience))
             except psycopg.Error as error:
+                patience.end_in_vain()
                 told = one_line(error)
                 passing = may_pass(error, connecting=self._connection is None)
-                pause = next(waits, None) if passing else None
-                if pause is None:
-                    patience = f" (tried for {self._patience:g} s)" if passing else ""
-                    raise DatabaseError(f"{told}{patience}; {remedy(error)}") from error
+                pause = next(waits)
+                if not passing or patience.left < pause:
+                    tried = f" (tried for {self._patience:g} s)" if passing else ""
+                    raise DatabaseError(f"{told}{tried}; {remedy(error)}") from error
                 logging.warning("%s; trying again in %.1f s", told, pause)
             time.sleep(pause)
+            patience.end_in_vain()
 
     def close(self) -> None:
         """Closes the connection, if there is one."""
         if self._connection is not None:
             self._connection.close()
 
-    def _connected(self) -> psycopg.Connection:
+    def _connected(self, patience: Patience) -> WatchedConnection:
         if self._connection is None or self._connection.closed:
             self._connection = None
-            with _private_copies(self._settings) as copies:
-                conninfo = make_conninfo(**{**self._settings, **copies})
-                # A transaction pooler hands each transaction to another server, which knows no prepared statement.
-                connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
-            # Whatever the server's default: a later snapshot than the wait for the file's lock is what makes two
-            # loaders of one file exact.
-            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-            connection.execute(_SERVER_LIMITS)
-            self._connection = connection
+            patience.begin()
+            with _said_late():
+                self._connection = self._connect(max(math.ceil(patience.left), _LEAST_CONNECT))
+        self._connection.watch(patience, lambda process: look_at(process, self._connect))
         return self._connection
+
+    def _connect(self, within: int) -> WatchedConnection:
+        given = str(self._settings.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or "")
+        # libpq takes 0 and less for "for ever".
+        timeout = int(given) if given.strip().isdecimal() and int(given) else _CONNECT
+        with _private_copies(self._settings) as copies:
+            settings = {**self._settings, **copies, "connect_timeout": min(timeout, within)}
+            # A transaction pooler hands each transaction to another server, which knows no prepared statement.
+            connection = WatchedConnection.connect(make_conninfo(**settings), autocommit=True, prepare_threshold=None)
+        # Whatever the server's default: a later snapshot than the wait for the file's lock is what makes two loaders
+        # of one file exact.
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        return connection
+
+
+@contextlib.contextmanager
+def _said_late() -> Iterator[None]:
+    """Says that a connection takes long to be made."""
+    timer = threading.Timer(FIRST_WORD, logging.info, ["waiting for the server to answer a new connection"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager
@@ -108,9 +136,9 @@ def open_session(application: str, patience: float) -> Session:
     Raises DatabaseError where DATABASE_URL makes no sense.
     """
     given = _parse(os.environ.get("DATABASE_URL", ""))
-    settings = dict(_LIMITS) if "PGCONNECT_TIMEOUT" in os.environ else {**_LIMITS, "connect_timeout": 10}
-    _check_files(given)
-    return Session(settings | given | {"client_encoding": "UTF8", "application_name": application}, patience)
+    _check_places(given)
+    limits = {**_LIMITS, "tcp_user_timeout": 1000 * round(min(60, max(patience, _LEAST_CONNECT)))}
+    return Session(limits | given | {"client_encoding": "UTF8", "application_name": application}, patience)
 
 
 def _parse(url: str) -> dict[str, Any]:
@@ -150,8 +178,14 @@ def _foreign(message: str) -> str | None:
     return named[1] if named and named[1] in _FOREIGN else None
 
 
-def _check_files(settings: Mapping[str, Any]) -> None:
-    """Raises DatabaseError for the content of a file in the place of its path, before libpq quotes it."""
+def _check_places(settings: Mapping[str, Any]) -> None:
+    """Raises DatabaseError for what is in the wrong place, such as a file's content in that of its path.
+
+    libpq would quote it.
+    """
+    for variable in _PLAIN:
+        if "://" in os.environ.get(variable, ""):
+            raise DatabaseError(f"{variable} holds a URL, which belongs into DATABASE_URL; set that one instead")
     for name, variable in _FILES.items():
         value = settings.get(name) or os.environ.get(variable) or ""
         if value and not is_path(value) and not _NO_FILE.fullmatch(value):

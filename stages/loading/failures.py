@@ -1,11 +1,13 @@
 """What PostgreSQL's failures mean: which may pass by themselves, and what to do about the others."""
 
+import re
 from collections.abc import Iterator
 
 import psycopg
 
 # SQLSTATEs after which the same work can succeed a moment later.
 _PASSING = {
+    "25P03": "idle-in-transaction session timeout",
     "40001": "serialization failure",
     "40P01": "deadlock",
     "53300": "too many connections",
@@ -30,16 +32,18 @@ _PASSING_SIGNS = (
     "too many clients already",
     "remaining connection slots",
 )
+_VALUE = re.compile(r'(invalid [\w ]*(?:value|number):? )"[^"]*"')
 _REMEDIES = {
     "25006": "connect to the primary, say with PGTARGETSESSIONATTRS=read-write",
     "3D000": "create it, or correct PGDATABASE or DATABASE_URL",
     "3F000": "create the schema, or correct --schema",
     "42501": "grant it: docs/load.md has the statements",
     "53100": "free space on the server, then run it again",
-    "55P03": "end the session that holds the lock, or raise lock_timeout",
+    "55P03": "end the session that holds the lock, or raise lock_timeout and --retry-for",
     "57014": 'raise statement_timeout, say PGOPTIONS="-c statement_timeout=0", or cut the file into smaller ones',
 }
 _CONNECTION_REMEDIES = {
+    "stopped answering": "look whether the server is suspended or overloaded, or the network cut",
     "root certificate file": "set PGSSLROOTCERT to the certificate of the authority that signed the server's",
     "certificate verify failed": "check that PGSSLROOTCERT is the authority that signed the server's certificate, and "
     "that none has expired",
@@ -53,12 +57,11 @@ _CONNECTION_REMEDIES = {
 }
 
 
-def pauses(total: float) -> Iterator[float]:
-    """Seconds to wait before each next try: 0.1, doubling up to 5, as many as fit into `total`."""
-    pause, spent = 0.1, 0.0
-    while spent + pause <= total:
+def pauses() -> Iterator[float]:
+    """Seconds to wait before each next try: 0.1, doubling up to 5."""
+    pause = 0.1
+    while True:
         yield pause
-        spent += pause
         pause = min(2 * pause, 5.0)
 
 
@@ -85,6 +88,9 @@ def is_about_rows(error: psycopg.Error) -> bool:
 
 def one_line(error: psycopg.Error) -> str:
     """The server's message, detail and hint, or libpq's own words, on one line."""
+    if not error.sqlstate:
+        # libpq repeats what stands as `sslmode` or `port`; it may be the end of a password that broke the URL.
+        return shortened(_VALUE.sub(r'\1"…"', str(error)))
     told = (
         error.diag.message_primary,
         error.diag.message_detail,

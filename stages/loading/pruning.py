@@ -15,6 +15,7 @@ from stages.common.names import Origin, utf8
 from stages.loading import memory
 from stages.loading.memory import Entry
 from stages.loading.schema import Target
+from stages.loading.waiting import WatchedConnection
 
 # Files a transaction: each takes a lock, and a server has room for some thousands.
 _FILES_AT_A_TIME = 200
@@ -77,6 +78,12 @@ def clock(connection: psycopg.Connection) -> datetime:
     return now
 
 
+def remembered(connection: WatchedConnection, target: Target) -> list[Entry]:
+    """What the memory holds."""
+    with connection.bounded_transaction():
+        return memory.entries(connection, target)
+
+
 def judge(entries: Iterable[Entry], here: Mapping[str, Origin], looked_at: datetime) -> Verdict:
     """What is gone from a folder that was walked after `looked_at` of the database's clock."""
     verdict = Verdict()
@@ -100,14 +107,17 @@ def judge_by_listing(
     """
     verdict = Verdict()
     there = {entry.origin: entry for entry in entries}
+    before = listing.listed_at - timedelta(seconds=margin)
+    # A newer tick may have cut such a file into other parts; whether one is lost is for its own prune to say.
+    newer = {entry.origin.file for entry in there.values() if entry.loaded_at is None or entry.loaded_at >= before}
     for path, origin in listing.paths.items():
-        if path not in noted and (path not in loaded or origin not in there):
-            verdict.lost.append(path)
+        if path in noted or (path in loaded and (origin in there or origin.file in newer)):
+            continue
+        verdict.lost.append(path)
     listed = set(listing.paths.values())
     # A part that is lost may be cut otherwise in the table: of its file nothing goes.
     untouched = {listing.paths[path].file for path in verdict.lost}
     present = listed | set(loaded.values())
-    before = listing.listed_at - timedelta(seconds=margin)
     for origin, entry in there.items():
         if origin in present or origin.file in untouched:
             continue
@@ -137,7 +147,7 @@ def shown(entries: Iterable[Entry]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def delete(connection: psycopg.Connection, target: Target, gone: list[Entry], dry_run: bool) -> int:
+def delete(connection: WatchedConnection, target: Target, gone: list[Entry], dry_run: bool) -> int:
     """Deletes the rows of these entries, a few hundred files a transaction. Returns how many rows.
 
     An entry that was loaded again since it was judged keeps its rows.
@@ -145,7 +155,7 @@ def delete(connection: psycopg.Connection, target: Target, gone: list[Entry], dr
     rows = 0
     for first in range(0, len(gone), _FILES_AT_A_TIME):
         some = gone[first : first + _FILES_AT_A_TIME]
-        with connection.transaction(force_rollback=dry_run):
+        with connection.bounded_transaction(rollback=dry_run):
             memory.take_turns(connection, {entry.origin.file for entry in some})
             now = {entry.origin: entry for entry in memory.entries(connection, target, {e.origin.file for e in some})}
             still = [entry for entry in some if now.get(entry.origin) == entry]

@@ -1,12 +1,15 @@
 """One run of load: which files share a transaction, what becomes of a file that is refused, and the counts."""
 
 import argparse
+import io
 import json
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -21,11 +24,14 @@ from stages.loading.failures import is_about_rows
 from stages.loading.memory import prepare_memory
 from stages.loading.schema import Target, prepare, resolve
 from stages.loading.table import Counts, TableLoader, input_error
+from stages.loading.waiting import WatchedConnection
 
 # A commit a file costs as much as some hundred rows; files up to this size share one.
 SMALL_BYTES, GROUP_BYTES, GROUP_FILES = 1 << 18, 4 << 20, 200
 # Rows that are skipped one by one until the whole file is refused.
 MOST_SKIPPED = 100
+# Times that a file is opened in one run; each time something has replaced it while the run waited for its lock.
+MOST_REOPENED = 5
 
 
 @dataclass(slots=True)
@@ -86,9 +92,9 @@ def origins_of(paths: Iterable[str], plain_names: bool) -> dict[str, Origin]:
     return origins
 
 
-def prepare_target(connection: psycopg.Connection, target: Target, options: argparse.Namespace) -> Target:
+def prepare_target(connection: WatchedConnection, target: Target, options: argparse.Namespace) -> Target:
     """Makes or checks the table and its memory. Returns the target with its schema's name."""
-    with connection.transaction(force_rollback=options.dry_run):
+    with connection.bounded_transaction(rollback=options.dry_run):
         return make_ready(connection, target, options.migrate)
 
 
@@ -98,6 +104,14 @@ def make_ready(connection: psycopg.Connection, target: Target, migrate: bool) ->
     prepare(connection, resolved, migrate)
     prepare_memory(connection, resolved)
     return resolved
+
+
+class ReplacedError(Exception):
+    """Other files are in the place of these CSVs since they were opened."""
+
+    def __init__(self, csvs: Sequence[AnsweredCsv]) -> None:
+        self.csvs = csvs
+        super().__init__(", ".join(csv.path for csv in csvs))
 
 
 class LoadRun:
@@ -133,15 +147,16 @@ class LoadRun:
 
     def _open(self, path: str, location: Path, origin: Origin, stack: ExitStack) -> AnsweredCsv:
         """Opens and examines a CSV. Raises InputError."""
-        try:
-            stream = stack.enter_context(open_regular(location))
-        except OSError as error:
-            raise InputError(
-                f"it cannot be read: {error.strerror}", remedy="correct its rights, or remove it"
-            ) from error
-        csv = AnsweredCsv(path, origin, stream, location.stat().st_size)
+        csv = AnsweredCsv(path, origin, _open(location))
+        stack.callback(lambda: csv.stream.close())
         examine(csv, self._target)
         return csv
+
+    def _reopen(self, csv: AnsweredCsv, location: Path) -> None:
+        """Turns to the version of a CSV that is there now. Raises InputError."""
+        csv.stream.close()
+        csv.stream, csv.skipped = _open(location), frozenset()
+        examine(csv, self._target)
 
     def _load_group(self, csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> list[str]:
         """Loads CSVs in one transaction; where one of them is refused, each in its own. Returns what failed."""
@@ -178,23 +193,30 @@ class LoadRun:
 
     def _transact(self, csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> list[Counts]:
         """Loads CSVs in one transaction. Raises InputError for one that breaks a rule or that the server refuses."""
+        for _ in range(MOST_REOPENED):
+            try:
+                return self._attempt(csvs, files)
+            except ReplacedError as error:
+                for csv in error.csvs:
+                    self._reopen(csv, files[csv.path])
+        raise InputError("it is replaced again and again", remedy="load it again when nothing writes to it")
+
+    def _attempt(self, csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> list[Counts]:
         options = self._options
+        locked = partial(_check_current, csvs, files)
+        copied = partial(self._pass_on, files)
+        if self._mirror and not options.dry_run:
+            # Not in the transaction: the server may end one in which nothing is sent for a while.
+            self._mirror.intend([csv.path for csv in csvs])
 
-        def copied(csv: AnsweredCsv) -> None:
-            # Before the stamp and the commit: whoever prunes by what is passed on must not miss a file that is loaded.
-            if not options.dry_run:
-                if self._mirror:
-                    self._mirror.intend([csv.path])
-                pass_on(files[csv.path], self._output / csv.path)
-
-        def attempt(connection: psycopg.Connection) -> list[Counts]:
-            with connection.transaction(force_rollback=options.dry_run):
+        def attempt(connection: WatchedConnection) -> list[Counts]:
+            with connection.bounded_transaction(rollback=options.dry_run):
                 target = self._target
                 if options.dry_run:
                     target = make_ready(connection, target, options.migrate)
-                return TableLoader(connection, target, options.on_conflict == "keep").load(csvs, copied)
+                return TableLoader(connection, target, options.on_conflict == "keep").load(csvs, locked, copied)
 
-        def explained(connection: psycopg.Connection) -> list[Counts]:
+        def explained(connection: WatchedConnection) -> list[Counts]:
             # Outside the transaction: a deferred constraint speaks at its end, and finding the row reads the file.
             try:
                 return attempt(connection)
@@ -203,9 +225,15 @@ class LoadRun:
                     raise
                 if len(csvs) > 1:
                     raise InputError(str(error), remedy="load each file by itself") from error
-                raise input_error(error, csvs[0], self._target) from error
+                encoding = connection.info.parameter_status("server_encoding")
+                raise input_error(error, csvs[0], self._target, encoding) from error
 
         return self._opened.run(explained)
+
+    def _pass_on(self, files: Mapping[str, Path], csv: AnsweredCsv) -> None:
+        """Before the stamp and the commit: whoever prunes by what is passed on must not miss a file that is loaded."""
+        if not self._options.dry_run:
+            pass_on(files[csv.path], self._output / csv.path)
 
     def _note(self, csv: AnsweredCsv, counts: Counts) -> None:
         self.counts.add(counts, csv.size)
@@ -262,6 +290,27 @@ def groups(files: Mapping[str, Path]) -> Iterator[list[str]]:
         size += length
     if group:
         yield group
+
+
+def _open(location: Path) -> io.BufferedReader:
+    try:
+        return open_regular(location)
+    except OSError as error:
+        raise InputError(f"it cannot be read: {error.strerror}", remedy="correct its rights, or remove it") from error
+
+
+def _check_current(csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> None:
+    """Raises ReplacedError: while this loader waited, another may have loaded a newer version, which must stay."""
+    if replaced := [csv for csv in csvs if not is_current(csv.stream, files[csv.path])]:
+        raise ReplacedError(replaced)
+
+
+def is_current(stream: io.BufferedReader, location: Path) -> bool:
+    """Whether the open file is still the one that is at its path."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), location.stat())
+    except OSError:
+        return False
 
 
 def pass_on(source: Path, target: Path) -> None:

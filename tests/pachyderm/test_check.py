@@ -17,9 +17,9 @@ from pachyderm.spec.model import Seconds, Spec, Transform, Uint
 from pachyderm.spec.problems import Verdict
 from pachyderm.spec.reading import pipeline, read_specs, spec_files
 from pachyderm.spec.rules import check
+from tests.conftest import ROOT
 from tests.pachyderm.test_rules import planted
 
-ROOT = Path(__file__).parent.parent.parent
 SHIPPED = read_specs(spec_files([]))
 
 ANSWER, LOAD, INGEST = "question-answer.pipeline.json", "load.pipeline.json", "ingest.pipeline.json"

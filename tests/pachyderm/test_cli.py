@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import termios
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ import pytest
 
 from pachyderm.local.progress import line
 from pachyderm.roots import last_root
+from tests.conftest import ROOT
 from tests.support.pachyderm_kit import COPY, spec
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.waiting import until
 
 
 class Shell:
@@ -65,14 +64,6 @@ class Shell:
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    for _ in range(1200):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not happen")
 
 
 def test_a_run_says_one_line_per_job(shell: Shell) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.conftest import ROOT
+
 IMAGE = "registry.example/answermill:1.2.0"
 
 # Behaves as Pachyderm 2.12 does. Remembers what exists as files, a pipeline's with its spec, and every call with its

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from pachyderm.local.store.store import Store
-from tests.pachyderm.test_cli import Shell, until
+from tests.conftest import ROOT
+from tests.pachyderm.test_cli import Shell
 from tests.support.pachyderm_kit import Bench, spec
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.waiting import until
 
 
 def ran(folder: Path) -> Counter[str]:

@@ -132,6 +132,7 @@ UNWISE: list[tuple[str, str, Any, str]] = [
     (ANSWER, "transform.image", "answermill", "transform.image: legal, but 'answermill' has no tag"),
     (ANSWER, "transform.image", "host:5000/answermill", "has no tag"),
     (ANSWER, "transform.image", "answermill:latest", "transform.image: legal, but the tag latest moves"),
+    (LOAD, "parallelismSpec.constant", 3, "parallelismSpec.constant: legal, but with more than two workers"),
     (ANSWER, "transform.errStdin", ["x"], "transform.errStdin: legal, but nothing reads it without errCmd"),
     (ANSWER, "transform.workingDir", "app", "transform.workingDir: legal, but no absolute path"),
     (ANSWER, "transform.acceptReturnCode", [256], "transform.acceptReturnCode[0]: legal, but 256 is no exit code"),

@@ -11,9 +11,10 @@ import pytest
 
 from pachyderm.local.worker.batching import is_own_caller
 from pachyderm.local.worker.redaction import Redaction
-from tests.pachyderm.test_cli import Shell, until
+from tests.pachyderm.test_cli import Shell
 from tests.pachyderm.test_worker import gone
 from tests.support.pachyderm_kit import COPY, Bench, spec
+from tests.support.waiting import until
 
 SECRETS = {
     "DATABASE_URL": "postgresql://user:S3CRET-pw%2Fwort@nowhere/x",

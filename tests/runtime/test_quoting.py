@@ -1,10 +1,13 @@
 """What messages may quote, tried with secrets in every place that takes one."""
 
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import sampled_from, text
 
-from runtime.quoting import CREDENTIAL_FILES, CREDENTIALS, is_path, quoted_path, safe_url
+from runtime.quoting import CREDENTIAL_FILES, CREDENTIALS, is_path, quoted_path, safe_url, without_secrets
 
 SECRET = "S3cretZz"  # noqa: S105
 PEM = f"-----BEGIN PRIVATE KEY-----\nMIIE{SECRET}\n{SECRET}/abc\n-----END PRIVATE KEY-----\n"
@@ -33,9 +36,38 @@ def test_a_url_loses_what_may_be_secret(url: str) -> None:
     assert SECRET not in safe_url(url)
 
 
+@given(
+    text(alphabet="/?#@:[]%\\\\ a1.=&\n☃"),
+    text(alphabet="/?#@:[]%\\\\ a1.=&\n☃"),
+    sampled_from(["sftp", "https", "s3", "simplecache::https", "zip://a.csv::sftp", "what"]),
+    sampled_from(["", "?x=1", "#a", "::gs://b/c"]),
+)
+@settings(max_examples=2000)
+def test_a_password_of_any_characters_is_not_shown(before: str, after: str, scheme: str, end: str) -> None:
+    """Raw ones too, which break the URL."""
+    password = f"{before}{SECRET}{after}"
+    for user in (f"user:{password}", f"user/:{password}", f"user:{quote(password, safe='')}"):
+        url = f"{scheme}://{user}@host/a.csv{end}"
+        assert SECRET not in safe_url(url)
+        for told in (f"cannot open {url}", f"'{user}' refused", f"bad port '{unquote(user)}'"):
+            assert SECRET not in without_secrets(told, url)
+
+
+@given(text(alphabet="/?#@:[]% a1.=&\n"), text(alphabet="/?#@:[]% a1.=&\n"), sampled_from(["https", "gs", "s3"]))
+def test_a_signature_is_not_shown(before: str, after: str, scheme: str) -> None:
+    assert SECRET not in safe_url(f"{scheme}://host/a.csv?X-Goog-Signature={before}{SECRET}{after}")
+
+
 @pytest.mark.parametrize(
     "url",
-    ["gs://bucket/a b@c.csv", "https://host:8080/a.csv", "https://[::1]:80/a", "/data/in", "simplecache::gs://b/a"],
+    [
+        "gs://bucket/a b@c.csv",
+        "https://host:8080/a.csv",
+        "https://[::1]:80/a",
+        "/data/in",
+        "simplecache::gs://b/a",
+        "zip://a.csv::/data/a.zip",
+    ],
 )
 def test_a_url_without_secrets_stays(url: str) -> None:
     assert safe_url(url) == url

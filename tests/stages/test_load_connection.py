@@ -54,7 +54,7 @@ def test_libpq_variables_a_url_and_a_service_file_lead_there(
     passwords.chmod(0o644)
     ways: list[dict[str, str]] = [
         {**locked.environment, "PGPASSWORD": ODD},
-        {**locked.environment, "PGPASSFILE": str(passwords)},
+        {**locked.environment, "PGPASSFILE": str(passwords), "PGPASSWORD": ""},
         {"DATABASE_URL": f"postgresql://postgres:{encoded}@127.0.0.1:{locked.port}/postgres"},
         {"DATABASE_URL": f"host=127.0.0.1 port={locked.port} user=postgres", "PGPASSWORD": ODD},
         {"PGSERVICE": "warehouse", "PGSERVICEFILE": str(service_file), "PGPASSWORD": ODD, "DATABASE_URL": ""},
@@ -120,7 +120,7 @@ def test_a_url_that_a_password_breaks_shows_no_part_of_it(
         ({"PGDATABASE": "nowhere"}, 'database "nowhere" does not exist', "create it, or correct PGDATABASE"),
         ({"PGUSER": "nobody-here"}, "password authentication failed", "check PGUSER and PGPASSWORD"),
         ({"PGSSLMODE": "require"}, "server does not support SSL", "check PGSSLMODE"),
-        ({"PGPORT": "many"}, 'invalid integer value "many"', "check DATABASE_URL or PGHOST"),
+        ({"PGPORT": "many"}, 'invalid integer value "…" for connection option "port"', "check DATABASE_URL or PGHOST"),
     ],
 )
 def test_what_will_not_pass_is_not_tried_again(

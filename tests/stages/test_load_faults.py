@@ -21,12 +21,13 @@ import pytest
 
 from stages.load import arguments, target_of
 from stages.loading.schema import prepare
+from tests.conftest import ROOT
 from tests.support.loading import execute, rows_of, run_load, versions_of, write_version
 from tests.support.servers import BINARIES, Server, new_server, running_server
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
 
-ROOT = Path(__file__).parent.parent.parent
 ROWS = 20_000
 GATE = 77
 
@@ -89,13 +90,6 @@ def closed_gate(server: Server) -> Iterator[psycopg.Connection]:
         yield connection
     finally:
         connection.close()
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that within a minute"
-        time.sleep(0.02)
 
 
 def waiting(server: Server, kind: str = "advisory", number: int = 1) -> Callable[[], bool]:

@@ -168,9 +168,9 @@ def _load_one(url: str, source: Path) -> None:
     target = target_of(arguments([str(source), "out"]))
     with psycopg.connect(url) as connection, source.open("rb") as stream:
         target = make_ready(connection, target, migrate=False)
-        csv = AnsweredCsv(source.name, Origin(source.name, 1), stream, source.stat().st_size)
+        csv = AnsweredCsv(source.name, Origin(source.name, 1), stream)
         examine(csv, target)
         try:
-            TableLoader(connection, target).load([csv], lambda _: None)
+            TableLoader(connection, target).load([csv], lambda: None, lambda _: None)
         except psycopg.Error as error:
-            raise input_error(error, csv, target) from error
+            raise input_error(error, csv, target, "UTF8") from error

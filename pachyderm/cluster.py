@@ -1,0 +1,183 @@
+"""`answermill status --cluster`: is the cluster alive, and is everything where it belongs? For cron and probes.
+
+One question of pachctl for each pipeline's jobs, one for ingest's listing, one for the files that load has passed on,
+and one of the database where it is named. What is stuck is said, and the exit code is 1.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pachyderm.errors import PachydermError
+from pachyderm.pachctl import UNFINISHED, Pachctl, objects
+
+PIPELINES = ("ingest", "question-answer", "load", "prune")
+# Three ticks of the shipped @hourly.
+PATIENCE = 3 * 3600.0
+_FAILED = ("JOB_FAILURE", "JOB_KILLED", "JOB_UNRUNNABLE")
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Jobs of one pipeline.
+
+    Attributes:
+        pipeline: its name.
+        waiting: jobs that have not ended.
+        oldest: seconds since the oldest of them was made; None where none waits.
+        succeeded: seconds since the last one succeeded; None where none has.
+        state: of the last job that ended, such as `success`; empty where none has.
+        job: its id.
+
+    """
+
+    pipeline: str
+    waiting: int
+    oldest: float | None
+    succeeded: float | None
+    state: str
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """How many files, or parts of files, are where; None where nobody could say."""
+
+    listed: int | None
+    loaded: int | None
+    in_table: int | None
+
+
+def queue_of(pipeline: str, jobs: Sequence[Mapping[str, Any]], now: datetime) -> Queue:
+    """What `list job --raw` says about a pipeline."""
+    waiting = [_age(job, "created", now) for job in jobs if job.get("state") in UNFINISHED]
+    ended = sorted((job for job in jobs if job.get("finished")), key=lambda job: str(job["finished"]))
+    succeeded = [_age(job, "finished", now) for job in ended if job.get("state") == "JOB_SUCCESS"]
+    last = ended[-1] if ended else {}
+    return Queue(
+        pipeline,
+        len(waiting),
+        max(waiting, default=None),
+        min(succeeded, default=None),
+        str(last.get("state", "")).removeprefix("JOB_").lower(),
+        str(last.get("job", {}).get("id", "")),
+    )
+
+
+def _age(job: Mapping[str, Any], moment: str, now: datetime) -> float:
+    try:
+        at = datetime.fromisoformat(str(job.get(moment)))
+    except ValueError as error:
+        raise PachydermError(f"pachctl list job: {moment} is {job.get(moment)!r}, no time") from error
+    return max(0.0, (now - (at if at.tzinfo else at.replace(tzinfo=UTC))).total_seconds())
+
+
+def problems(queues: Sequence[Queue], files: Files, patience: float) -> Iterator[str]:
+    """What is stuck, and what to do, a line each."""
+    for queue in queues:
+        if f"JOB_{queue.state.upper()}" in _FAILED:
+            where = f"{queue.pipeline}@{queue.job}"
+            yield f"{queue.pipeline}: its last job is {queue.state}; answermill why --cluster {where}"
+        if queue.oldest is not None and queue.oldest > patience:
+            yield (
+                f"{queue.pipeline}: a job waits for {age(queue.oldest)}; see `pachctl list job -p {queue.pipeline}` "
+                "and whether its pod runs"
+            )
+        elif queue.succeeded is None or queue.succeeded > patience:
+            since = "never" if queue.succeeded is None else f"{age(queue.succeeded)} ago"
+            yield f"{queue.pipeline}: its last success was {since}; `pachctl run cron ingest` ticks now"
+    counts = {"listed": files.listed, "loaded": files.loaded, "in the table": files.in_table}
+    known = {name: count for name, count in counts.items() if count is not None}
+    # While jobs run, the three differ as they should.
+    if len(set(known.values())) > 1 and not any(queue.waiting for queue in queues):
+        differ = ", ".join(f"{count} {name}" for name, count in known.items())
+        yield f"files: {differ}; the next prune names those that are lost: pachctl logs -p prune"
+
+
+def age(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h` or `4.0 d`."""
+    for unit, length, digits in (("d", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def report(queues: Sequence[Queue], files: Files, stuck: Sequence[str]) -> Iterator[str]:
+    """The lines for people: a table, the files, and what is stuck."""
+    from pachyderm.local.status import align
+
+    rows = [
+        (
+            queue.pipeline,
+            queue.waiting,
+            "-" if queue.oldest is None else age(queue.oldest),
+            "never" if queue.succeeded is None else f"{age(queue.succeeded)} ago",
+            queue.state or "-",
+        )
+        for queue in queues
+    ]
+    yield from align([("PIPELINE", "WAITING", "OLDEST", "LAST SUCCESS", "LAST JOB"), *rows])
+    listed, loaded, in_table = ("?" if count is None else count for count in astuple(files))
+    yield f"files: {listed} listed by ingest, {loaded} passed on by load, {in_table} in the table"
+    yield from (f"stuck: {line}" for line in stuck)
+
+
+def look(pachctl: Pachctl, table: str, now: datetime) -> tuple[list[Queue], Files]:
+    """Asks the cluster, and the database where it is named. Raises PachydermError."""
+    there = [name for name in PIPELINES if pachctl.exists(("inspect", "pipeline", name))]
+    if not there:
+        raise PachydermError("none of the pipelines is on the cluster; answermill deploy puts them there")
+    queues = [queue_of(name, list(objects(pachctl.run(("list", "job", "-p", name, "--raw")))), now) for name in there]
+    return queues, Files(_listed(pachctl, there), _loaded(pachctl, there), _in_table(table))
+
+
+def _listed(pachctl: Pachctl, there: Sequence[str]) -> int | None:
+    if "ingest" not in there or not pachctl.exists(("inspect", "file", "ingest@master:/listing.json")):
+        return None
+    try:
+        return len(json.loads(pachctl.run(("get", "file", "ingest@master:/listing.json")))["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise PachydermError("ingest@master:/listing.json is no listing of ingest") from error
+
+
+def _loaded(pachctl: Pachctl, there: Sequence[str]) -> int | None:
+    if "load" not in there or not pachctl.exists(("inspect", "branch", "load@master")):
+        return None
+    files = objects(pachctl.run(("glob", "file", "load@master:/**.[cC][sS][vV]", "--raw")))
+    # What the table refused is named below rejected, and counts as neither.
+    return sum(1 for one in files if not str(one.get("file", {}).get("path", "")).startswith("/rejected/"))
+
+
+def _in_table(table: str) -> int | None:
+    if not (os.environ.get("DATABASE_URL") or os.environ.get("PGHOST") or os.environ.get("PGSERVICE")):
+        return None
+    try:
+        import psycopg
+        from psycopg import sql
+    except ModuleNotFoundError as error:
+        raise PachydermError(
+            "psycopg is not installed; pip install 'answermill[stages]', or unset DATABASE_URL"
+        ) from error
+    query = sql.SQL("select pg_catalog.count(*) from {}").format(sql.Identifier(f"{table}_file"))
+    try:
+        with psycopg.connect(os.environ.get("DATABASE_URL", ""), connect_timeout=10) as connection:
+            row = connection.execute(query).fetchone()
+    except psycopg.Error as error:
+        # The server's own words; libpq quotes what it cannot parse, password and all.
+        said = error.diag.message_primary or type(error).__name__
+        raise PachydermError(f"the database of DATABASE_URL: {said}") from None
+    return int(row[0]) if row else None
+
+
+def status(given: argparse.Namespace) -> tuple[list[str], bool]:
+    """The lines to print, and whether all is well. Raises PachydermError where the cluster does not say."""
+    queues, files = look(Pachctl(given.rpc_timeout), given.table, datetime.now(UTC))
+    stuck = list(problems(queues, files, given.patience))
+    if given.json:
+        data = {"pipelines": [asdict(queue) for queue in queues], "files": asdict(files), "stuck": stuck}
+        return [json.dumps(data)], not stuck
+    return list(report(queues, files, stuck)), not stuck

@@ -1,0 +1,113 @@
+"""The options of `answer`."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime import command
+from stages.answering.formats import FORMATS
+from stages.answering.shares import share
+from stages.common import batching
+
+if TYPE_CHECKING:
+    from runtime import Decoding
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The stage's options."""
+    parser = command.parser("answer", "Answers the questions in every CSV below INPUT.")
+    parser.add_argument("input", type=place, metavar="INPUT", help="a folder of CSVs, or one; - for stdin")
+    parser.add_argument("output", type=place, metavar="OUTPUT", help="folder for the answered CSVs; - for stdout")
+    parser.add_argument("--model", type=Path, default=Path("build/model"), help="bundle to use")
+    parser.add_argument("--threads", type=command.positive, help="default: the CPUs this process may use")
+    parser.add_argument("--question-column", default="question", help="column with the questions")
+    parser.add_argument("--context-column", default="context", help="column with the contexts")
+    parser.add_argument("--prefix", default="", help="put before the names of the new columns")
+    parser.add_argument(
+        "--top-k", type=command.positive, help="write the K best answers, one row each, with a column rank"
+    )
+    parser.add_argument("--min-score", type=float, default=0.0, help="leave weaker answers blank; scores stay")
+    parser.add_argument(
+        "--min-confidence", type=float, default=0.0, metavar="C", help="leave less certain answers blank; figures stay"
+    )
+    parser.add_argument(
+        "--second-look",
+        type=second_look,
+        default="auto",
+        metavar="off|auto|R",
+        help="answer a row again in fp32 where its second-best answer scores at least R times the best",
+    )
+    parser.add_argument(
+        "--align-to-words", choices=("yes", "no"), help="whether answers grow to whole words; default: the bundle's"
+    )
+    parser.add_argument("--max-answer-len", type=command.positive, help="longest answer, in tokens")
+    parser.add_argument("--max-seq-len", type=command.positive, help="longest window, in tokens")
+    parser.add_argument("--doc-stride", type=int, help="overlap of windows, in tokens")
+    parser.add_argument("--no-answer", action="store_true", help='let "no answer" win (SQuAD 2 checkpoints)')
+    parser.add_argument(
+        "--format", choices=FORMATS, default="csv", help="what the answers are written as; default: csv"
+    )
+    parser.add_argument("--again", action="store_true", help="answer every file, also those answered before")
+    parser.add_argument(
+        "--reuse",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="take answers to equal rows from this OUTPUT of an earlier run, too; may be repeated",
+    )
+    parser.add_argument("--limit", type=command.positive, help="answer the first rows of each CSV only, this many")
+    parser.add_argument("--part", type=share, metavar="I/N", help="answer only the I-th of N shares of the files")
+    parser.add_argument("--dry-run", action="store_true", help="write nothing; count, and say how long it would take")
+    parser.add_argument("--price-per-cpu-hour", type=float, metavar="PRICE", help="for --dry-run: say the cost too")
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="spread the files over this Dask cluster, or `local`; INPUT and OUTPUT may be URLs then",
+    )
+    parser.add_argument("--metrics", type=Path, metavar="FILE", help="write figures for Prometheus every 15 s")
+    parser.add_argument(batching.OPTION, action="store_true", help="take datum after datum from a Pachyderm worker")
+    options = parser.parse_args(argv)
+    if options.question_column == options.context_column:
+        parser.error("--question-column and --context-column must differ")
+    urls = [place for place in (options.input, options.output) if isinstance(place, str)]
+    if len(urls) == 1 or (urls and not options.dask):
+        parser.error("URLs for both INPUT and OUTPUT go with --dask; `answermill ingest` brings a bucket's CSVs here")
+    if options.format == "parquet" and options.output == Path("-"):
+        parser.error("--format parquet: such a file cannot go through a pipe; name a folder, or say --format ndjson")
+    return options
+
+
+def place(text: str) -> Path | str:
+    """A path, or a URL as it stands, as the type of an option."""
+    return text if "://" in text else Path(text)
+
+
+def second_look(text: str) -> str | float:
+    """`off`, `auto` or a ratio, as the type of an option. Raises ArgumentTypeError."""
+    if text in ("off", "auto"):
+        return text
+    try:
+        ratio = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not off, auto or a ratio such as 0.9") from error
+    if not 0 <= ratio <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return ratio
+
+
+def decoding_of(options: argparse.Namespace, defaults: "Decoding") -> "Decoding":
+    """The bundle's defaults, changed by the options that were given."""
+    from runtime.decoding import Decoding, default_doc_stride
+
+    length = options.max_seq_len or defaults.max_seq_len
+    overlap = defaults.doc_stride if options.max_seq_len is None else default_doc_stride(length)
+    return Decoding(
+        max_seq_len=length,
+        doc_stride=overlap if options.doc_stride is None else options.doc_stride,
+        max_answer_len=options.max_answer_len or defaults.max_answer_len,
+        top_k=options.top_k or 1,
+        handle_impossible_answer=options.no_answer or defaults.handle_impossible_answer,
+        align_to_words=defaults.align_to_words if options.align_to_words is None else options.align_to_words == "yes",
+    )

@@ -1,0 +1,106 @@
+"""A file per task on a Dask cluster; each worker loads the model once.
+
+Workers see INPUT and OUTPUT under the same paths, or take both from fsspec URLs. A task that is lost with its worker
+runs again elsewhere: a file appears when it is whole, so that what the first one left does no harm.
+"""
+
+import argparse
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from runtime.cpu import available_cpus
+from runtime.errors import AnswermillError, InputError
+from stages.answering.remote import RemoteFile, answer_remote
+from stages.answering.rows import Counts, Job
+from stages.answering.stream import File, Stream
+from stages.common.progress import Progress
+
+LOCAL = "local"
+# Times that a task runs again after an error; a worker that dies counts apart, and Dask allows three of these.
+RETRIES = 3
+_JOB = "answermill_job"
+
+
+Finish = Callable[[Any, InputError | OSError | None], object]
+
+
+class DaskSpread:
+    """Answers files on a cluster: what a run takes in place of a stream of its own."""
+
+    def __init__(self, address: str, load: Callable[[argparse.Namespace], Job], options: argparse.Namespace) -> None:
+        """`load` must be a function that a worker can import."""
+        self._address, self._load, self._options = address, load, options
+
+    def run(self, files: Iterator[File | RemoteFile], counts: Counts, progress: Progress, finish: Finish) -> None:
+        """Answers all files; `finish` is told of each. Raises AnswermillError where there is no cluster."""
+        with self._client() as client:
+            from distributed import as_completed
+
+            client.register_plugin(model_plugin(self._load, self._options))
+            tasks = {client.submit(answer_file, task_of(file), pure=False, retries=RETRIES): file for file in files}
+            for task, (answered, error) in as_completed(list(tasks), with_results=True):
+                file = tasks.pop(task)
+                counts.merge(answered)
+                progress.advance(_size(file), answered.rows, answered.errors.total())
+                finish(file, error)
+
+    @contextlib.contextmanager
+    def _client(self) -> Iterator[Any]:
+        try:
+            from distributed import Client, LocalCluster
+        except ModuleNotFoundError as error:
+            raise AnswermillError("Dask is not installed; pip install 'answermill[dask]'") from error
+        # It tells of every connection that opens or closes.
+        logging.getLogger("distributed").setLevel(logging.ERROR)
+        with contextlib.ExitStack() as stack:
+            address: Any = self._address
+            if address == LOCAL:
+                workers = self._options.threads or available_cpus()
+                address = stack.enter_context(
+                    LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0)
+                )
+            try:
+                client = stack.enter_context(Client(address))
+            except (OSError, ValueError) as error:
+                raise AnswermillError(f"no Dask scheduler at {self._address}: {error}") from error
+            yield client
+
+
+def task_of(file: File | RemoteFile) -> File | RemoteFile:
+    """What goes to the worker: old answers lie on this machine."""
+    return replace(file, known=None) if isinstance(file, File) else file
+
+
+def _size(file: File | RemoteFile) -> int:
+    return file.source.stat().st_size if isinstance(file, File) else file.size
+
+
+def model_plugin(load: Callable[[argparse.Namespace], Job], options: argparse.Namespace) -> Any:
+    """What loads the model when a worker starts. A thread a task: Dask runs as many tasks as the worker has threads."""
+    from distributed import WorkerPlugin
+
+    class Model(WorkerPlugin):
+        """The bundle of one worker."""
+
+        name = _JOB
+
+        def setup(self, worker: Any) -> None:
+            """Loads it."""
+            setattr(worker, _JOB, load(argparse.Namespace(**{**vars(options), "threads": 1})))
+
+    return Model()
+
+
+def answer_file(file: File | RemoteFile) -> tuple[Counts, InputError | OSError | None]:
+    """Answers one file on a worker. Returns its counts, and what was wrong with it."""
+    from distributed import get_worker
+
+    job: Job = getattr(get_worker(), _JOB)
+    if isinstance(file, RemoteFile):
+        return answer_remote(file, job)
+    counts, errors = Counts(), []
+    Stream(job, counts, Progress(0), lambda _: None, lambda _, error: errors.append(error)).run([file])
+    return counts, errors[0] if errors else None
