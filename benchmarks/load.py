@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--memory", type=int, nargs=2, default=(20, 2000), metavar="MB", help="sizes to compare peak memory at"
     )
+    parser.add_argument("--files", type=int, default=5_000, help="small files (default: %(default)s)")
     parser.add_argument("--database", help="where to run instead of on an embedded server: a libpq URI")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="answermill-bench-") as name:
@@ -118,6 +119,7 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> None:
         big, rows = repeat_csv(source, folder / "big.csv", megabytes)
         empty_table(url, target)
         say(f"| {megabytes} MB | {peak_memory(url, big, folder / 'out'):.1f} MB | {rows:,} |")
+    small_files(url, folder, options.files, options.rounds)
 
 
 def ours(url: str, source: Path, out: Path) -> Measured:
@@ -247,6 +249,43 @@ def peak_memory(url: str, source: Path, out: Path) -> float:
         check=True,
     )
     return int(ran.stdout) * 1024 / 1e6
+
+
+def small_files(url: str, folder: Path, files: int, rounds: int) -> None:
+    """Prints what small files gain by sharing transactions: the same files, a transaction for each."""
+    source = folder / "small"
+    source.mkdir()
+    for number in range(files):
+        write_csv(source / f"{number}.csv", 1)
+    target = target_of(arguments([str(source), str(folder)]))
+    measured: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, group in (("transactions of up to 200 files", 200), ("a transaction for each", 1)):
+            empty_table(url, target)
+            program = (
+                f"import sys; from stages import load; from stages.loading import run; run.GROUP_FILES = {group}; "
+            )
+            ran = subprocess.run(
+                [
+                    sys.executable,
+                    "-c",
+                    f"{program}sys.exit(load.main(sys.argv[1:]))",
+                    source,
+                    folder / "passed",
+                    "--log-format",
+                    "json",
+                ],
+                env={**os.environ, "DATABASE_URL": url},
+                stderr=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            shutil.rmtree(folder / "passed")
+            measured.setdefault(name, []).append(json.loads(ran.stderr.splitlines()[-1])["seconds"])
+    slowest = statistics.median(measured["a transaction for each"])
+    say(f"\n| {files:,} files of one row | files/s | times |\n| --- | ---: | ---: |")
+    for name, seconds in measured.items():
+        say(f"| {name} | {files / statistics.median(seconds):,.0f} | {slowest / statistics.median(seconds):.1f} |")
 
 
 def machine(url: str) -> str:

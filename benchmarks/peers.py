@@ -129,7 +129,7 @@ def _decode(folder: Path, rows: Sequence[Pair], logits: Callable[[np.ndarray], n
             spans = candidate_spans(
                 start, end, window.allowed, count=decoding.candidates, max_answer_len=decoding.max_answer_len
             )
-            found.append((spans, window.encoding))
+            found.append((spans, window))
         return ranked_answers(row[1], found, decoding)[0]
 
     with ThreadPoolExecutor(2) as pool:

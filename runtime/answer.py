@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokenizers import Encoding
-
 from runtime.decoding import Decoding
 from runtime.spans import Spans
+from runtime.windows import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Answer:
         return cls(None, None, None, None, error=error)
 
 
-def ranked_answers(context: str, windows: Sequence[tuple[Spans, Encoding]], decoding: Decoding) -> tuple[Answer, ...]:
+def ranked_answers(context: str, windows: Sequence[tuple[Spans, Window]], decoding: Decoding) -> tuple[Answer, ...]:
     """The row's answers, best first, at most `top_k`.
 
     Spans of equal text, whatever their case, count as one answer: scores add up and the first mention's place stays
@@ -46,13 +45,13 @@ def ranked_answers(context: str, windows: Sequence[tuple[Spans, Encoding]], deco
     """
     scores: dict[str, float] = {}
     places: dict[str, tuple[int, int]] = {}
-    for spans, encoding in windows:
+    for spans, window in windows:
         for first, last, score in zip(spans.starts, spans.ends, spans.scores, strict=True):
-            start, end = character_span(encoding, int(first), int(last), decoding.align_to_words)
+            start, end = character_span(window, int(first), int(last), decoding.align_to_words)
             key = context[start:end].lower()
             places.setdefault(key, (start, end))
             scores[key] = scores.get(key, 0.0) + float(score)
-    tokens = sum(len(encoding) for _, encoding in windows)
+    tokens = sum(window.ids.size for _, window in windows)
     answers = [
         Answer(context[start:end], scores[key], start, end, tokens=tokens) for key, (start, end) in places.items()
     ]
@@ -62,12 +61,10 @@ def ranked_answers(context: str, windows: Sequence[tuple[Spans, Encoding]], deco
     return tuple(answers[: decoding.top_k]) or (Answer.failed("no answer"),)
 
 
-def character_span(encoding: Encoding, first: int, last: int, align_to_words: bool) -> tuple[int, int]:
+def character_span(window: Window, first: int, last: int, align_to_words: bool) -> tuple[int, int]:
     """Tokens `first` to `last`, inclusive, as code points of the context; grown to whole words if asked to."""
     if align_to_words:
-        words = encoding.token_to_word(first), encoding.token_to_word(last)
-        if None not in words:
-            spans = encoding.word_to_chars(words[0], 1), encoding.word_to_chars(words[1], 1)
-            if None not in spans:
-                return spans[0][0], spans[1][1]
-    return encoding.offsets[first][0], encoding.offsets[last][1]
+        words = window.word_chars(first), window.word_chars(last)
+        if words[0] and words[1]:
+            return words[0][0], words[1][1]
+    return window.chars(first)[0], window.chars(last)[1]

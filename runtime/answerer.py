@@ -232,13 +232,12 @@ class _Row:
 
     def _ranking(self, spans: Sequence[tuple[Spans, Spans]]) -> Ranking:
         context = self._pair[1] or ""
-        encodings = [window.encoding for window in self._windows]
         compared = dataclasses.replace(self._decoding, top_k=max(2, self._decoding.top_k))
-        answers = ranked_answers(context, list(zip([each for _, each in spans], encodings, strict=True)), compared)
+        answers = ranked_answers(context, list(zip([each for _, each in spans], self._windows, strict=True)), compared)
         ratio = confidence.ratio(answers)
         if self._decoding.candidates > 1:
             return Ranking(answers[: self._decoding.top_k], ratio)
-        windows = list(zip([each for each, _ in spans], encodings, strict=True))
+        windows = list(zip([each for each, _ in spans], self._windows, strict=True))
         return Ranking(ranked_answers(context, windows, self._decoding), ratio)
 
 

@@ -17,6 +17,8 @@ from runtime.errors import AnswermillError
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 143 terminated."
 GRACE = 0.7
+# Three weeks. In milliseconds it still fits into 32 bits, which is what PostgreSQL and poll take.
+_LONGEST_TIME = 2_000_000
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -76,6 +78,17 @@ def positive(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from error
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def seconds(text: str) -> float:
+    """A time of at least 0, as the type of an option. Raises ArgumentTypeError; `nan` and `inf` are no times."""
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from error
+    if not 0 <= number <= _LONGEST_TIME:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {_LONGEST_TIME} seconds")
     return number
 
 

@@ -1,14 +1,16 @@
 """A row -> windows of tokens, with overlap where the context is longer than one window."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from runtime.decoding import Decoding
 from runtime.errors import BundleError, OptionError
+from runtime.tokens import Row, cuts_at_blanks, tokenize
 
 # Something that is no str, or a str with half of a surrogate pair: the library says TypeError to both.
 NOT_TEXT = "not text"
@@ -22,20 +24,56 @@ class UnanswerableRowError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One model input.
+    """One model input: the tokens before the row's context, some of the context's, and those behind it.
 
     Attributes:
         ids: token ids, (1, tokens) int64.
         type_ids: token type ids, (1, tokens) int64.
         allowed: tokens a span may begin or end on (context tokens and every [CLS]), (tokens,).
-        encoding: the tokenizer's view, for words and character offsets.
+        row: the row that it is cut from, for words and character offsets.
+        first: the first context token of this window, counted from the context's own first.
+        count: context tokens in this window.
 
     """
 
     ids: NDArray[np.int64]
     type_ids: NDArray[np.int64]
     allowed: NDArray[np.bool_]
-    encoding: Encoding
+    row: Row
+    first: int
+    count: int
+
+    def chars(self, token: int) -> tuple[int, int]:
+        """Code points of a token in its own text; 0, 0 for special ones."""
+        return self.row.chars(self._in_row(token))
+
+    def word_chars(self, token: int) -> tuple[int, int] | None:
+        """Code points of a token's word, as far as it lies in this window; None where it does not.
+
+        A [CLS] that stands in the question has the number of one of its words, and the context's word of that number
+        counts for it, as in the reference.
+        """
+        at = self._in_row(token)
+        word = self.row.word(at)
+        start = self.row.before + self.first
+        end = start + self.count
+        if word is not None and not start <= at < end:
+            at = next((other for other in range(start, end) if self.row.word(other) == word), -1)
+        if word is None or at < 0:
+            return None
+        first = last = at
+        while first > start and self.row.word(first - 1) == word:
+            first -= 1
+        while last + 1 < end and self.row.word(last + 1) == word:
+            last += 1
+        return self.row.chars(first)[0], self.row.chars(last)[1]
+
+    def _in_row(self, token: int) -> int:
+        if token < self.row.before:
+            return token
+        if token < self.row.before + self.count:
+            return token + self.first
+        return token + self.row.tokens - self.count
 
 
 class Windower:
@@ -49,14 +87,16 @@ class Windower:
             raise BundleError(f"{tokenizer_file}: not a tokenizer: {error}") from error
         self._cls_token_id = cls_token_id
         self._overlap = decoding.doc_stride
-        self._budget: int = decoding.max_seq_len - self._tokenizer.num_special_tokens_to_add(True)
-        if self._budget <= decoding.doc_stride:
+        self._length = decoding.max_seq_len
+        room = self._length - self._tokenizer.num_special_tokens_to_add(True)
+        if room <= decoding.doc_stride:
             raise OptionError(
                 f"doc_stride ({decoding.doc_stride}) leaves no room in windows of {decoding.max_seq_len} tokens; "
                 "make it smaller or max_seq_len larger"
             )
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(decoding.max_seq_len, stride=decoding.doc_stride, strategy="only_second")
+        self._tokenizer.no_truncation()
+        self._in_pieces = cuts_at_blanks(self._tokenizer)
 
     def windows(self, question: object, context: object) -> list[Window]:
         """The windows of one row, at least one.
@@ -66,32 +106,30 @@ class Windower:
         for name, text in (("question", question), ("context", context)):
             if text is None or (isinstance(text, str) and not text.strip(BLANK)):
                 raise UnanswerableRowError(f"empty {name}")
-        room = self._budget - self._count(question)
-        # Beyond this the library panics instead of raising (tokenizers#944), so it must never see such a row.
-        if room < 1 or (room <= self._overlap and self._count(context) > room):
+        try:
+            row = tokenize(self._tokenizer, question, context, self._in_pieces)
+        except TypeError as error:
+            raise UnanswerableRowError(NOT_TEXT) from error
+        room = self._length - row.before - row.behind
+        if room < 1 or (room <= self._overlap and row.tokens > room):
             raise UnanswerableRowError("question too long")
-        try:
-            first = self._tokenizer.encode(question, context)
-        except TypeError as error:
-            raise UnanswerableRowError(NOT_TEXT) from error
-        windows = [self._window(encoding) for encoding in (first, *first.overflowing)]
-        if not any(1 in window.encoding.sequence_ids for window in windows):
+        if not row.tokens:
             raise UnanswerableRowError("empty context")
-        return windows
+        return list(self._cut(row, room))
 
-    def _window(self, encoding: Encoding) -> Window:
-        ids = np.asarray(encoding.ids, np.int64)
-        allowed = np.asarray([sequence == 1 for sequence in encoding.sequence_ids])
-        if self._cls_token_id is not None:
-            allowed |= ids == self._cls_token_id
-        return Window(ids[None], np.asarray([encoding.type_ids], np.int64), allowed, encoding)
-
-    def _count(self, text: object) -> int:
-        """Tokens of a text on its own, at most one more than fit a window."""
-        try:
-            tokens: int = len(self._tokenizer.encode(text, add_special_tokens=False).ids)
-        except TypeError as error:
-            raise UnanswerableRowError(NOT_TEXT) from error
-        except Exception:  # noqa: BLE001 - bare Exception again: "only_second" cannot cut a single sequence
-            return self._budget + 1
-        return tokens
+    def _cut(self, row: Row, room: int) -> Iterator[Window]:
+        """Windows that hold `room` of the context's tokens each, as tokenizers' truncation with a stride cuts them."""
+        ids, type_ids = row.joined(lambda encoding: encoding.ids), row.joined(lambda encoding: encoding.type_ids)
+        # In a piece that stands alone the tokenizer takes the context for a first text.
+        type_ids[row.before : row.before + row.tokens] = type_ids[row.before]
+        for first in range(0, row.tokens, max(1, room - self._overlap)):
+            count = min(room, row.tokens - first)
+            start = row.before + first
+            here = np.r_[0 : row.before, start : start + count, row.before + row.tokens : ids.size]
+            allowed = np.zeros(here.size, np.bool_)
+            allowed[row.before : row.before + count] = True
+            if self._cls_token_id is not None:
+                allowed |= ids[here] == self._cls_token_id
+            yield Window(ids[here][None], type_ids[here][None], allowed, row, first, count)
+            if first + count == row.tokens:
+                return

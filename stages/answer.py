@@ -7,6 +7,7 @@ is answered already is left alone, what is gone from INPUT goes from OUTPUT too.
 
 import argparse
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -169,6 +170,9 @@ def answer_datum(job: Job, options: argparse.Namespace) -> dict[str, str]:
     files, counts, failures = csv_files(options.input), Counts(), {}
 
     def fail(file: File, error: InputError | OSError) -> None:
+        if isinstance(error, OSError) and file.source.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP):
+            # No try of the datum would end otherwise.
+            error = InputError("a link that leads to no file", remedy="put a file in its place, or remove it")
         logging.error("%s: %s", file.name, error)
         if isinstance(error, InputError):
             reject(options.output, file.name, error)

@@ -50,7 +50,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--follow-links", action="store_true", help="take what links out of a local folder lead to")
     parser.add_argument("--user-project", metavar="PROJECT", help="who pays for a requester-pays bucket")
     parser.add_argument("--concurrency", type=int, default=8, help="objects to fetch at a time")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds without a byte, for gs:// and http(s)://")
+    parser.add_argument(
+        "--timeout", type=command.seconds, default=60.0, help="seconds without a byte, for gs:// and http(s)://"
+    )
     for limit in fields(Limits):
         parser.add_argument(limit.metadata["option"], type=int, default=limit.default, help=limit.metadata["help"])
     options = parser.parse_args(argv)

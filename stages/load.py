@@ -64,7 +64,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="do all of it, then roll back")
     parser.add_argument(
         "--retry-for",
-        type=float,
+        type=command.seconds,
         default=60.0,
         metavar="SECONDS",
         help="how long to wait, in all, for what may pass: no server yet, a restart, a deadlock",
@@ -79,7 +79,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     pruning.add_argument(
         "--clock-margin",
-        type=float,
+        type=command.seconds,
         default=0.0,
         metavar="SECONDS",
         help="how far the clocks of ingest and the database may be apart",

@@ -43,7 +43,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--schema", help="schema of the table; default: the search path's first")
     parser.add_argument("--table", default="question_answer", help="table that load filled")
     parser.add_argument(
-        "--retry-for", type=float, default=60.0, metavar="SECONDS", help="how long to wait for a server"
+        "--retry-for", type=command.seconds, default=60.0, metavar="SECONDS", help="how long to wait for a server"
     )
     options = parser.parse_args(argv)
     if options.database == (options.answers is not None):

@@ -134,7 +134,17 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
         except BaseException as error:
             if not resumable or isinstance(error, Exception):
                 partial.unlink(missing_ok=True)
+            if _is_full(error):
+                # Writing does not say where the disk is full, and polars gives no number either.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
             raise
+
+
+def _is_full(error: BaseException) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, OSError) and (
+        error.errno in full or (error.errno is None and any(f"(os error {number})" in str(error) for number in full))
+    )
 
 
 def partial_name(name: str) -> str:

@@ -33,7 +33,7 @@ class AnsweredCsv:
         path: below INPUT.
         origin: the object that its rows come from, and the row of the first.
         stream: the file, opened once, so that every pass sees one version of it.
-        size, sha256, rows: of what `examine` read; 0 and empty before. The size is in bytes.
+        size, sha256, rows, header: of what `examine` read; 0 and empty before. The size is in bytes.
         skipped: data rows of this CSV, from 1, that are left out.
 
     """
@@ -44,6 +44,7 @@ class AnsweredCsv:
     size: int = 0
     sha256: str = ""
     rows: int = 0
+    header: tuple[str, ...] = ()
     skipped: frozenset[int] = frozenset()
 
 
@@ -56,7 +57,9 @@ def reader_of(csv: AnsweredCsv, target: Target, digest: "_Hash | None" = None) -
 def examine(csv: AnsweredCsv, target: Target) -> None:
     """Reads the file once, before a transaction is open: its digest and its rows. Raises InputError."""
     digest = hashlib.sha256()
-    csv.rows = sum(block.ends.size for block in reader_of(csv, target, digest).blocks())
+    reader = reader_of(csv, target, digest)
+    csv.header = tuple(reader.header)
+    csv.rows = sum(block.ends.size for block in reader.blocks())
     csv.sha256 = digest.hexdigest()
     csv.size = os.fstat(csv.stream.fileno()).st_size
 
@@ -81,10 +84,9 @@ def rows_to_copy(csv: AnsweredCsv, target: Target) -> Iterator[bytes]:
 
 def _places(csv: AnsweredCsv, target: Target) -> dict[str, str]:
     """The table's column for each of the file's, if every one has a place and none is left; else nothing."""
-    header = reader_of(csv, target).header
     places = {column: known for known, column in target.names.items()}
-    if len(places) == len(target.names) and places.keys() == set(header):
-        return {column: places[column] for column in header}
+    if len(places) == len(target.names) and places.keys() == set(csv.header):
+        return {column: places[column] for column in csv.header}
     return {}
 
 

@@ -225,7 +225,8 @@ class LoadRun:
                     raise
                 if len(csvs) > 1:
                     raise InputError(str(error), remedy="load each file by itself") from error
-                raise input_error(error, csvs[0], self._target) from error
+                encoding = connection.info.parameter_status("server_encoding")
+                raise input_error(error, csvs[0], self._target, encoding) from error
 
         return self._opened.run(explained)
 

@@ -4,6 +4,7 @@ Every function and type is named with its schema, so that nobody who may create 
 their own in the place of PostgreSQL's (CVE-2018-1058).
 """
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ _COLUMNS = {
 _TYPE = re.compile(r"[a-z][a-z0-9_ ]*(\(\s*\d+(\s*,\s*\d+)?\s*\))?(\[\])?", re.IGNORECASE)
 # Bytes that PostgreSQL keeps of a name; what follows is cut off in silence.
 LONGEST_NAME = 63
+_KINDS = {"v": "a view", "m": "a view, a materialized one", "f": "a foreign table"}
 MEMORY_SUFFIX = "_file"
 
 
@@ -123,17 +125,55 @@ def prepare(connection: psycopg.Connection, target: Target, migrate: bool) -> No
             "pg_catalog.hashtextextended('answermill table'::pg_catalog.text, 0::pg_catalog.int8))"
         )
         connection.execute(_create(target))
-    missing = _missing(connection, target)
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        logging.warning(
+            "the database's encoding is SQL_ASCII: its functions count bytes, where start and end count characters; "
+            "load into one whose encoding is UTF8"
+        )
+    is_partitioned = _check_kind(connection, target)
+    missing = _missing(connection, target, is_partitioned)
     if not missing:
         return
     if not migrate:
         script = " ".join(f"{statement.as_string(connection)};" for statement in missing)
         raise DatabaseError(
             f"{target.identifier.as_string(connection)} is not ready to be loaded into; "
-            f"add --migrate, or let its owner run: {script}"
+            f"add --migrate, or {_who(connection, target)} run: {script}"
         )
     for statement in missing:
         connection.execute(statement)
+
+
+def _check_kind(connection: psycopg.Connection, target: Target) -> bool:
+    """Whether the table is partitioned. Raises DatabaseError for what is no table."""
+    name = target.identifier.as_string(connection)
+    kind = connection.execute(
+        sql.SQL(
+            "select relkind::pg_catalog.text from pg_catalog.pg_class "
+            "where oid operator(pg_catalog.=) pg_catalog.to_regclass({}::pg_catalog.text)"
+        ).format(sql.Literal(name))
+    ).fetchall()[0][0]
+    if kind not in ("r", "p"):
+        what = _KINDS.get(kind, "no table")
+        raise DatabaseError(f"{name} is {what}, which takes no COPY; name a table with --table, say the one behind it")
+    return bool(kind == "p")
+
+
+def _who(connection: psycopg.Connection, target: Target) -> str:
+    """Whose statements they are. An index takes CREATE on the schema, which a table's owner need not have."""
+    owner, schema, may_create = connection.execute(
+        sql.SQL(
+            "select pg_catalog.pg_get_userbyid(relowner)::pg_catalog.text, nspname::pg_catalog.text, "
+            "pg_catalog.has_schema_privilege(relowner, relnamespace, 'create'::pg_catalog.text) "
+            "from pg_catalog.pg_class as own join pg_catalog.pg_namespace as space "
+            "on space.oid operator(pg_catalog.=) relnamespace "
+            "where own.oid operator(pg_catalog.=) pg_catalog.to_regclass({}::pg_catalog.text)"
+        ).format(sql.Literal(target.identifier.as_string(connection)))
+    ).fetchall()[0]
+    if may_create:
+        return "let its owner"
+    grant = sql.SQL("grant create on schema {} to {}").format(sql.Identifier(schema), sql.Identifier(owner))
+    return f"let the schema's owner run: {grant.as_string(connection)}; then let the table's owner"
 
 
 def exists(connection: psycopg.Connection, table: sql.Identifier) -> bool:
@@ -173,7 +213,7 @@ def _definition(name: str, kind: str) -> sql.Composed:
     return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind + default))
 
 
-def _missing(connection: psycopg.Connection, target: Target) -> list[sql.Composed]:
+def _missing(connection: psycopg.Connection, target: Target, is_partitioned: bool) -> list[sql.Composed]:
     """The statements that make the table what loading needs; none if it is that already."""
     there = columns_of(connection, target.identifier)
     statements: list[sql.Composed] = []
@@ -186,14 +226,16 @@ def _missing(connection: psycopg.Connection, target: Target) -> list[sql.Compose
         additions.append(sql.SQL("alter column {} set default pg_catalog.now()").format(sql.Identifier(STAMP)))
     if additions:
         statements.append(sql.SQL("alter table {} {}").format(target.identifier, sql.SQL(", ").join(additions)))
-    if not _has_key(connection, target.identifier.as_string(connection)):
-        # Unique, not primary: rows that were there before belong to no file.
-        statements.append(sql.SQL('create unique index on {} (file, "row")').format(target.identifier))
+    if not _has_key(connection, target.identifier.as_string(connection), is_partitioned):
+        # Unique, not primary: rows that were there before belong to no file. Where a table is partitioned by something
+        # else, an index that is unique must hold that too, and would not keep two rows apart.
+        unique = sql.SQL("" if is_partitioned else "unique ")
+        statements.append(sql.SQL('create {}index on {} (file, "row")').format(unique, target.identifier))
     return statements
 
 
-def _has_key(connection: psycopg.Connection, name: str) -> bool:
-    """Whether a unique index on (file, row) is there."""
+def _has_key(connection: psycopg.Connection, name: str, is_partitioned: bool) -> bool:
+    """Whether an index on (file, row) is there, a unique one unless the table is partitioned."""
     keys: Sequence[tuple[list[str]]] = connection.execute(
         sql.SQL(
             "select array(select attname::pg_catalog.text "
@@ -201,7 +243,8 @@ def _has_key(connection: psycopg.Connection, name: str) -> bool:
             "join pg_catalog.pg_attribute on attrelid operator(pg_catalog.=) indrelid "
             "and attnum operator(pg_catalog.=) number order by place) "
             "from pg_catalog.pg_index where indrelid operator(pg_catalog.=) "
-            "pg_catalog.to_regclass({}::pg_catalog.text) and indisunique and indisvalid and indpred is null"
-        ).format(sql.Literal(name))
+            "pg_catalog.to_regclass({}::pg_catalog.text) and (indisunique or {}) and indisvalid and indpred is null"
+        ).format(sql.Literal(name), sql.Literal(is_partitioned))
     ).fetchall()
-    return any(columns in (["file", "row"], ["row", "file"]) for (columns,) in keys)
+    # Of a partitioned table's, the partition key may come behind.
+    return any({*columns[:2]} == {"file", "row"} and (is_partitioned or len(columns) == 2) for (columns,) in keys)

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import psycopg
@@ -182,9 +183,9 @@ class TableLoader:
             with self.connection.cursor() as cursor, cursor.copy(self._copy_statement(columns)) as copy:
                 # PostgreSQL counts the line breaks inside a first line wrongly, and its line number leads to the row.
                 copy.write(b"header\n")
-                for csv in group:
-                    for block in prefetch(rows_to_copy(csv, self.target)):
-                        copy.write(block)
+                # One thread for all: to start one took as long as all else that a file of one row costs.
+                for block in prefetch(chain.from_iterable(rows_to_copy(csv, self.target) for csv in group)):
+                    copy.write(block)
         return {csv.origin: csv.rows - len(csv.skipped) for csv in csvs}
 
     def _copy_statement(self, columns: Sequence[str]) -> sql.Composed:
@@ -205,9 +206,11 @@ def _ranges(ranges: Iterable[Range], name: str) -> sql.Composed:
     return sql.SQL("(values {}) as {} (file, first, last)").format(sql.SQL(", ").join(rows), sql.Identifier(name))
 
 
-def input_error(error: psycopg.Error, csv: AnsweredCsv, target: Target) -> InputError:
+def input_error(error: psycopg.Error, csv: AnsweredCsv, target: Target, encoding: str | None) -> InputError:
     """The server's refusal, with the row and the column of the CSV instead of a line of what was sent."""
     advice = remedy(error) if error.sqlstate == "57014" else "correct the value, or the column's type"
+    if error.sqlstate == "22P05":
+        advice = f"the database's encoding is {encoding}, which has no such character; load into one whose is UTF8"
     place = re.search(r", line (\d+)(?:, column ([^:]+))?", error.diag.context or "")
     if place is None:
         return InputError(one_line(error), remedy=advice)

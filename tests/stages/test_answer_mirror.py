@@ -201,6 +201,17 @@ def test_a_dangling_link_fails_alone(stage: Stage, source: Path, tmp_path: Path,
     assert len(tree(tmp_path / "out")) == 4
 
 
+def test_a_dangling_link_does_not_fail_a_datum(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
+    """It would fail all its tries, and hold up the files beside it; it is named in `rejected`."""
+    (source / "gone.csv").symlink_to(tmp_path / "nowhere")
+    (source / "loop.csv").symlink_to(source / "loop.csv")
+    done = stage("answer", source, tmp_path / "out", "--model", int8_bundle, PACH_DATUM_ID="1")
+    assert done.returncode == 0, done.stderr
+    for name in ("gone", "loop"):
+        note = json.loads((tmp_path / f"out/rejected/{name}.csv.json").read_text())
+        assert note["reason"] == "a link that leads to no file"
+
+
 def test_an_input_without_csvs_is_said(stage: Stage, tmp_path: Path, int8_bundle: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.parquet").write_bytes(b"PAR1")

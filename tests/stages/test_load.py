@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import DatabaseError
+from stages import load
 from stages.loading.failures import pauses
 from tests.support.loading import execute, row_of, rows_of, run_load, versions_of, write_rows, write_version
 
@@ -218,3 +219,12 @@ def _fail(url: str, state: str, times: int) -> None:
         f"raise exception 'made to fail with {state}' using errcode = '{state}'; end if; return new; end $$;"
         f"create or replace trigger fail before insert on question_answer for each row execute function fail()",
     )
+
+
+@pytest.mark.parametrize("option", ["--retry-for", "--clock-margin"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "1e400", "", "a minute"])
+def test_a_time_that_is_none_is_a_usage_error(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        load.arguments(["in", "out", "--prune", option, value])
+    assert caught.value.code == 2
+    assert f"argument {option}: " in capsys.readouterr().err

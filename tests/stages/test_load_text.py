@@ -173,4 +173,4 @@ def _load_one(url: str, source: Path) -> None:
         try:
             TableLoader(connection, target).load([csv], lambda: None, lambda _: None)
         except psycopg.Error as error:
-            raise input_error(error, csv, target) from error
+            raise input_error(error, csv, target, "UTF8") from error

@@ -17,6 +17,7 @@ import pytest
 from tests.support.loading import execute, rows_of, run_load, versions_of, write_version
 from tests.support.processes import start
 from tests.support.servers import BINARIES, Server, new_server
+from tests.support.waiting import until
 
 # More than the buffers of a socket hold.
 ROWS, TEXT = 8_000, "new " * 250
@@ -200,8 +201,18 @@ def test_a_signal_ends_every_wait(
     assert versions_of(server.url) == {"a.csv": {"old": 3}}
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that within a minute"
-        time.sleep(0.02)
+def test_a_loader_killed_while_connecting_leaves_no_key(server: Server, source: Path, tmp_path: Path) -> None:
+    """A key that others may read is copied for libpq; the copy goes with the process, however it ends."""
+    key, temporary = tmp_path / "client.key", tmp_path / "tmp"
+    key.write_text("-----BEGIN PRIVATE KEY-----\nnone\n")
+    key.chmod(0o644)
+    temporary.mkdir()
+    variables = {"PGSSLKEY": str(key), "PGSSLCERT": str(key), "TMPDIR": str(temporary), "PGSSLMODE": "prefer"}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        variables["PGPORT"] = str(listener.getsockname()[1])
+        with loader(server, source, environment=variables) as process, listener.accept()[0]:
+            open_files = Path(f"/proc/{process.pid}/fd")
+            assert any("memfd:answermill-secret" in str(file.readlink()) for file in open_files.iterdir())
+            process.kill()
+            process.wait()
+    assert list(temporary.iterdir()) == []

@@ -1,0 +1,115 @@
+"""A row's windows, which are cut by our own hand, are those that tokenizers cuts."""
+
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from tokenizers import Encoding, Tokenizer
+from tokenizers.processors import RobertaProcessing
+
+from runtime import tokens as tokens_module
+from runtime.decoding import Decoding
+from runtime.windows import UnanswerableRowError, Windower
+from tests.conftest import CHECKPOINT, ROOT
+
+WORDS = [
+    "a",
+    "rain",
+    "unbelievable",
+    "Malmö",
+    "e\u0301",
+    "😀",
+    "[CLS]",
+    "[SEP]",
+    "東京",
+    "\u200b",
+    "\n",
+    "don't",
+    "1,000.5",
+]
+TEXT = st.lists(st.sampled_from(WORDS), min_size=1, max_size=60).map(" ".join)
+CLS = 101
+
+
+@pytest.fixture(scope="module", params=["bert", "roberta"])
+def tokenizer_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped tokenizer, with BERT's special tokens around a pair and with RoBERTa's four."""
+    tokenizer = Tokenizer.from_file(str(CHECKPOINT / "tokenizer.json"))
+    if request.param == "roberta":
+        tokenizer.post_processor = RobertaProcessing(("[SEP]", 102), ("[CLS]", CLS))
+    path = tmp_path_factory.mktemp("tokenizer") / f"{request.param}.json"
+    tokenizer.save(str(path))
+    return path
+
+
+def reference(tokenizer_file: Path, question: str, context: str, decoding: Decoding) -> list[Encoding]:
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(decoding.max_seq_len, stride=decoding.doc_stride, strategy="only_second")
+    first = tokenizer.encode(question, context)
+    return [first, *first.overflowing]
+
+
+@given(TEXT, TEXT, st.integers(20, 64), st.integers(0, 12), st.sampled_from([7, 40, 1 << 16]))
+def test_windows_are_those_of_tokenizers(
+    tokenizer_file: Path, question: str, context: str, length: int, overlap: int, piece: int
+) -> None:
+    """However short the pieces are in which a context is tokenized."""
+    # A [CLS] in the question counts as a word of the first piece only.
+    assume(piece > len(context) or "[CLS]" not in question)
+    decoding = Decoding(max_seq_len=length, doc_stride=overlap)
+    windower = Windower(tokenizer_file, CLS, decoding)
+    try:
+        with mock.patch.object(tokens_module, "PIECE_CHARS", piece):
+            windows = windower.windows(question, context)
+    except UnanswerableRowError:
+        return
+    wanted = reference(tokenizer_file, question, context, decoding)
+    assert [window.ids[0].tolist() for window in windows] == [encoding.ids for encoding in wanted]
+    assert [window.type_ids[0].tolist() for window in windows] == [encoding.type_ids for encoding in wanted]
+    for window, encoding in zip(windows, wanted, strict=True):
+        allowed = [
+            sequence == 1 or token == CLS for sequence, token in zip(encoding.sequence_ids, encoding.ids, strict=True)
+        ]
+        assert window.allowed.tolist() == allowed
+        for token in range(len(encoding)):
+            if allowed[token]:
+                assert window.chars(token) == encoding.offsets[token]
+                assert window.word_chars(token) == word_chars(encoding, token)
+
+
+def word_chars(encoding: Encoding, token: int) -> tuple[int, int] | None:
+    word = encoding.token_to_word(token)
+    return None if word is None else encoding.word_to_chars(word, 1)
+
+
+# In a process of its own: what tests before it took would hide what this takes.
+MEGABYTE = """
+import re, sys
+from pathlib import Path
+from runtime.decoding import Decoding
+from runtime.windows import Windower
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+windower = Windower(Path(sys.argv[1]), None, Decoding())
+windower.windows("What?", "rain and snow")
+before = peak()
+windows = windower.windows("What?", " ".join(f"word{number}" for number in range(110_000))[:1_000_000])
+print(len(windows), (peak() - before) // 1024)
+"""
+
+
+def test_a_megabyte_of_context_takes_little_memory() -> None:
+    """In one piece the tokenizer takes 195 MB for it."""
+    command = [sys.executable, "-c", MEGABYTE, str(CHECKPOINT / "tokenizer.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    windows, megabytes = map(int, done.stdout.split())
+    assert windows > 1000
+    assert megabytes < 110
