@@ -19,7 +19,7 @@ from stages.ingesting.tables import Table
 from stages.ingesting.unpacking import open_unpacked
 
 # To be raised when the same object would leave in other bytes, so that the next run fetches all objects again.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def open_table(path: Path, rules: Rules, remarks: list[str]) -> Table:
         with open_text() as stream:
             detected, sure = detect(stream)
         if detected != "utf-8":
-            remarks.append(f"detected {detected}, {sure:.0%} sure")
+            remarks.append(f"detected {detected}, {sure}")
             decoder = LineDecoder(detected)
     elif rules.encoding and not _is_for_whole_files(rules.encoding):
         decoder = LineDecoder(rules.encoding)

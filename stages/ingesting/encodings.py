@@ -6,6 +6,7 @@ import re
 from typing import BinaryIO
 
 from runtime.errors import InputError
+from stages.ingesting.western import is_western
 
 BLOCK = 1 << 20
 # How much of a file is looked at to detect its encoding, and how sure that must be, of 1.
@@ -116,14 +117,16 @@ def not_utf8(line: bytes, offset: int, row: int) -> str:
         ) from error
 
 
-def detect(stream: BinaryIO) -> tuple[str, float]:
-    """The encoding of the lines that are not UTF-8, and how sure that is, of 1; UTF-8 if all are.
+def detect(stream: BinaryIO) -> tuple[str, str]:
+    """The encoding of the lines that are not UTF-8, and how sure that is, in words; UTF-8 if all are.
 
     Raises InputError where it is not sure enough.
     """
     sample = _strange_lines(stream)
     if not sample:
-        return "utf-8", 1.0
+        return "utf-8", "sure"
+    if is_western(sample):
+        return "cp1252", "by the accents of a Western language"
     from charset_normalizer import from_bytes
 
     matches = list(from_bytes(sample, cp_exclusion=["utf_8", "utf_16", "utf_16_be", "utf_16_le", "utf_32", "utf_7"]))
@@ -134,7 +137,7 @@ def detect(stream: BinaryIO) -> tuple[str, float]:
         close = other.chaos - best.chaos < _NOISE and best.coherence - other.coherence < _DISTANCE
         if close and str(other) != str(best):
             raise _unsure(f"{best.encoding} and {other.encoding} make equally good text of it")
-    return best.encoding, 1 - best.chaos
+    return best.encoding, f"{1 - best.chaos:.0%} sure"
 
 
 def _unsure(reason: str) -> InputError:

@@ -26,7 +26,7 @@ def write_ndjson_as_csv(open_lines: Callable[[], BinaryIO], target: Path, limits
                 remedy="leave some out, or allow more with --max-columns",
             )
     with target.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerow(columns)
+        csv.writer(file, lineterminator="\n").writerow(columns)
         for item in _objects(open_lines, limits):
             file.write(",".join(_field(item.get(name)) for name in columns) + "\n")
 

@@ -22,7 +22,8 @@ def write_parquet_as_csv(source: Path, target: Path) -> None:
         frame = pl.scan_parquet(source)
         columns = [_as_text(name, kind) for name, kind in frame.collect_schema().items()]
         frame.select(columns).sink_csv(target, quote_style="necessary")
-    except pl.exceptions.PolarsError as error:
+    # Of what polars has not implemented it says so by an exception that is no Exception.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"not readable as Parquet: {reason}", remedy="write the file again, or save it as CSV in UTF-8"
@@ -33,11 +34,26 @@ def _as_text(name: str, kind: "pl.DataType") -> "pl.Expr":
     import polars as pl
 
     column = pl.col(name)
-    if kind == pl.Binary:
+    if _holds_bytes(kind):
         raise InputError("bytes, not text", row=0, column=name, remedy="leave the column out, or store it as text")
+    if kind == pl.Time:
+        # A cast leaves out what is less than a second.
+        return column.dt.to_string("%H:%M:%S%.f")
+    if kind == pl.Duration:
+        return column.dt.to_string("iso")
     if not kind.is_nested():
         return column.cast(pl.String)
     # Only structs can be written as JSON; of `{"":[1,2]}` what is wanted stands between the colon and the brace.
     text = pl.struct(column.alias("")).struct.json_encode().str.slice(4)
     text = text.str.head(-1)
     return pl.when(column.is_null()).then(None).otherwise(text).alias(name)
+
+
+def _holds_bytes(kind: "pl.DataType") -> bool:
+    import polars as pl
+
+    if isinstance(kind, pl.List | pl.Array):
+        return _holds_bytes(pl.Series(dtype=kind.inner).dtype)
+    if isinstance(kind, pl.Struct):
+        return any(_holds_bytes(pl.Series(dtype=field.dtype).dtype) for field in kind.fields)
+    return kind == pl.Binary

@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import time, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -78,6 +79,7 @@ def parquet(**columns: list[object]) -> bytes:
 
 
 NESTED = parquet(question=["Who?", None], context=["Mara", ""], n=[1, 2], tags=[["a", 'b"'], None], d=[{"x": 1.5}] * 2)
+TYPES = parquet(question=["Who?"], context=["Mara"], at=[time(1, 2, 3, 4000)], took=[timedelta(seconds=90_061)])
 NESTED_CSV = 'question,context,n,tags,d\nWho?,Mara,1,"[""a"",""b\\""""]","{""x"":1.5}"\n,"",2,,"{""x"":1.5}"\n'
 LINES = (
     '{"question": "Who?", "context": "Mara", "n": 1.50}\n\n'
@@ -97,6 +99,12 @@ TAKEN = [
         "question,context\nWer?,Jürgen\n".encode() + "Wo?,Café\n".encode("cp1252"),
         options=("--encoding", "cp1252"),
         becomes="question,context\nWer?,Jürgen\nWo?,Café\n",
+    ),
+    Taken(
+        "Windows-1252 with few accents, to be detected",
+        "question,context\nWann?,Café\n".encode("cp1252"),
+        options=("--encoding", "auto"),
+        becomes="question,context\nWann?,Café\n",
     ),
     Taken(
         "another encoding, to be detected",
@@ -148,6 +156,12 @@ TAKEN = [
     Taken("Zstandard", zstd(PLAIN.encode()), name="a.csv.zst"),
     Taken("zip with one CSV", zipped(("__MACOSX/._a.csv", b"x"), ("d/a.csv", PLAIN.encode())), name="a.zip"),
     Taken("Parquet", NESTED, name="a.parquet", becomes=NESTED_CSV),
+    Taken(
+        "Parquet with times and durations",
+        TYPES,
+        name="a.parquet",
+        becomes="question,context,at,took\nWho?,Mara,01:02:03.004,P1DT1H1M1S\n",
+    ),
     Taken("NDJSON", LINES.encode(), name="a.ndjson", becomes=LINES_CSV),
     Taken("gzipped NDJSON", gzip.compress(LINES.encode()), name="a.jsonl.gz", becomes=LINES_CSV),
 ]
@@ -171,8 +185,8 @@ REFUSED = [
         then="question,context\nКто?,Иван\n".encode("koi8-r"),
         with_options=("--encoding", "koi8-r"),
     ),
-    Refused("an encoding that could be several", "question,context\nWann?,Café\n".encode("cp1252"), options=("--encoding", "auto"),
-            then="question,context\nWann?,Café\n".encode("cp1252"), with_options=("--encoding", "cp1252")),
+    Refused("an encoding that could be several", "question,context\nHva?,Øl\n".encode("cp1252"), options=("--encoding", "auto"),
+            then="question,context\nHva?,Øl\n".encode("cp1252"), with_options=("--encoding", "cp1252")),
     Refused("half a character of UTF-16", PLAIN.encode("utf-16") + b"x", then=PLAIN.encode("utf-16")),
     Refused("a NUL byte", b"question,context\nWho?,Ma\0ra\n"),
     Refused("nothing", b""),
@@ -191,6 +205,8 @@ REFUSED = [
     Refused("a PDF", b"%PDF-1.7\n"),
     Refused("a damaged Parquet file", NESTED[:-9], name="a.parquet", then=NESTED),
     Refused("Parquet with bytes", parquet(question=["Who?"], context=["Mara"], x=[b"\xff"]), name="a.parquet",
+            then=parquet(question=["Who?"], context=["Mara"])),
+    Refused("Parquet with bytes in lists", parquet(question=["Who?"], context=["Mara"], x=[[{"y": b"\xff"}]]), name="a.parquet",
             then=parquet(question=["Who?"], context=["Mara"])),
     Refused("NDJSON with a broken line", b'{"question": 1}\n{"question": \n', name="a.ndjson", then=_LINE),
     Refused("NDJSON with a list", b"[1]\n", name="a.ndjson", then=_LINE),
@@ -221,7 +237,7 @@ def run(
         path = Path(folder, "object")
         path.write_bytes(case.content if content is None else content)
         admission = admit(path, case.name, Path(folder, "table"), rules)
-        return {str(part.first_row): part.path.read_text("utf-8") for part in admission.parts[:1]}, admission.remarks
+        return {str(part.first_row): part.path.read_bytes().decode() for part in admission.parts[:1]}, admission.remarks
 
 
 def page() -> Iterator[str]:
