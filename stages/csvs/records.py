@@ -33,11 +33,26 @@ _MAGIC = {
     b"%PDF": "a PDF",
     b"SQLite format 3": "an SQLite database",
     b"\x28\xb5\x2f\xfd": "a Zstandard archive",
+    b"PK\x05\x06": "an empty zip archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"\x1f\x9d": "a file of compress",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"<!DOCTYPE": "an HTML page",
+    b"<!doctype": "an HTML page",
+    b"<html": "an HTML page",
+    b"<?xml": "an XML file",
+    b"[{": "a JSON list",
+    b'{"': "JSON",
+    **{b"\x80" + bytes([protocol]) + b"\x95": "a Python pickle" for protocol in (4, 5)},
 }
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_QUOTE = "put the whole field in double quotes, and double those inside it"
 _REASONS = (
-    ("unexpected end of data", "a quote that opens in this row never closes", "double the quotes inside quoted text"),
-    ("expected after", "text after a closing quote", "double the quotes inside quoted text"),
+    ("unexpected end of data", "a quote that opens in this row never closes", f"close it, or {_QUOTE}"),
+    ("expected after", "text after a closing quote", _QUOTE),
     (
         "new-line character",
         "a carriage return outside quotes",
@@ -185,7 +200,7 @@ class Records:
                 raise InputError(
                     f"more than {LONGEST >> 20} MiB in one row; perhaps a quote never closes",
                     row=self.row,
-                    remedy="double the quotes inside quoted text",
+                    remedy=f"close it, or {_QUOTE}",
                 )
             text, strict = self._decode(line)
             self._lines.append(strict)
@@ -223,7 +238,9 @@ class Records:
         head = self._stream.peek(16)[:16] if hasattr(self._stream, "peek") else b""
         for magic, name in _MAGIC.items():
             if head.startswith(magic):
-                raise InputError(f"{name}, not a CSV", remedy="save it as CSV in UTF-8")
+                is_json = name == "JSON"
+                way = "call it .ndjson if it has an object on each line, else " if is_json else ""
+                raise InputError(f"{name}, not a CSV", remedy=f"{way}save it as CSV in UTF-8")
         if head.startswith(_UTF16):
             raise InputError("UTF-16, not UTF-8", remedy="save it as UTF-8, or give --encoding utf-16 to ingest")
 

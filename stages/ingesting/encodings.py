@@ -22,7 +22,12 @@ _BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_WITHOUT_BOM = {"utf-16-le": re.compile(rb"(?:[^\0]\0){4}"), "utf-16-be": re.compile(rb"(?:\0[^\0]){4}")}
+_WITHOUT_BOM = {
+    "utf-16-le": re.compile(rb"(?:[^\0]\0){4}"),
+    "utf-16-be": re.compile(rb"(?:\0[^\0]){4}"),
+    "utf-32-le": re.compile(rb"(?:[^\0]\0\0\0){3}"),
+    "utf-32-be": re.compile(rb"(?:\0\0\0[^\0]){3}"),
+}
 _C1 = re.compile("[\x80-\x9f]")
 _OTHER = "name the right one with --encoding, or give --encoding auto"
 

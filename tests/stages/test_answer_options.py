@@ -157,3 +157,12 @@ def test_align_to_words_beats_the_bundles_default(stage: Stage, tmp_path: Path, 
         pairs = [(row["question"], row["context"]) for row in read(short)]
         wanted = Answerer.load(int8_bundle).answer(pairs, Decoding(align_to_words=choice == "yes"))
         assert [row["answer"] for row in read(tmp_path / choice / "news.csv")] == [answer.text for answer in wanted]
+
+
+def test_answers_that_are_their_whole_context_are_said(stage: Stage, tmp_path: Path, int8_bundle: Path) -> None:
+    """As where the model takes a sentence of a script without blanks for one word; a few rows say nothing."""
+    for rows, is_said in ((20, True), (3, False)):
+        (tmp_path / "a.csv").write_text("question,context\n" + "".join(f"Who? {row},Anna\n" for row in range(rows)))
+        done = stage("answer", tmp_path / "a.csv", tmp_path / f"out-{rows}", "--model", int8_bundle)
+        assert done.returncode == 0, done.stderr
+        assert ("answers are their whole context" in done.stderr) is is_said

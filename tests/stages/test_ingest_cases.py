@@ -20,7 +20,7 @@ ELSEWHERE = {
     "put the file itself there, or give --follow-links if you trust whoever can write to the folder",
     "remove it, or put the file there",
     "zip the CSV without one",
-    "double the quotes inside quoted text",
+    "call it .ndjson if it has an object on each line, else ",
 }
 
 
