@@ -16,8 +16,8 @@ from tests.support.families import write_checkpoint
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 SENTENCES = (
-    "東京は日本の首都であり、人口は約千四百万人である。",
-    "富士山は日本で最も高い山で、標高は三七七六メートルである。",
+    "東京は日本の首都であり、人口は約1400万人、面積は2194平方キロ、23の区と26の市がある。",
+    "富士山は日本で最も高い山で、標高は3776メートル、1707年に噴火し、2013年に世界遺産になった。",
 )
 JAPANESE = [
     Row(question, context, ()) for context in SENTENCES for question in ("首都はどこですか", "高い山は何ですか")

@@ -76,15 +76,17 @@ def test_a_healthy_cluster_is_exit_code_zero(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("jobs", "said"),
     [
-        ({"load": [job("old", "JOB_SUCCESS", 60), job("bad", "JOB_FAILURE", 5)]}, "answermill why --cluster load@bad"),
-        ({"prune": [job("late", "JOB_UNRUNNABLE", 5)]}, "prune: its last job is unrunnable"),
-        ({"load": [job("a", "JOB_SUCCESS", 300), job("b", "JOB_RUNNING", 240)]}, "load: a job waits for 4.0 h"),
-        ({"ingest": [job("a", "JOB_SUCCESS", 60 * 72)]}, "ingest: its last success was 3.0 d ago"),
-        ({"question_answer": [job("a", "JOB_CREATED", 5)]}, "question-answer: its last success was never"),
+        ({"load": [("old", "JOB_SUCCESS", 60), ("bad", "JOB_FAILURE", 5)]}, "answermill why --cluster load@bad"),
+        ({"prune": [("late", "JOB_UNRUNNABLE", 5)]}, "prune: its last job is unrunnable"),
+        ({"load": [("a", "JOB_SUCCESS", 300), ("b", "JOB_RUNNING", 240)]}, "load: a job waits for 4.0 h"),
+        ({"ingest": [("a", "JOB_SUCCESS", 60 * 72)]}, "ingest: its last success was 3.0 d ago"),
+        ({"question_answer": [("a", "JOB_CREATED", 5)]}, "question-answer: its last success was never"),
     ],
 )
-def test_what_is_stuck_is_said_and_fails(tmp_path: Path, jobs: dict[str, list[str]], said: str) -> None:
-    done = ask(tmp_path, story(**jobs))
+def test_what_is_stuck_is_said_and_fails(
+    tmp_path: Path, jobs: dict[str, list[tuple[str, str, float]]], said: str
+) -> None:
+    done = ask(tmp_path, story(**{name: [job(*one) for one in some] for name, some in jobs.items()}))
     assert done.returncode == 1
     assert f"stuck: {said}" in done.stdout or said in done.stdout
 

@@ -8,7 +8,7 @@ import torch
 import transformers
 from tokenizers import ByteLevelBPETokenizer, SentencePieceUnigramTokenizer, Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
-from tokenizers.processors import TemplateProcessing
+from tokenizers.processors import RobertaProcessing, TemplateProcessing
 
 from tests.conftest import SAMPLES
 
@@ -53,12 +53,15 @@ def _wrap(name: str, tokenizer: Tokenizer) -> Any:
     """The family's own fast tokenizer around a trained one, with the special tokens that it has around a pair."""
     # A tokenizer that is given as an object keeps its own template, and a trained one has none.
     is_bert = tokenizer.token_to_id("[CLS]") is not None
-    first, last = ("[CLS]", "[SEP]") if is_bert else ("<s>", "</s>")
-    tokenizer.post_processor = TemplateProcessing(
-        single=f"{first} $A {last}",
-        pair=f"{first} $A {last} $B:1 {last}:1" if is_bert else f"{first} $A {last} {last} $B {last}",
-        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (first, last)],
+    first, last = (
+        (token, tokenizer.token_to_id(token)) for token in (("[CLS]", "[SEP]") if is_bert else ("<s>", "</s>"))
     )
+    if is_bert:
+        pair = f"{first[0]} $A {last[0]} $B:1 {last[0]}:1"
+        template = TemplateProcessing(single=f"{first[0]} $A {last[0]}", pair=pair, special_tokens=[first, last])
+        tokenizer.post_processor = template
+    else:
+        tokenizer.post_processor = RobertaProcessing(last, first, trim_offsets=False, add_prefix_space=False)
     return getattr(transformers, name)(tokenizer_object=tokenizer, model_max_length=200)
 
 
