@@ -263,7 +263,7 @@ def small_files(url: str, folder: Path, files: int, rounds: int) -> None:
         for name, group in (("transactions of up to 200 files", 200), ("a transaction for each", 1)):
             empty_table(url, target)
             program = (
-                f"import sys; from stages import load; from stages.loading import run; run.GROUP_FILES = {group}; "
+                f"import sys; from stages import load; from stages.loading import files; files.GROUP_FILES = {group}; "
             )
             ran = subprocess.run(
                 [

@@ -169,7 +169,8 @@ def _listing(options: argparse.Namespace) -> Iterator[Mirror | None]:
 def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> int:
     """Deletes the rows of files that are gone. Returns the exit code."""
     from stages.loading import pruning
-    from stages.loading.run import origins_of, prepare_target
+    from stages.loading.files import origins_of
+    from stages.loading.run import prepare_target
 
     listing = pruning.read_listing(options.listing) if options.listing else None
     resolved = opened.run(lambda connection: prepare_target(connection, target, options))

@@ -1,12 +1,10 @@
 """One run of load: which files share a transaction, what becomes of a file that is refused, and the counts."""
 
 import argparse
-import io
 import json
 import logging
-import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,20 +12,19 @@ from pathlib import Path
 
 import psycopg
 
-from runtime.errors import AnswermillError, InputError
-from stages.common.files import open_regular, partial_name, whole_file
+from runtime.errors import InputError
+from stages.common.files import whole_file
 from stages.common.mirror import Mirror
-from stages.common.names import REJECTED, Origin, origin_of, utf8
+from stages.common.names import REJECTED, Origin
 from stages.loading.connection import Session
 from stages.loading.copying import AnsweredCsv, examine
 from stages.loading.failures import is_about_rows
+from stages.loading.files import ReplacedError, check_current, groups, open_csv, origins_of, pass_on
 from stages.loading.memory import prepare_memory
 from stages.loading.schema import Target, prepare, resolve
 from stages.loading.table import Counts, TableLoader, input_error
 from stages.loading.waiting import WatchedConnection
 
-# A commit a file costs as much as some hundred rows; files up to this size share one.
-SMALL_BYTES, GROUP_BYTES, GROUP_FILES = 1 << 18, 4 << 20, 200
 # Rows that are skipped one by one until the whole file is refused.
 MOST_SKIPPED = 100
 # Times that a file is opened in one run; each time something has replaced it while the run waited for its lock.
@@ -75,23 +72,6 @@ class LoadCounts:
         }
 
 
-def origins_of(paths: Iterable[str], plain_names: bool) -> dict[str, Origin]:
-    """Where the rows of each path belong. Raises AnswermillError where two paths claim the same rows."""
-    origins: dict[str, Origin] = {}
-    owners: dict[Origin, str] = {}
-    for path in paths:
-        origin = Origin(path, 1) if plain_names else origin_of(path)
-        origin = origin._replace(file=utf8(origin.file))
-        if origin in owners:
-            raise AnswermillError(
-                f"{owners[origin]} and {path} are both the file {origin.file}; "
-                "if ingest did not write INPUT, say --plain-names, else remove one"
-            )
-        owners[origin] = path
-        origins[path] = origin
-    return origins
-
-
 def prepare_target(connection: WatchedConnection, target: Target, options: argparse.Namespace) -> Target:
     """Makes or checks the table and its memory. Returns the target with its schema's name."""
     with connection.bounded_transaction(rollback=options.dry_run):
@@ -104,14 +84,6 @@ def make_ready(connection: psycopg.Connection, target: Target, migrate: bool) ->
     prepare(connection, resolved, migrate)
     prepare_memory(connection, resolved)
     return resolved
-
-
-class ReplacedError(Exception):
-    """Other files are in the place of these CSVs since they were opened."""
-
-    def __init__(self, csvs: Sequence[AnsweredCsv]) -> None:
-        self.csvs = csvs
-        super().__init__(", ".join(csv.path for csv in csvs))
 
 
 class LoadRun:
@@ -147,7 +119,7 @@ class LoadRun:
 
     def _open(self, path: str, location: Path, origin: Origin, stack: ExitStack) -> AnsweredCsv:
         """Opens and examines a CSV. Raises InputError."""
-        csv = AnsweredCsv(path, origin, _open(location))
+        csv = AnsweredCsv(path, origin, open_csv(location))
         stack.callback(lambda: csv.stream.close())
         examine(csv, self._target)
         return csv
@@ -155,7 +127,7 @@ class LoadRun:
     def _reopen(self, csv: AnsweredCsv, location: Path) -> None:
         """Turns to the version of a CSV that is there now. Raises InputError."""
         csv.stream.close()
-        csv.stream, csv.skipped = _open(location), frozenset()
+        csv.stream, csv.skipped = open_csv(location), frozenset()
         examine(csv, self._target)
 
     def _load_group(self, csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> list[str]:
@@ -203,7 +175,7 @@ class LoadRun:
 
     def _attempt(self, csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> list[Counts]:
         options = self._options
-        locked = partial(_check_current, csvs, files)
+        locked = partial(check_current, csvs, files)
         copied = partial(self._pass_on, files)
         if self._mirror and not options.dry_run:
             # Not in the transaction: the server may end one in which nothing is sent for a while.
@@ -269,54 +241,3 @@ class LoadRun:
         with whole_file(self._output / note) as file:
             file.write(json.dumps(text, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace") + b"\n")
         self.written.add(note)
-
-
-def groups(files: Mapping[str, Path]) -> Iterator[list[str]]:
-    """The files in order; small ones together, as many as share a transaction."""
-    group: list[str] = []
-    size = 0
-    for path, location in files.items():
-        try:
-            length = location.stat().st_size
-        except OSError:
-            length = 0
-        if group and (size + length > GROUP_BYTES or len(group) >= GROUP_FILES):
-            yield group
-            group, size = [], 0
-        if length > SMALL_BYTES:
-            yield [path]
-            continue
-        group.append(path)
-        size += length
-    if group:
-        yield group
-
-
-def _open(location: Path) -> io.BufferedReader:
-    try:
-        return open_regular(location)
-    except OSError as error:
-        raise InputError(f"it cannot be read: {error.strerror}", remedy="correct its rights, or remove it") from error
-
-
-def _check_current(csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> None:
-    """Raises ReplacedError: while this loader waited, another may have loaded a newer version, which must stay."""
-    if replaced := [csv for csv in csvs if not is_current(csv.stream, files[csv.path])]:
-        raise ReplacedError(replaced)
-
-
-def is_current(stream: io.BufferedReader, location: Path) -> bool:
-    """Whether the open file is still the one that is at its path."""
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), location.stat())
-    except OSError:
-        return False
-
-
-def pass_on(source: Path, target: Path) -> None:
-    """Puts a link to `source` at `target`; whatever was there is replaced in one step."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    link = target.with_name(partial_name(target.name))
-    link.unlink(missing_ok=True)
-    link.symlink_to(source.absolute())
-    link.replace(target)

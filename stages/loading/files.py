@@ -1,0 +1,91 @@
+"""The files of a load: whose rows they hold, which share a transaction, whether they are current, passing them on."""
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from runtime.errors import AnswermillError, InputError
+from stages.common.files import open_regular, partial_name
+from stages.common.names import Origin, origin_of, utf8
+from stages.loading.copying import AnsweredCsv
+
+# A commit a file costs as much as some hundred rows; files up to this size share one.
+SMALL_BYTES, GROUP_BYTES, GROUP_FILES = 1 << 18, 4 << 20, 200
+
+
+class ReplacedError(Exception):
+    """Other files are in the place of these CSVs since they were opened."""
+
+    def __init__(self, csvs: Sequence[AnsweredCsv]) -> None:
+        self.csvs = csvs
+        super().__init__(", ".join(csv.path for csv in csvs))
+
+
+def origins_of(paths: Iterable[str], plain_names: bool) -> dict[str, Origin]:
+    """Where the rows of each path belong. Raises AnswermillError where two paths claim the same rows."""
+    origins: dict[str, Origin] = {}
+    owners: dict[Origin, str] = {}
+    for path in paths:
+        origin = Origin(path, 1) if plain_names else origin_of(path)
+        origin = origin._replace(file=utf8(origin.file))
+        if origin in owners:
+            raise AnswermillError(
+                f"{owners[origin]} and {path} are both the file {origin.file}; "
+                "if ingest did not write INPUT, say --plain-names, else remove one"
+            )
+        owners[origin] = path
+        origins[path] = origin
+    return origins
+
+
+def groups(files: Mapping[str, Path]) -> Iterator[list[str]]:
+    """The files in order; small ones together, as many as share a transaction."""
+    group: list[str] = []
+    size = 0
+    for path, location in files.items():
+        try:
+            length = location.stat().st_size
+        except OSError:
+            length = 0
+        if group and (size + length > GROUP_BYTES or len(group) >= GROUP_FILES):
+            yield group
+            group, size = [], 0
+        if length > SMALL_BYTES:
+            yield [path]
+            continue
+        group.append(path)
+        size += length
+    if group:
+        yield group
+
+
+def open_csv(location: Path) -> io.BufferedReader:
+    """The file, open to read. Raises InputError where it is no file, not there, or not ours to read."""
+    try:
+        return open_regular(location)
+    except OSError as error:
+        raise InputError(f"it cannot be read: {error.strerror}", remedy="correct its rights, or remove it") from error
+
+
+def check_current(csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> None:
+    """Raises ReplacedError: while this loader waited, another may have loaded a newer version, which must stay."""
+    if replaced := [csv for csv in csvs if not is_current(csv.stream, files[csv.path])]:
+        raise ReplacedError(replaced)
+
+
+def is_current(stream: io.BufferedReader, location: Path) -> bool:
+    """Whether the open file is still the one that is at its path."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), location.stat())
+    except OSError:
+        return False
+
+
+def pass_on(source: Path, target: Path) -> None:
+    """Puts a link to `source` at `target`; whatever was there is replaced in one step."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    link = target.with_name(partial_name(target.name))
+    link.unlink(missing_ok=True)
+    link.symlink_to(source.absolute())
+    link.replace(target)
