@@ -13,17 +13,18 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pachyderm.credentials import BUCKET_SECRET, DATABASE_SECRET, filled_secrets, manifest
+from pachyderm.credentials import filled_secrets
 from pachyderm.errors import PachydermError
 from pachyderm.pachctl import Pachctl
 from pachyderm.spec.fields import read_spec
 from pachyderm.spec.model import Spec
-from pachyderm.spec.reading import RawSpec, in_order, pipeline, placed, read_specs, spec_files
+from pachyderm.spec.reading import placed, read_specs, spec_files
 from pachyderm.spec.rules import check
+from pachyderm.steps import Step, deploy_steps, plan, secret_step, undeploy_steps
 from runtime import command
 
 _PAUSE = 2.0
@@ -34,27 +35,6 @@ VERBS = {
     "secrets": "Replaces the cluster's secrets by those of files and of libpq's variables.",
     "stamp": "Writes the specs with an image put in; needs no cluster.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that the cluster is to have, or to have no more.
-
-    Attributes:
-        probe: command that succeeds if the thing is there.
-        present, absent: what to do if it is, and if it is not; None for nothing.
-        stdin: what these are given.
-        shown: what stdin is, for people.
-        spec: of a pipeline; one that the cluster has already is left alone.
-
-    """
-
-    probe: tuple[str, ...]
-    present: tuple[tuple[str, ...], ...] = ()
-    absent: tuple[tuple[str, ...], ...] = ()
-    stdin: str = ""
-    shown: str = ""
-    spec: RawSpec | None = None
 
 
 def arguments(verb: str, argv: Sequence[str]) -> argparse.Namespace:
@@ -108,24 +88,6 @@ def _check_usage(parser: argparse.ArgumentParser, given: argparse.Namespace) -> 
             parser.error(f"--bucket {given.bucket}: write a URL, such as gs://{given.bucket}")
 
 
-def specs_for(image: str, bucket: str | None, repo: str | None) -> dict[str, RawSpec]:
-    """The shipped specs for one place, by pipeline, in the order to create them in. Raises SpecError."""
-    specs = read_specs(spec_files([]))
-    if repo:
-        # Nothing lists what a repo filled by hand should hold, and without a listing a late prune deletes newer rows.
-        for name in ("ingest", "prune"):
-            del specs[f"{name}.pipeline.json"]
-    specs = {where: placed(spec, image=image, bucket=bucket, repo=repo) for where, spec in specs.items()}
-    check(specs, [repo] if repo else []).enforce(strict=True)
-    return _in_order(specs)
-
-
-def _in_order(specs: Mapping[str, RawSpec]) -> dict[str, RawSpec]:
-    """Specs by pipeline, each after those whose output it reads."""
-    pipelines = {one.name: (one, raw) for one, raw in ((pipeline(raw), raw) for raw in specs.values())}
-    return {name: pipelines[name][1] for name in in_order({n: p.input.repos() for n, (p, _) in pipelines.items()})}
-
-
 def stamp(image: str, folder: Path) -> None:
     """Writes the shipped specs, on this image, under their own names. Raises SpecError for an image that can move."""
     specs = {where: placed(spec, image=image) for where, spec in read_specs(spec_files([])).items()}
@@ -136,61 +98,6 @@ def stamp(image: str, folder: Path) -> None:
             (folder / name).write_text(json.dumps(spec, indent=2, ensure_ascii=False) + "\n", "utf-8")
     except OSError as error:
         raise PachydermError(f"{error.filename}: {error.strerror}") from error
-
-
-def deploy_steps(given: argparse.Namespace, secrets: Mapping[str, Mapping[str, bytes]]) -> Iterator[Step]:
-    """Secrets and a repo where they are missing, then pipelines in order.
-
-    A secret that is there stays as it is, whatever this shell's PG* variables happen to say; `secrets` replaces it.
-    """
-    specs = specs_for(given.image, given.bucket, given.repo)
-    if unknown := sorted(set(given.reprocess or ()) - specs.keys()):
-        raise PachydermError(f"no pipeline {unknown[0]} to reprocess; there are {', '.join(specs)}")
-    for name in sorted({secret["name"] for spec in specs.values() for secret in spec["transform"].get("secrets", [])}):
-        if name in secrets:
-            yield replace(secret_step(name, secrets[name]), present=())
-        else:
-            yield Step(("inspect", "secret", name), absent=(("make secrets",),))
-    if given.repo:
-        yield Step(("inspect", "repo", given.repo), absent=(("create", "repo", given.repo),))
-        yield Step(("inspect", "pipeline", "prune"), present=(("delete", "pipeline", "prune"),))
-    for name, spec in specs.items():
-        again = given.reprocess is not None and (not given.reprocess or name in given.reprocess)
-        place = f" and {given.bucket}" if name == "ingest" else ""
-        yield Step(
-            ("inspect", "pipeline", name, "--raw"),
-            present=(("update", "pipeline", *(("--reprocess",) if again else ()), "-f", "-"),),
-            absent=(("create", "pipeline", "-f", "-"),),
-            # Pachyderm refuses the escaped surrogate pairs that ASCII makes of an emoji.
-            stdin=json.dumps(spec, indent=2, ensure_ascii=False),
-            shown=f"{name}.pipeline.json with image {given.image}{place}",
-            spec=spec,
-        )
-
-
-def undeploy_steps(*, with_secrets: bool) -> Iterator[Step]:
-    """Pipelines, the last first. With a pipeline goes its output; a repo that was filled by hand stays."""
-    for name in reversed(_in_order(read_specs(spec_files([])))):
-        yield Step(("inspect", "pipeline", name), present=(("delete", "pipeline", name),))
-    if with_secrets:
-        for name in (BUCKET_SECRET, DATABASE_SECRET):
-            yield Step(("inspect", "secret", name), present=(("delete", "secret", name),))
-
-
-def secret_step(name: str, files: Mapping[str, bytes]) -> Step:
-    """Creates a secret, or replaces it.
-
-    pachctl can neither update a secret nor create one over another, so for a moment there is none. Pods that run keep
-    the files that they have; one that starts in that moment waits for the secret.
-    """
-    create = ("create", "secret", "-f", "/dev/stdin")
-    return Step(
-        ("inspect", "secret", name),
-        present=(("delete", "secret", name), create),
-        absent=(create,),
-        stdin=manifest(name, files),
-        shown=f"secret {name} with {', '.join(files)}",
-    )
 
 
 def apply(step: Step, pachctl: Pachctl) -> None:
@@ -263,19 +170,6 @@ def _wait_for_jobs(names: Sequence[str], pachctl: Pachctl) -> None:
 
 def _unfinished(names: Sequence[str], pachctl: Pachctl) -> list[str]:
     return [f"{name}@{job}" for name in names for job in pachctl.unfinished_jobs(name)]
-
-
-def plan(step: Step) -> Iterator[str]:
-    """The step as lines of a shell."""
-    yield f"pachctl {shlex.join(step.probe)}"
-    for when, commands in (
-        ("if it is there and differs" if step.spec else "if it is there", step.present),
-        ("if it is not", step.absent),
-    ):
-        for words in commands:
-            line = words[0] if words == ("make secrets",) else f"pachctl {shlex.join(words)}"
-            shown = f"; stdin: {step.shown}" if "-f" in words else ""
-            yield f"    {line}  # {when}{shown}"
 
 
 def steps(given: argparse.Namespace) -> Iterator[Step]:
