@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from benchmarks import machine
 from benchmarks.peers import PEERS, Pair, prepare, run_peer
+from benchmarks.plots import bars, column_of
 from export.evaluation import Row, read_rows
 from runtime.cpu import available_cpus
 
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each peer (3)")
     parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="where models are prepared")
     parser.add_argument("--only", help="peers whose name holds this text")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="rows/s as a picture, too")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     rows = spread(read_rows(options.rows), options.limit)
@@ -57,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = [name for name in PEERS if not options.only or options.only in name]
     runs = measure(names, options)
     print(table(runs))
+    if options.plot:
+        options.plot.write_text(bars("Rows per second", column_of(table(runs), "rows/s")), "utf-8")
     if ours := runs.get(OURS):
         speed = statistics.median(run.rows for run in ours) * tokens / len(rows)
         share = speed * WEIGHT_PRODUCTS / peak

@@ -15,6 +15,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from benchmarks import machine
+from benchmarks.plots import bars
 from runtime import Answerer
 from runtime.cpu import available_cpus, limit_pools
 from stages.answering.mirrored import MirroredRun, Settings
@@ -33,15 +34,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, default=Path("build/model"))
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of each shape (600)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each shape (3)")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="the shares as a picture, too")
     options = parser.parse_args(argv)
     threads = available_cpus()
     limit_pools(threads)
     answerer = Answerer.load(options.model, threads)
     print(machine.description(), "\n")
     print("| shape | rows/s | raw runtime | share |\n| --- | --- | --- | --- |")
+    shares = []
     for name, files in shapes(sample_rows(options.rows)).items():
         ours, raw = measure(answerer, files, options.rounds)
         print(f"| {name} | {ours:.1f} | {raw:.1f} | {ours / raw:.2f} |", flush=True)
+        shares.append((name, round(ours / raw, 2)))
+    if options.plot:
+        options.plot.write_text(bars("Rows per second, as a share of the raw runtime's", shares), "utf-8")
     return 0
 
 
