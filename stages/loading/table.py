@@ -1,4 +1,23 @@
-"""Answered CSVs into the table, inside the caller's transaction: their earlier rows go, COPY brings the new ones."""
+"""Answered CSVs into the table, inside the caller's transaction: their earlier rows go, COPY brings the new ones.
+
+Of two versions of a file that are loaded, the one whose transaction comes last stays, so nothing may load the older one
+after the newer. In plain runs `stages.loading.run` sees to it: once it is its turn, a loader takes what is at the path
+then. On Pachyderm a datum has files of its own, which tell nothing of their age, and what keeps the order is the worker
+(pachyderm/pachyderm, 2.x, src/server/worker/pipeline/transform):
+
+- Jobs of a pipeline start in their order, and a job keeps its place until its output commit is finished; there are as
+  many places as workers, which are two for `load` (registry.go: startJob, limiter, superviseJob).
+- A job's base is the last one before it that has not failed (pending_job.go: load). Of two that are under way the older
+  is the base of the newer, or has failed, which it does after its last datum. A path that both have is loaded by the
+  newer one when its base has ended (withSerialDatums); only paths that the base lacks need not wait
+  (withParallelDatums). So no path is ever loaded by two jobs at once, and the newer job comes last.
+- Parts of one file are different paths, and rows of one are not rows of another until `--shard-rows` changes, which
+  makes a new version of the pipeline: the jobs of the old one end before (`answermill deploy` waits for them).
+
+With three places this is not so: a file that is there, gone and there again is not in the base of the third job, and
+the first may still be loading it. So `answermill check` warns of a third worker. tests/support/ticks.py plays these
+rules, in all orders.
+"""
 
 import re
 from collections import defaultdict

@@ -1,172 +1,93 @@
 """Ticks of the pipelines in any order that Pachyderm permits: ingest, load of each datum, prune, failures, repeats.
 
-What Pachyderm promises, and nothing else (its worker's source; section and behaviour seen on 2.12.2):
+What Pachyderm promises, and nothing else; from its source (2.x, src/server/worker/pipeline/transform, `registry.go` and
+`pending_job.go`) and seen on 2.12.2:
 
 - The pipelines of one tick run in their order; a pipeline of a tick whose upstream failed does not run.
-- Jobs of one pipeline begin and end in their order, and no more are under way than the pipeline has workers.
-- A datum is its path. One that the base job has too, with the same content, is skipped; one that has changed waits
-  until the base job has ended; one that the base lacks runs at once, beside the base job's own. The base is the last
-  job before that has not failed.
-- A datum that fails is tried three times, then its job has failed; one that has succeeded may be run again.
-- Pipelines of different ticks do not wait for each other: `prune` may be as late as it likes.
+- Jobs of one pipeline start in their order (`startJob` is called by turns), no more at a time than the pipeline has
+  workers (`limiter`), and a job gives up its place when its output commit is finished (`superviseJob`).
+- A job has a base: the last job before it that has not failed when this one starts; it may still run (`load`).
+- First come the datums whose paths the base does not have (`withParallelDatums`), beside whatever the base is doing.
+- Then it waits for the base (`withSerialDatums`). If that has failed meanwhile, the job begins anew, with another base,
+  and does all of it again. Else come the datums that both have; those with the same content are skipped.
+- A datum is tried three times. The others of its part go on, then the job fails. It may also be killed, or begin anew
+  for a reason of its own, such as a pod that dies.
+- `prune` never skips, so that each waits for the one before; of different pipelines no job waits for another's, and
+  `prune` may be as late as it likes.
 """
 
 import json
 import random
-import threading
-from argparse import Namespace
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from psycopg import sql
-
-from runtime.errors import DatabaseError
 from stages import load
 from stages.common.names import origin_of, part_path
-from stages.loading.connection import Session, open_session
-from stages.loading.schema import Target
-from stages.loading.waiting import WatchedConnection
-from tests.conftest import ROOT
 from tests.support.loading import row_of, write_rows
+from tests.support.turns import Turns
+from tests.support.world import Key, Part, Tick, Version, World, load_datum
 
 TRIES = 3
-# With three jobs under way, a file that is there, gone, and there again is loaded by the first and the third at once:
-# the second, which is the base of the third, does not have it. The older version may then end as the newer one's heir.
-WORKERS: int = json.loads((ROOT / "pachyderm/load.pipeline.json").read_text())["parallelismSpec"]["constant"]
-Key = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Version:
-    """What a CSV of the bucket holds: rows that all say `text`."""
-
-    text: str
-    rows: int
-
-    def answers(self) -> list[str]:
-        return [f"{self.text} {number}" for number in range(1, self.rows + 1)]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A datum: a file, or a part of one."""
-
-    text: str
-    first_row: int
-    rows: int
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-class Turns(threading.Thread):
-    """Work that stops before each of its transactions until it is told to go on.
-
-    `code` is what the work returned, None before its end and after a kill. Its session goes back to `free`.
-    """
-
-    def __init__(self, work: Callable[[Session], int], session: Session, free: list[Session]) -> None:
-        super().__init__(daemon=True)
-        self.code: int | None = None
-        self.session = session
-        self._work, self._free = work, free
-        self._error: BaseException | None = None
-        self._is_killed = False
-        self._go, self._stopped = threading.Semaphore(0), threading.Semaphore(0)
-        self.start()
-        self._stopped.acquire()
-
-    def run(self) -> None:
-        """In the thread."""
-        try:
-            self.code = self._work(Stopping(self))
-        except Killed:
-            pass
-        except BaseException as error:  # noqa: BLE001  # raised again in the thread that gives the turns
-            self._error = error
-        self._free.append(self.session)
-        self._go = self._stopped
-        self._stopped.release()
-
-    def wait(self) -> None:
-        """In the thread: until the next turn."""
-        self._stopped.release()
-        self._go.acquire()
-        if self._is_killed:
-            raise Killed
-
-    def step(self) -> bool:
-        """Goes on to the next transaction. Whether there is more to do."""
-        if self.is_alive():
-            self._go.release()
-            self._stopped.acquire()
-        if self._error:
-            raise self._error
-        return self.is_alive() and not self._is_killed and self.code is None
-
-    def kill(self) -> None:
-        """Ends it before its next transaction, as SIGKILL would."""
-        self._is_killed = True
-        self.step()
-
-
-class Stopping(Session):
-    """A session that waits for its turn before each transaction."""
-
-    def __init__(self, turns: Turns) -> None:
-        super().__init__({}, 0)
-        self._turns = turns
-
-    def run(self, work: Callable[[WatchedConnection], Any]) -> Any:
-        """As Session does."""
-        self._turns.wait()
-        return self._turns.session.run(work)
-
-
-@dataclass
-class Tick:
-    """One tick: what ingest saw, and how far its jobs are."""
-
-    number: int
-    parts: dict[str, Part]
-    folder: Path
-    keys: dict[Key, str]
-    todo: list[str] = field(default_factory=list)
-    running: dict[str, Turns] = field(default_factory=dict)
-    tries: dict[str, int] = field(default_factory=dict)
-    state: str = "running"
-    prune: Turns | None = None
-    pruned: bool = False
+ENDED = ("success", "failed")
 
 
 class Cluster:
     """Runs ticks over a bucket that changes, one transaction at a time."""
 
-    def __init__(self, folder: Path, table: str, chance: random.Random) -> None:
-        self.folder, self.table, self.chance = folder, table, chance
-        self.bucket = {f"steady-{index}.csv": Version("steady", 1) for index in range(2)}
+    def __init__(self, folder: Path, world: World, chance: random.Random) -> None:
+        self.folder, self.world, self.chance = folder, world, chance
+        self.bucket = {"steady.csv": Version("steady", 1)}
         self.shard_rows = 3
         # How often a step is killed.
-        self.faults = 0.05
+        self.faults = chance.choice([0.0, 0.03, 0.1])
+        # How long a prune waits for its turn, as against a load; how far ingest's clock is before the database's.
+        self.patience = chance.choice([1.0, 1.0, 0.3, 0.05])
+        self.margin = chance.choice([0, 0, 5])
+        self.skew = timedelta(seconds=chance.choice([-self.margin, 0, self.margin]))
         self.ticks: list[Tick] = []
         self.log: list[str] = []
-        # The tick that wrote a row last.
+        # The tick that loaded a row last, or found it as it should be.
         self.writer: dict[Key, int] = {}
+        self._rows: dict[Key, str] = {}
         self._serial = 0
-        self._free: list[Session] = []
-        self._reader = open_session("reader", 0)
+
+    def run(self, ticks: int) -> None:
+        """So many ticks over a bucket that changes, then a quiet one, whose prune settles what others have spared."""
+        while self._go_on(ticks):
+            pass
+        self.faults = 0.0
+        # Much later, so that what was too new for the prunes before is not for this one.
+        self._ingest(timedelta(hours=1))
+        while self._go_on(0):
+            pass
+        last = self.ticks[-1]
+        assert last.pruned == "success", self.log
+        assert self.world.rows() == last.table(), self.log
+        assert self.world.entries() == {part.origin: part.rows for part in last.parts.values()}, self.log
+        assert not list(self.folder.rglob("rejected")), self.log
+
+    def _go_on(self, ticks: int) -> bool:
+        """Does one thing. Whether there was one."""
+        choices = list(self._actions())
+        if len(self.ticks) < ticks and (not choices or self.chance.random() < 0.1):
+            if all(tick.state in ENDED for tick in self.ticks) and self.chance.random() < 0.3:
+                # `deploy` with another --shard-rows waits for the jobs.
+                self.shard_rows = self.chance.randint(2, 4)
+            for _ in range(self.chance.randint(1, 3)):
+                self._change()
+            self._ingest()
+        elif choices:
+            self.chance.choices([do for _, do in choices], [weight for weight, _ in choices])[0]()
+        return bool(choices) or len(self.ticks) < ticks
 
     # The bucket
 
-    def change(self) -> None:
+    def _change(self) -> None:
         """One file of the bucket comes, goes, comes back, changes, grows or shrinks."""
         self._serial += 1
-        name = self.chance.choice(["a.csv", "deep/b.csv"])
+        name = self.chance.choice(["a.csv", "a.csv", "deep/b.csv"])
         there = self.bucket.get(name)
         rows = self.chance.choice([1, 2, 5, 8])
         if there is None or self.chance.random() < 0.3:
@@ -177,77 +98,104 @@ class Cluster:
         else:
             self.bucket[name] = Version(there.text, rows)
 
-    def ingest(self) -> None:
-        """A tick: the listing, and what is new of it."""
+    def _ingest(self, later: timedelta | None = None) -> None:
+        """A tick: the listing, and what is in it."""
         number = len(self.ticks) + 1
-        listed_at = datetime.now(UTC)
         parts = {}
         for name, version in self.bucket.items():
             for first in range(1, version.rows + 1, self.shard_rows):
-                rows = min(self.shard_rows, version.rows - first + 1)
-                parts[part_path(name, first)] = Part(version.text, first, rows)
-        folder = self.folder / f"tick-{number}"
-        keys = {(name, row): answer for name, v in self.bucket.items() for row, answer in enumerate(v.answers(), 1)}
-        tick = Tick(number, parts, folder, keys)
-        for path, part in parts.items():
-            content = [row_of(part.first_row + index, part.text) for index in range(part.rows)]
-            write_rows(folder / "datums" / path.replace("/", "%") / path, content)
-            passed_on = folder / "loaded" / path
-            passed_on.parent.mkdir(parents=True, exist_ok=True)
-            passed_on.touch()
-        files = {
-            path: {"file": origin_of(path).file, "first_row": part.first_row, "rows": part.rows}
-            for path, part in parts.items()
-        }
-        listing = {"version": 1, "listed_at": listed_at.isoformat(), "complete": True, "files": files, "rejected": {}}
-        (folder / "listing.json").write_text(json.dumps({**listing, "objects": {}}))
-        tick.todo = list(parts)
-        self.chance.shuffle(tick.todo)
+                path = part_path(name, first)
+                parts[path] = Part(origin_of(path), version.text, min(self.shard_rows, version.rows - first + 1))
+        listed_at = datetime.now(UTC) + (later or self.skew)
+        tick = Tick(number, parts, listed_at, self.folder / f"tick-{number}")
+        if self._fails():
+            tick.state = "failed"
         self.ticks.append(tick)
-        self.log.append(f"ingest {number}")
+        self._say(f"ingest {number} lists {', '.join(f'{path} {p.text} {p.rows}' for path, p in parts.items())}")
 
     # What may happen next
 
-    def actions(self) -> Iterator[Callable[[], None]]:
-        """Everything that Pachyderm permits now."""
+    def _actions(self) -> Iterator[tuple[float, Callable[[], None]]]:
+        """Everything that Pachyderm permits now, and how likely it is."""
+        in_flight = [tick for tick in self.ticks if tick.state not in (*ENDED, "created")]
+        created = next((tick for tick in self.ticks if tick.state == "created"), None)
+        if created and len(in_flight) < self.world.workers:
+            yield 1, partial(self._start, created)
+        for tick in in_flight:
+            yield from ((1, act) for act in self._load_actions(tick))
+            if self.faults:
+                yield self.faults, partial(self._begin_anew, tick)
+                yield self.faults / 4, partial(self._end, tick, "failed")
         for tick in self.ticks:
-            if tick.state == "running":
-                yield from self._load_actions(tick)
             if tick.prune:
-                yield partial(self._step_prune, tick, tick.prune)
+                yield self.patience, partial(self._step_prune, tick, tick.prune)
             elif tick.state == "success" and not tick.pruned and self._prunes_before_ended(tick):
-                yield partial(self._begin_prune, tick)
+                yield self.patience, partial(self._begin_prune, tick)
 
     def _load_actions(self, tick: Tick) -> Iterator[Callable[[], None]]:
-        base = self._base(tick)
-        if sum(before.state == "running" for before in self.ticks[: tick.number - 1]) >= WORKERS:
-            return
         for path, turns in tick.running.items():
             yield partial(self._step_load, tick, path, turns)
         for path in tick.todo:
-            before = base.parts.get(path) if base else None
-            if base and before and base.state == "running":
-                continue
-            yield partial(self._skip if before == tick.parts[path] else self._begin_load, tick, path)
-        if not (tick.todo or tick.running or (base and base.state == "running")):
-            yield partial(self._end, tick, "success")
-
-    def _base(self, tick: Tick) -> Tick | None:
-        return next((t for t in reversed(self.ticks[: tick.number - 1]) if t.state != "failed"), None)
+            yield partial(self._begin_load, tick, path)
+        if tick.running or tick.todo:
+            return
+        if tick.state == "parallel":
+            yield partial(self._end_parallel, tick)
+        elif tick.state == "serial":
+            yield partial(self._end, tick, "failed" if tick.given_up else "success")
+        elif tick.base and tick.base.state == "failed":
+            yield partial(self._begin_anew, tick)
+        elif tick.base and tick.base.state == "success":
+            yield partial(self._begin_serial, tick, tick.base)
 
     def _prunes_before_ended(self, tick: Tick) -> bool:
         return all(before.pruned or before.state == "failed" for before in self.ticks[: tick.number - 1])
 
     # Load
 
-    def _skip(self, tick: Tick, path: str) -> None:
-        tick.todo.remove(path)
-        self.log.append(f"load {tick.number} skips {path}")
+    def _start(self, tick: Tick) -> None:
+        tick.base = next((t for t in reversed(self.ticks[: tick.number - 1]) if t.state != "failed"), None)
+        tick.state, tick.given_up = "parallel", False
+        tick.tries.clear()
+        self._set_todo(tick, [path for path in tick.parts if not tick.base or path not in tick.base.parts])
+        self._say(f"load {tick.number} starts, base {tick.base and tick.base.number}")
+
+    def _begin_anew(self, tick: Tick) -> None:
+        self._kill(tick)
+        self._start(tick)
+
+    def _end_parallel(self, tick: Tick) -> None:
+        if tick.given_up:
+            self._end(tick, "failed")
+        elif tick.base is None:
+            self._end(tick, "success")
+        else:
+            tick.state = "waiting"
+
+    def _begin_serial(self, tick: Tick, base: Tick) -> None:
+        tick.state = "serial"
+        both = {path: part for path, part in tick.parts.items() if path in base.parts}
+        self._set_todo(tick, [path for path, part in both.items() if base.parts[path] != part])
+        for path, part in both.items():
+            if base.parts[path] == part:
+                self._own(tick, path)
+                self._say(f"load {tick.number} skips {path}")
+
+    def _set_todo(self, tick: Tick, paths: list[str]) -> None:
+        tick.todo = paths
+        self.chance.shuffle(tick.todo)
 
     def _begin_load(self, tick: Tick, path: str) -> None:
         tick.todo.remove(path)
-        tick.running[path] = self._turns(tick, tick.folder / "datums" / path.replace("/", "%"), load_datum)
-        self.log.append(f"load {tick.number} begins {path}")
+        part = tick.parts[path]
+        same = [other.number for other in self.ticks if path in other.running]
+        assert not same, f"load {tick.number} and {same} have {path} at once: {self.log}"
+        source = tick.folder / "datums" / path.replace("/", "%")
+        if not source.exists():
+            first = part.origin.first_row
+            write_rows(source / path, [row_of(row, part.text) for row in range(first, first + part.rows)])
+        tick.running[path] = self.world.work(load_datum, source, tick.folder / "out")
+        self._say(f"load {tick.number} begins {path}")
 
     def _step_load(self, tick: Tick, path: str, turns: Turns) -> None:
         if self._fails():
@@ -255,107 +203,78 @@ class Cluster:
         elif turns.step():
             return
         del tick.running[path]
+        lost = self._lost(lambda key: self.writer.get(key, 0) > tick.number)
+        assert not lost, f"load {tick.number} of {path} changed {lost}, which a newer tick had loaded: {self.log}"
         if turns.code == 0:
-            part = tick.parts[path]
-            for row in range(part.first_row, part.first_row + part.rows):
-                self.writer[origin_of(path).file, row] = tick.number
+            self._own(tick, path)
         # The worker may also die before it has said that the datum is done: then the same is done again.
         if turns.code == 0 and not self._fails():
-            self.log.append(f"load {tick.number} ends {path}")
+            self._say(f"load {tick.number} ends {path}")
             return
-        self.log.append(f"load {tick.number} fails {path}")
+        self._say(f"load {tick.number} fails {path}")
         tick.tries[path] = tick.tries.get(path, 0) + 1
-        tick.todo.append(path)
-        if tick.tries[path] == TRIES:
-            for other in tick.running.values():
-                other.kill()
-            self._end(tick, "failed")
+        if tick.tries[path] < TRIES:
+            tick.todo.append(path)
+        else:
+            tick.given_up = True
 
     def _end(self, tick: Tick, state: str) -> None:
+        self._kill(tick)
+        tick.state = state
+        self._say(f"load {tick.number} {state}")
+
+    def _kill(self, tick: Tick) -> None:
+        for turns in tick.running.values():
+            turns.kill()
         tick.running.clear()
         tick.todo.clear()
-        tick.state = state
-        self.log.append(f"load {tick.number} {state}")
 
     # Prune
 
     def _begin_prune(self, tick: Tick) -> None:
-        words = ("--prune", "--prune-all", "--listing", str(tick.folder / "listing.json"))
-        tick.prune = self._turns(tick, tick.folder / "loaded", load.prune, *words)
-        self.log.append(f"prune {tick.number} begins")
+        listing, loaded = tick.folder / "listing.json", tick.folder / "loaded"
+        if not listing.exists():
+            files = {path: {"file": p.origin.file, "first_row": p.origin.first_row} for path, p in tick.parts.items()}
+            told = {"version": 1, "listed_at": tick.listed_at.isoformat(), "complete": True, "rejected": {}}
+            for path in tick.parts:
+                (loaded / path).parent.mkdir(parents=True, exist_ok=True)
+                (loaded / path).touch()
+            listing.write_text(json.dumps({**told, "files": files}))
+        words = ("--prune", "--prune-all", "--listing", str(listing), "--clock-margin", str(self.margin))
+        tick.prune = self.world.work(load.prune, loaded, tick.folder / "pruned", *words)
+        self._say(f"prune {tick.number} begins")
 
     def _step_prune(self, tick: Tick, turns: Turns) -> None:
         if self._fails():
             turns.kill()
-        before = self.rows()
-        more = turns.step()
-        gone = before.keys() - self.rows().keys()
-        newer = {key for key in gone if self.writer[key] > tick.number}
-        assert not newer, f"prune {tick.number} deleted {newer}, which a newer tick had loaded: {self.log}"
-        listed = gone & tick.keys.keys()
-        assert not listed, f"prune {tick.number} deleted {listed}, which its own listing has: {self.log}"
-        if more:
+        elif turns.step():
             return
-        assert turns.code in (0, None), f"prune {tick.number} says that rows are lost: {self.log}"
         tick.prune = None
+        lost = self._lost(lambda key: self.writer.get(key, 0) >= tick.number)
+        assert not lost, f"prune {tick.number} deleted {lost}, which its tick or a newer one had loaded: {self.log}"
+        assert turns.code in (0, None), f"prune {tick.number} says that rows are lost: {self.log}"
         # A job that has ended may be made again, by a deploy.
-        tick.pruned = turns.code == 0 and not self._fails()
-        self.log.append(f"prune {tick.number} ends" if tick.pruned else f"prune {tick.number} is to run again")
+        tick.prune_tries += 1
+        if turns.code == 0 and not self._fails():
+            tick.pruned = "success"
+        elif tick.prune_tries >= TRIES:
+            tick.pruned = "failed"
+        self._say(f"prune {tick.number} ends: {tick.pruned or 'to run again'}")
 
-    # All of it
+    # The table
 
-    def run(self, ticks: int) -> None:
-        """So many ticks over a bucket that changes, then a quiet one, which settles what prunes have spared."""
-        while self._go_on(ticks):
-            pass
-        self.faults = 0.0
-        while True:
-            self.ingest()
-            while self._go_on(0):
-                pass
-            if self.ticks[-1].pruned:
-                break
-        assert self.rows() == self.ticks[-1].keys, self.log
-        assert not list(self.folder.rglob("rejected")), self.log
-        for session in (self._reader, *self._free):
-            session.close()
+    def _own(self, tick: Tick, path: str) -> None:
+        """Notes that a tick has seen to it that the rows of a datum are as they should be."""
+        rows = tick.parts[path].rows_made()
+        self.writer |= {key: max(tick.number, self.writer.get(key, 0)) for key in rows}
 
-    def _go_on(self, ticks: int) -> bool:
-        """Does one thing. Whether there was one."""
-        choices = list(self.actions())
-        if len(self.ticks) < ticks and (not choices or self.chance.random() < 0.1):
-            if all(tick.state != "running" for tick in self.ticks) and self.chance.random() < 0.3:
-                # `deploy` with another --shard-rows waits for the jobs.
-                self.shard_rows = self.chance.randint(2, 4)
-            for _ in range(self.chance.randint(1, 2)):
-                self.change()
-            self.ingest()
-        elif choices:
-            self.chance.choice(choices)()
-        return bool(choices) or len(self.ticks) < ticks
+    def _lost(self, is_protected: Callable[[Key], bool]) -> dict[Key, str]:
+        """Rows that were there before the last step, and are not, or are others, although they are protected."""
+        before, self._rows = self._rows, self.world.rows()
+        return {key: was for key, was in before.items() if self._rows.get(key) != was and is_protected(key)}
 
-    # The database
-
-    def rows(self) -> dict[Key, str]:
-        """The table."""
-        query = sql.SQL("select file, row, answer from {}").format(sql.Identifier(self.table))
-        try:
-            return {
-                (file, row): answer for file, row, answer in self._reader.run(lambda found: list(found.execute(query)))
-            }
-        except DatabaseError:
-            return {}
-
-    def _turns(self, tick: Tick, source: Path, work: Callable[[Session, Target, Namespace], int], *words: str) -> Turns:
-        options = load.arguments([str(source), str(tick.folder / "out"), "--table", self.table, *words])
-        session = self._free.pop() if self._free else open_session("tick", 0)
-        return Turns(lambda opened: work(opened, load.target_of(options), options), session, self._free)
+    def _say(self, line: str) -> None:
+        self.log.append(line)
 
     def _fails(self) -> bool:
         return self.chance.random() < self.faults
-
-
-def load_datum(opened: Session, target: Target, options: Namespace) -> int:
-    """What a pod does with one datum."""
-    failed, _ = load.load_files(opened, target, options)
-    return len(failed)
