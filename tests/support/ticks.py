@@ -43,15 +43,17 @@ class Cluster:
         # How often a step is killed.
         self.faults = chance.choice([0.0, 0.03, 0.1])
         # How long a prune waits for its turn, as against a load; how far ingest's clock is before the database's.
-        self.patience = chance.choice([1.0, 1.0, 0.3, 0.05])
+        self.patience = chance.choice([1.0, 0.3, 0.05])
         self.margin = chance.choice([0, 0, 5])
         self.skew = timedelta(seconds=chance.choice([-self.margin, 0, self.margin]))
+        # Whether one file only comes and goes; how likely a tick begins while something is still to be done.
+        self.flickers = chance.random() < 0.4
+        self.hurry = chance.choice([0.1, 0.3])
         self.ticks: list[Tick] = []
         self.log: list[str] = []
         # The tick that loaded a row last, or found it as it should be.
         self.writer: dict[Key, int] = {}
         self._rows: dict[Key, str] = {}
-        self._serial = 0
 
     def run(self, ticks: int) -> None:
         """So many ticks over a bucket that changes, then a quiet one, whose prune settles what others have spared."""
@@ -71,12 +73,11 @@ class Cluster:
     def _go_on(self, ticks: int) -> bool:
         """Does one thing. Whether there was one."""
         choices = list(self._actions())
-        if len(self.ticks) < ticks and (not choices or self.chance.random() < 0.1):
-            if all(tick.state in ENDED for tick in self.ticks) and self.chance.random() < 0.3:
+        if len(self.ticks) < ticks and (not choices or self.chance.random() < self.hurry):
+            if all(tick.state in ENDED for tick in self.ticks) and self.chance.random() < 0.5:
                 # `deploy` with another --shard-rows waits for the jobs.
                 self.shard_rows = self.chance.randint(2, 4)
-            for _ in range(self.chance.randint(1, 3)):
-                self._change()
+            self._change()
             self._ingest()
         elif choices:
             self.chance.choices([do for _, do in choices], [weight for weight, _ in choices])[0]()
@@ -85,18 +86,22 @@ class Cluster:
     # The bucket
 
     def _change(self) -> None:
-        """One file of the bucket comes, goes, comes back, changes, grows or shrinks."""
-        self._serial += 1
-        name = self.chance.choice(["a.csv", "a.csv", "deep/b.csv"])
-        there = self.bucket.get(name)
-        rows = self.chance.choice([1, 2, 5, 8])
-        if there is None or self.chance.random() < 0.3:
-            # An old text: a file that comes back as it was.
-            self.bucket[name] = Version(self.chance.choice([f"v{self._serial}", "old", "old"]), rows)
-        elif self.chance.random() < 0.5:
-            del self.bucket[name]
-        else:
-            self.bucket[name] = Version(there.text, rows)
+        """Some files of the bucket come, go, come back, change, grow or shrink."""
+        if self.flickers:
+            if self.bucket.pop("a.csv", None) is None:
+                self.bucket["a.csv"] = Version("old", 2)
+            return
+        for name in self.chance.choices(["a.csv", "deep/b.csv"], [2, 1], k=self.chance.randint(1, 2)):
+            there = self.bucket.get(name)
+            rows = self.chance.choice([1, 2, 5, 8])
+            if there is None or self.chance.random() < 0.3:
+                # An old text: a file that comes back as it was.
+                text = self.chance.choice([f"v{len(self.ticks) + 1}", "old", "old"])
+                self.bucket[name] = Version(text, rows)
+            elif self.chance.random() < 0.5:
+                del self.bucket[name]
+            else:
+                self.bucket[name] = Version(there.text, rows)
 
     def _ingest(self, later: timedelta | None = None) -> None:
         """A tick: the listing, and what is in it."""
