@@ -46,9 +46,9 @@ class Cluster:
         self.patience = chance.choice([1.0, 0.3, 0.05])
         self.margin = chance.choice([0, 0, 5])
         self.skew = timedelta(seconds=chance.choice([-self.margin, 0, self.margin]))
-        # Whether one file only comes and goes; how likely a tick begins while something is still to be done.
+        # Whether one file only comes and goes; how likely a tick begins while others are under way.
         self.flickers = chance.random() < 0.4
-        self.hurry = chance.choice([0.1, 0.3])
+        self.hurry = chance.choice([0.1, 0.5])
         self.ticks: list[Tick] = []
         self.log: list[str] = []
         # The tick that loaded a row last, or found it as it should be.
@@ -73,15 +73,18 @@ class Cluster:
     def _go_on(self, ticks: int) -> bool:
         """Does one thing. Whether there was one."""
         choices = list(self._actions())
-        if len(self.ticks) < ticks and (not choices or self.chance.random() < self.hurry):
-            if all(tick.state in ENDED for tick in self.ticks) and self.chance.random() < 0.5:
-                # `deploy` with another --shard-rows waits for the jobs.
-                self.shard_rows = self.chance.randint(2, 4)
-            self._change()
-            self._ingest()
-        elif choices:
+        if len(self.ticks) < ticks:
+            choices.append((self.hurry, self._tick))
+        if choices:
             self.chance.choices([do for _, do in choices], [weight for weight, _ in choices])[0]()
-        return bool(choices) or len(self.ticks) < ticks
+        return bool(choices)
+
+    def _tick(self) -> None:
+        if all(tick.state in ENDED for tick in self.ticks) and self.chance.random() < 0.5:
+            # `deploy` with another --shard-rows waits for the jobs.
+            self.shard_rows = self.chance.randint(2, 4)
+        self._change()
+        self._ingest()
 
     # The bucket
 
