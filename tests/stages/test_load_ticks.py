@@ -68,7 +68,7 @@ def test_three_loads_under_way_can_meet_on_one_file(world: World, tmp_path: Path
     """
     world.workers = 3
     with pytest.raises(AssertionError, match=r"load \d and \[\d\] have .* at once"):
-        run_orders(world, tmp_path, range(10, 200))
+        run_orders(world, tmp_path, range(150))
 
 
 def test_a_loader_that_waited_takes_the_version_that_is_there(database: str, tmp_path: Path) -> None:

@@ -42,13 +42,12 @@ class Cluster:
         self.shard_rows = 3
         # How often a step is killed.
         self.faults = chance.choice([0.0, 0.03, 0.1])
-        # How long a prune waits for its turn, as against a load; how far ingest's clock is before the database's.
-        self.patience = chance.choice([1.0, 0.3, 0.05])
+        # How far ingest's clock is before the database's.
         self.margin = chance.choice([0, 0, 5])
         self.skew = timedelta(seconds=chance.choice([-self.margin, 0, self.margin]))
-        # Whether one file only comes and goes; how likely a tick begins while others are under way.
+        # Whether one file only comes and goes; whether a tick begins when the loads of others have ended, or any time.
         self.flickers = chance.random() < 0.4
-        self.hurry = chance.choice([0.1, 0.5])
+        self.waits = chance.random() < 0.5
         self.ticks: list[Tick] = []
         self.log: list[str] = []
         # The tick that loaded a row last, or found it as it should be.
@@ -73,18 +72,21 @@ class Cluster:
     def _go_on(self, ticks: int) -> bool:
         """Does one thing. Whether there was one."""
         choices = list(self._actions())
-        if len(self.ticks) < ticks:
-            choices.append((self.hurry, self._tick))
+        if len(self.ticks) < ticks and (not self.waits or self._loads_have_ended()):
+            choices.append((1 if self.waits else 0.2, self._tick))
         if choices:
             self.chance.choices([do for _, do in choices], [weight for weight, _ in choices])[0]()
         return bool(choices)
 
     def _tick(self) -> None:
-        if all(tick.state in ENDED for tick in self.ticks) and self.chance.random() < 0.5:
+        if self._loads_have_ended():
             # `deploy` with another --shard-rows waits for the jobs.
-            self.shard_rows = self.chance.randint(2, 4)
+            self.shard_rows = self.chance.choice([2, 3, 3, 4])
         self._change()
         self._ingest()
+
+    def _loads_have_ended(self) -> bool:
+        return all(tick.state in ENDED for tick in self.ticks)
 
     # The bucket
 
@@ -115,7 +117,7 @@ class Cluster:
                 path = part_path(name, first)
                 parts[path] = Part(origin_of(path), version.text, min(self.shard_rows, version.rows - first + 1))
         listed_at = datetime.now(UTC) + (later or self.skew)
-        tick = Tick(number, parts, listed_at, self.folder / f"tick-{number}")
+        tick = Tick(number, parts, listed_at, self.folder / f"tick-{number}", late=self.chance.randrange(5))
         if self._fails():
             tick.state = "failed"
         self.ticks.append(tick)
@@ -135,10 +137,12 @@ class Cluster:
                 yield self.faults, partial(self._begin_anew, tick)
                 yield self.faults / 4, partial(self._end, tick, "failed")
         for tick in self.ticks:
+            # One step of each prune is late.
+            weight = 0.05 if tick.prune_steps == tick.late else 1
             if tick.prune:
-                yield self.patience, partial(self._step_prune, tick, tick.prune)
+                yield weight, partial(self._step_prune, tick, tick.prune)
             elif tick.state == "success" and not tick.pruned and self._prunes_before_ended(tick):
-                yield self.patience, partial(self._begin_prune, tick)
+                yield weight, partial(self._begin_prune, tick)
 
     def _load_actions(self, tick: Tick) -> Iterator[Callable[[], None]]:
         for path, turns in tick.running.items():
@@ -240,6 +244,7 @@ class Cluster:
     # Prune
 
     def _begin_prune(self, tick: Tick) -> None:
+        tick.prune_steps = 1
         listing, loaded = tick.folder / "listing.json", tick.folder / "loaded"
         if not listing.exists():
             files = {path: {"file": p.origin.file, "first_row": p.origin.first_row} for path, p in tick.parts.items()}
@@ -253,6 +258,7 @@ class Cluster:
         self._say(f"prune {tick.number} begins")
 
     def _step_prune(self, tick: Tick, turns: Turns) -> None:
+        tick.prune_steps += 1
         if self._fails():
             turns.kill()
         elif turns.step():
@@ -262,6 +268,7 @@ class Cluster:
         assert not lost, f"prune {tick.number} deleted {lost}, which its tick or a newer one had loaded: {self.log}"
         assert turns.code in (0, None), f"prune {tick.number} says that rows are lost: {self.log}"
         # A job that has ended may be made again, by a deploy.
+        tick.prune_steps = 0
         tick.prune_tries += 1
         if turns.code == 0 and not self._fails():
             tick.pruned = "success"

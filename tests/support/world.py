@@ -55,6 +55,9 @@ class Tick:
         running: those that have.
         given_up: whether a datum has failed for good.
         prune: the prune, while it runs.
+        prune_steps: how many steps it has done.
+        prune_tries: how often it has run before.
+        late: the step that waits for long.
         pruned: how the prune ended; empty while it has not.
 
     """
@@ -70,7 +73,9 @@ class Tick:
     tries: dict[str, int] = field(default_factory=dict)
     given_up: bool = False
     prune: Turns | None = None
+    prune_steps: int = 0
     prune_tries: int = 0
+    late: int = 0
     pruned: str = ""
 
     def table(self) -> dict[Key, str]:
