@@ -167,6 +167,14 @@ def test_a_second_deployment_leaves_all_alone(cluster: Cluster) -> None:
     assert done.stderr.count("equal; left alone") == 4
 
 
+def test_specs_reach_pachctl_without_escapes(cluster: Cluster) -> None:
+    """Pachyderm refuses the surrogate pairs that ASCII makes of an emoji."""
+    cluster.has(*SECRETS)
+    done = cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://b/\U0001f600")
+    assert done.returncode == 0, done.stderr
+    assert "gs://b/\U0001f600" in json.loads((cluster.state / "pipeline-ingest").read_text())["transform"]["cmd"]
+
+
 def test_a_new_image_updates_every_pipeline(cluster: Cluster) -> None:
     cluster.has(*SECRETS)
     assert cluster.run(*ALL).returncode == 0
