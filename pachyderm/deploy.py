@@ -9,7 +9,6 @@ import argparse
 import json
 import logging
 import os
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pachyderm.applying import apply
 from pachyderm.credentials import filled_secrets
 from pachyderm.errors import PachydermError
 from pachyderm.pachctl import Pachctl
@@ -98,20 +98,6 @@ def stamp(image: str, folder: Path) -> None:
             (folder / name).write_text(json.dumps(spec, indent=2, ensure_ascii=False) + "\n", "utf-8")
     except OSError as error:
         raise PachydermError(f"{error.filename}: {error.strerror}") from error
-
-
-def apply(step: Step, pachctl: Pachctl) -> None:
-    """Brings one thing about. Raises PachydermError with what pachctl says."""
-    for words in step.present if pachctl.exists(step.probe) else step.absent:
-        if words == ("make secrets",):
-            raise PachydermError(f"{step.probe[1]} {step.probe[2]} is not on the cluster: run make secrets first")
-        try:
-            pachctl.run(words, step.stdin)
-        except PachydermError as error:
-            if step.present[:1] == (("delete", *words[1:2], step.probe[2]),) and words[0] == "create":
-                raise PachydermError(f"{error}; {step.probe[2]} is deleted by now: run this again") from error
-            raise
-        logging.info("pachctl %s%s", shlex.join(words), f"  # {step.shown}" if "-f" in words else "")
 
 
 def deploy(steps: Sequence[Step], given: argparse.Namespace, pachctl: Pachctl) -> None:

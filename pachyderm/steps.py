@@ -93,8 +93,7 @@ def undeploy_steps(*, with_secrets: bool) -> Iterator[Step]:
 def secret_step(name: str, files: Mapping[str, bytes]) -> Step:
     """Creates a secret, or replaces it.
 
-    pachctl can neither update a secret nor create one over another, so for a moment there is none. Pods that run keep
-    the files that they have; one that starts in that moment waits for the secret.
+    Between the two there is none. Pods that run keep the files that they have; one that starts in that moment waits.
     """
     create = ("create", "secret", "-f", "/dev/stdin")
     return Step(

@@ -129,8 +129,8 @@ def speed(root: Path, jobs: Sequence[Job]) -> str:
     """Rows per second of the datums that were answered now, as their logs say; a dash where nothing was."""
     for job in jobs:
         if job.pipeline == "question-answer":
-            found = [_ANSWERED.search(line) for line in log_lines(root, job.pipeline, job.number, None)]
-            rows, seconds = (sum(float(match[group]) for match in found if match) for group in (1, 2))
+            matches = [_ANSWERED.search(line) for line in log_lines(root, job.pipeline, job.number, None)]
+            rows, seconds = (sum(float(match[group]) for match in matches if match) for group in (1, 2))
             if seconds:
                 return f"{rows / seconds:.1f}"
     return "-"

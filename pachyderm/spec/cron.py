@@ -92,10 +92,10 @@ def due(spec: str, last: datetime, now: datetime) -> datetime | None:
             return None
         step = first - last
         return last + step * ((now - last) // step)
-    found, tick = None, following(max(last, now - timedelta(days=5 * 365)))
+    latest, tick = None, following(max(last, now - timedelta(days=5 * 365)))
     while tick is not None and tick <= now:
-        found, tick = tick, following(tick)
-    return found
+        latest, tick = tick, following(tick)
+    return latest
 
 
 def _names() -> str:
@@ -112,7 +112,7 @@ def _every(text: str) -> timedelta:
 
 def _values(text: str, name: str, low: int, high: int, names: list[str]) -> frozenset[int]:
     """The values that one field allows."""
-    found: set[int] = set()
+    values: set[int] = set()
     for part in text.split(","):
         span, _, step = part.partition("/")
         first, dash, last = span.partition("-")
@@ -127,8 +127,8 @@ def _values(text: str, name: str, low: int, high: int, names: list[str]) -> froz
             start, end, stride = 1, 0, 1
         if not low <= start <= end <= high or stride < 1:
             raise PachydermError(f"{name} {part}: write *, numbers from {low} to {high}, a-b, or */step")
-        found.update(range(start, end + 1, stride))
-    return frozenset(found)
+        values.update(range(start, end + 1, stride))
+    return frozenset(values)
 
 
 def _value(text: str, low: int, names: list[str]) -> int:

@@ -19,11 +19,11 @@ def cleaned(path: str) -> str:
 
 def entries(files: Iterable[str]) -> list[str]:
     """The files and the folders they imply, `/` among them where there is any file, in Pachyderm's order."""
-    found = set(files)
-    for file in list(found):
+    every = set(files)
+    for file in list(every):
         parts = file.split("/")
-        found.update("/".join(parts[:depth]) + "/" for depth in range(1, len(parts)))
-    return sorted(found, key=str.encode)
+        every.update("/".join(parts[:depth]) + "/" for depth in range(1, len(parts)))
+    return sorted(every, key=str.encode)
 
 
 def matches(glob: str, files: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
@@ -32,8 +32,8 @@ def matches(glob: str, files: Iterable[str]) -> list[tuple[str, tuple[str, ...]]
     if pattern == "/":
         return [(entry, ()) for entry in entries(files) if entry == "/"]
     compiled = compile_glob(pattern)
-    found = ((entry, compiled.fullmatch(entry.rstrip("/"))) for entry in entries(files) if entry != "/")
-    return [(entry, tuple(group or "" for group in match.groups())) for entry, match in found if match]
+    matched = ((entry, compiled.fullmatch(entry.rstrip("/"))) for entry in entries(files) if entry != "/")
+    return [(entry, tuple(group or "" for group in match.groups())) for entry, match in matched if match]
 
 
 @lru_cache(256)

@@ -111,5 +111,5 @@ def remedy(error: psycopg.Error) -> str:
     if error.sqlstate:
         return _REMEDIES.get(error.sqlstate, "run it again when that is put right: no row of the file was changed")
     text = str(error)
-    found = (advice for sign, advice in _CONNECTION_REMEDIES.items() if sign in text)
-    return next(found, "check DATABASE_URL or PGHOST, PGPORT, PGUSER, …")
+    fitting = (advice for sign, advice in _CONNECTION_REMEDIES.items() if sign in text)
+    return next(fitting, "check DATABASE_URL or PGHOST, PGPORT, PGUSER, …")

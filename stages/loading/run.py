@@ -104,7 +104,7 @@ class LoadRun:
         """Loads each file. Returns the names of those that failed."""
         origins = origins_of(files, self._options.plain_names)
         if not self._options.dry_run:
-            self._target = self._opened.run(lambda found: prepare_target(found, self._target, self._options))
+            self._target = self._opened.run(lambda connection: prepare_target(connection, self._target, self._options))
         failed: list[str] = []
         for group in groups(files):
             with ExitStack() as stack:
@@ -188,7 +188,7 @@ class LoadRun:
                     target = make_ready(connection, target, options.migrate)
                 return TableLoader(connection, target, options.on_conflict == "keep").load(csvs, locked, copied)
 
-        def explained(connection: WatchedConnection) -> list[Counts]:
+        def attempt_explaining(connection: WatchedConnection) -> list[Counts]:
             # Outside the transaction: a deferred constraint speaks at its end, and finding the row reads the file.
             try:
                 return attempt(connection)
@@ -200,7 +200,7 @@ class LoadRun:
                 encoding = connection.info.parameter_status("server_encoding")
                 raise input_error(error, csvs[0], self._target, encoding) from error
 
-        return self._opened.run(explained)
+        return self._opened.run(attempt_explaining)
 
     def _pass_on(self, files: Mapping[str, Path], csv: AnsweredCsv) -> None:
         """Before the stamp and the commit: whoever prunes by what is passed on must not miss a file that is loaded."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.waiting import until
 
 IMAGE = "registry.example/answermill:1.2.0"
 
@@ -29,6 +30,10 @@ count = len((state / "calls").read_text().splitlines())
 (state / f"stdin-{count}").write_text(text)
 if (state / "silent").exists():
     time.sleep(600)
+flaky = state / "flaky"
+if flaky.exists() and words[:2] == ["create", "secret"] and (left := int(flaky.read_text())):
+    flaky.write_text(str(left - 1))
+    sys.exit("rpc error: no")
 broken = state / "broken"
 if broken.exists() and " ".join(words).startswith(broken.read_text()):
     sys.exit("rpc error: no")
@@ -57,6 +62,7 @@ elif verb == "list":
     jobs.write_text(" ".join(ids[1:]))
 elif verb == "delete":
     (state / f"{kind}-{names[0]}").unlink()
+    time.sleep((state / "slow").exists())
 elif kind == "repo":
     (state / f"repo-{names[0]}").touch()
 else:
@@ -86,14 +92,19 @@ class Cluster:
         self.path = f"{pachctl.parent}:{os.environ['PATH']}"
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, **environment)
+        stdout, stderr = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         variables = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "pachyderm.deploy", *arguments],
             cwd=ROOT,
             env={**variables, "PATH": self.path, "STATE": str(self.state), **environment},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
         )
 
     def calls(self) -> list[str]:
@@ -154,6 +165,14 @@ def test_a_second_deployment_leaves_all_alone(cluster: Cluster) -> None:
     done = cluster.run(*ALL, PGHOST="elsewhere")
     assert (done.returncode, cluster.calls()) == (0, [])
     assert done.stderr.count("equal; left alone") == 4
+
+
+def test_specs_reach_pachctl_without_escapes(cluster: Cluster) -> None:
+    """Pachyderm refuses the surrogate pairs that ASCII makes of an emoji."""
+    cluster.has(*SECRETS)
+    done = cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://b/\U0001f600")
+    assert done.returncode == 0, done.stderr
+    assert "gs://b/\U0001f600" in json.loads((cluster.state / "pipeline-ingest").read_text())["transform"]["cmd"]
 
 
 def test_a_new_image_updates_every_pipeline(cluster: Cluster) -> None:
@@ -402,6 +421,42 @@ def test_secrets_come_from_files_and_variables(cluster: Cluster, tmp_path: Path)
     cluster.forget_calls()
     assert cluster.run("secrets", "--bucket-key", str(key)).returncode == 0
     assert cluster.calls() == ["delete secret answermill-bucket", "create secret -f /dev/stdin"]
+
+
+REPLACED = ["delete secret answermill-database", "create secret -f /dev/stdin"]
+
+
+def test_a_secret_that_was_deleted_is_created_again(cluster: Cluster) -> None:
+    """pachctl creates none over another; where creating fails it is tried again, and never lost in silence."""
+    cluster.has(*SECRETS)
+    (cluster.state / "flaky").write_text("2")
+    done = cluster.run("secrets", PGHOST="db")
+    assert done.returncode == 0, done.stderr
+    assert cluster.calls() == [*REPLACED, *REPLACED[1:] * 2]
+    assert done.stderr.count("secret answermill-database is deleted, and not created again yet: ") == 2
+    assert "answermill-database" in (cluster.state / "secret-answermill-database").read_text()
+
+
+def test_a_secret_that_cannot_come_back_is_named(cluster: Cluster) -> None:
+    cluster.has(*SECRETS)
+    (cluster.state / "broken").write_text("create secret")
+    done = cluster.run("secrets", "--rpc-timeout", "1", PGHOST="db")
+    assert done.returncode == 1
+    assert done.stderr.endswith("rpc error: no; secret answermill-database is deleted by now: run this again\n")
+    (cluster.state / "broken").unlink()
+    assert cluster.run("secrets", PGHOST="db").returncode == 0
+    assert (cluster.state / "secret-answermill-database").exists()
+
+
+def test_a_signal_waits_until_the_secret_is_back(cluster: Cluster) -> None:
+    cluster.has(*SECRETS, "slow")
+    process = cluster.start("secrets", PGHOST="db")
+    until(lambda: REPLACED[0] in cluster.calls())
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert cluster.calls() == REPLACED
+    assert (cluster.state / "secret-answermill-database").exists()
 
 
 def test_libpq_reads_what_make_secrets_writes(database: str, tmp_path: Path) -> None:

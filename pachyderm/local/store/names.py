@@ -11,8 +11,8 @@ def path_problem(path: str) -> str | None:
     """Why a repo refuses the path of a file, or None."""
     if not _PRINTABLE.fullmatch(path):
         return "only printable ASCII is allowed"
-    if found := _GLOB.search(path):
-        return f"{found[0]} is a character of globs"
+    if character := _GLOB.search(path):
+        return f"{character[0]} is a character of globs"
     if any(part in (".", "..") for part in path.split("/")):
         return "a part is . or .."
     return None
