@@ -47,6 +47,12 @@ class AnsweredCsv:
     header: tuple[str, ...] = ()
     skipped: frozenset[int] = frozenset()
 
+    def become(self, newer: "AnsweredCsv") -> None:
+        """Turns into another version of the same CSV; the stream of the one before is closed."""
+        self.stream.close()
+        for name in self.__slots__:
+            setattr(self, name, getattr(newer, name))
+
 
 def reader_of(csv: AnsweredCsv, target: Target, digest: "_Hash | None" = None) -> Reader:
     """Reads the file from its beginning. Raises InputError as `Reader` does."""

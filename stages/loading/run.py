@@ -125,10 +125,17 @@ class LoadRun:
         return csv
 
     def _reopen(self, csv: AnsweredCsv, location: Path) -> None:
-        """Turns to the version of a CSV that is there now. Raises InputError."""
-        csv.stream.close()
-        csv.stream, csv.skipped = open_csv(location), frozenset()
-        examine(csv, self._target)
+        """Turns to the version of a CSV that is there now. Raises InputError, and leaves it at the old one then.
+
+        The old one stays open, so that whoever tries again finds once more that it has been replaced.
+        """
+        fresh = AnsweredCsv(csv.path, csv.origin, open_csv(location))
+        try:
+            examine(fresh, self._target)
+        except BaseException:
+            fresh.stream.close()
+            raise
+        csv.become(fresh)
 
     def _load_group(self, csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> list[str]:
         """Loads CSVs in one transaction; where one of them is refused, each in its own. Returns what failed."""

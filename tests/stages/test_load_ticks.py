@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -13,9 +12,7 @@ import pytest
 from stages import load
 from stages.loading import run
 from stages.loading.connection import open_session
-from tests.support.loading import run_load, versions_of, write_version
 from tests.support.ticks import Cluster
-from tests.support.waiting import until
 from tests.support.world import World, options_of
 
 # For the slow test; ORDERS=20000 takes some half an hour.
@@ -69,22 +66,3 @@ def test_three_loads_under_way_can_meet_on_one_file(world: World, tmp_path: Path
     world.workers = 3
     with pytest.raises(AssertionError, match=r"load \d and \[\d\] have .* at once"):
         run_orders(world, tmp_path, range(150))
-
-
-def test_a_loader_that_waited_takes_the_version_that_is_there(database: str, tmp_path: Path) -> None:
-    """It had opened an older one before it waited for another loader of the same file."""
-    path = write_version(tmp_path / "in/a.csv", "old", 3)
-    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
-    path.unlink()
-    write_version(path, "waited", 3)
-    with psycopg.connect(database) as other, ThreadPoolExecutor(1) as thread:
-        other.execute("select pg_advisory_xact_lock(hashtextextended('a.csv', 1))")
-        loading = thread.submit(run_load, database, tmp_path / "in", tmp_path / "out")
-        query = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
-        with psycopg.connect(database, autocommit=True) as watcher:
-            until(lambda: watcher.execute(query).fetchone() == (1,))
-        path.unlink()
-        write_version(path, "new", 2)
-        other.rollback()
-        assert loading.result() == 0
-    assert versions_of(database) == {"a.csv": {"new": 2}}
