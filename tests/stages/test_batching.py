@@ -18,7 +18,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.wrappers_pb2 import StringValue
 
 from tests.conftest import ROOT, Stage
-from tests.support.worker import SetResult, Worker, ended, messages, run_set, worker
+from tests.support.worker import BREAKS, SetResult, Worker, ended, messages, run_set, worker
 
 QUESTIONS = b"id,question,context\n007,Who wrote it?,Anna wrote it in 1921.\n"
 
@@ -169,8 +169,6 @@ def test_requests_and_replies_are_those_of_the_protocol() -> None:
         assert list(FieldMask.FromString(response(env=entries).SerializeToString()).paths) == entries
 
 
-# Lines at which a start breaks: each of the first, then some all through a datum.
-POINTS = [*range(1, 40), *range(40, 1200, 60)]
 SET = {f"{number}.csv": QUESTIONS.replace(b"007", str(number).encode()) for number in range(3)}
 
 
@@ -183,8 +181,12 @@ def assert_nothing_lost(done: SetResult) -> None:
         assert (row["id"], row["answer"]) == (name.removesuffix(".csv"), "Anna")
 
 
+def answering(model: Path) -> list[str]:
+    return ["answer", "--model", str(model)]
+
+
 def test_a_set_without_datums_asks_and_is_killed(tmp_path: Path, int8_bundle: Path) -> None:
-    done = run_set(tmp_path, int8_bundle, {})
+    done = run_set(tmp_path, answering(int8_bundle), {})
     assert (done.starts, done.outputs) == (1, {})
 
 
@@ -192,17 +194,17 @@ def test_a_set_without_datums_asks_and_is_killed(tmp_path: Path, int8_bundle: Pa
 @pytest.mark.parametrize("at", [2, 10, 25, 60, 200])
 def test_broken_at_any_line_no_datum_is_lost(tmp_path: Path, int8_bundle: Path, start: int, at: int) -> None:
     broken = {1: f"raise@{at}"} if start == 1 else {1: "killafter@30", 2: f"raise@{at}"}
-    assert_nothing_lost(run_set(tmp_path, int8_bundle, SET, broken))
+    assert_nothing_lost(run_set(tmp_path, answering(int8_bundle), SET, broken))
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize(
     "broken",
     [
-        *({1: f"raise@{at}"} for at in POINTS),
-        *({1: f"kill@{at}"} for at in POINTS),
-        *({1: "killafter@30", 2: f"raise@{at}"} for at in POINTS),
-        *({1: "killafter@30", 2: f"killafter@{at}"} for at in POINTS),
+        *({1: f"raise@{at}"} for at in BREAKS),
+        *({1: f"kill@{at}"} for at in BREAKS),
+        *({1: "killafter@30", 2: f"raise@{at}"} for at in BREAKS),
+        *({1: "killafter@30", 2: f"killafter@{at}"} for at in BREAKS),
     ],
     ids=str,
 )
@@ -210,4 +212,4 @@ def test_broken_or_killed_at_every_line_no_datum_is_lost(
     tmp_path: Path, int8_bundle: Path, broken: dict[int, str]
 ) -> None:
     """But for a restart that is killed before it asks: there a worker loses the set whatever the process does."""
-    assert_nothing_lost(run_set(tmp_path, int8_bundle, SET, broken))
+    assert_nothing_lost(run_set(tmp_path, answering(int8_bundle), SET, broken))

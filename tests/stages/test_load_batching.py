@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support.loading import execute, row_of, versions_of, write_rows
-from tests.support.worker import Worker, ended, worker
+from tests.support.worker import BREAKS, Worker, ended, run_set, worker
 
 
 @pytest.fixture
@@ -108,3 +108,38 @@ def test_bad_options_are_reported_as_the_datums_error(pod: Worker, database: str
         pod.hand_out("one", {"a.csv": b"x\n"})
         assert pod.calls.get(timeout=60) != ""
         assert process.poll() is None
+
+
+def check_nothing_lost(folder: Path, database: str, monkeypatch: pytest.MonkeyPatch, broken: dict[int, str]) -> None:
+    """Every datum was processed, passed on and is in the table."""
+    monkeypatch.setenv("DATABASE_URL", database)
+    datums = {f"{number}.csv": version(folder, f"v{number}") for number in range(3)}
+    done = run_set(folder, ["load"], datums, broken)
+    assert done.outputs == {name: {name: content} for name, content in datums.items()}, done.log
+    assert versions_of(database) == {f"{number}.csv": {f"v{number}": 2} for number in range(3)}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{1: "raise@2"}, {1: "kill@25"}, {1: "raise@200"}, {1: "killafter@30", 2: "raise@10"}, {1: "killafter@400"}],
+    ids=str,
+)
+def test_a_loader_broken_at_any_line_loses_nothing(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch, broken: dict[int, str]
+) -> None:
+    check_nothing_lost(tmp_path, database, monkeypatch, broken)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *({1: f"{way}@{at}"} for way in ("raise", "kill") for at in BREAKS),
+        *({1: "killafter@30", 2: f"{way}@{at}"} for way in ("raise", "killafter") for at in BREAKS),
+    ],
+    ids=str,
+)
+def test_a_loader_broken_at_every_line_loses_nothing(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch, broken: dict[int, str]
+) -> None:
+    check_nothing_lost(tmp_path, database, monkeypatch, broken)

@@ -6,7 +6,7 @@ import queue
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,22 +154,24 @@ if way:
     threading.settrace(trace)
     sys.settrace(trace)
 """
+# Lines at which a start breaks: each of the first, then some all through a datum.
+BREAKS = (*range(1, 40), *range(40, 1200, 60))
 # A first start that ends before it asks is repeated for ever; a test has seen enough of that.
 MOST_STARTS = 8
 TRIES = 3
 
 
 def run_set(
-    folder: Path, model: Path, datums: Mapping[str, bytes], broken: Mapping[int, str] | None = None
+    folder: Path, stage: Sequence[str], datums: Mapping[str, bytes], broken: Mapping[int, str] | None = None
 ) -> SetResult:
-    """Serves a set of datums, a CSV each, to `answer --batch-datums` as Pachyderm 2.12's worker was seen to.
+    """Serves a set of datums, a CSV each, to a stage, `("answer", "--model", …)`, as 2.12's worker was seen to.
 
     A first start that ends before it asks is started again. A later one that does makes all further datums count as
     processed, with nothing written. An error, or an end in mid-datum, is a failed try: the process is killed and
     started again. `broken` says at which start what happens where: `{2: "raise@7"}`.
     """
     (folder / "sitecustomize.py").write_text(SABOTAGE)
-    served = _Set(folder, model, dict(datums))
+    served = _Set(folder, stage, dict(datums))
     while served.starts < MOST_STARTS and not served.start((broken or {}).get(served.starts + 1, "")):
         pass
     return SetResult(served.outputs, served.starts, (folder / "log").read_text())
@@ -178,7 +180,7 @@ def run_set(
 @dataclass
 class _Set:
     folder: Path
-    model: Path
+    stage: Sequence[str]
     waiting: dict[str, bytes]
     outputs: dict[str, dict[str, bytes]] = field(default_factory=dict)
     starts: int = 0
@@ -218,9 +220,10 @@ class _Set:
         return True
 
     def _process(self, pod: Worker, sabotage: str, log: TextIO) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "stages.answer", pod.root / "questions", pod.root / "out"]
+        name, *options = self.stage
+        command = [sys.executable, "-m", f"stages.{name}", pod.root / "questions", pod.root / "out"]
         return subprocess.Popen(
-            [*map(str, command), "--model", str(self.model), "--batch-datums"],
+            [*map(str, command), *options, "--batch-datums"],
             cwd=ROOT,
             env={
                 **os.environ,
