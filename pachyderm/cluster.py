@@ -45,11 +45,30 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """How many files, or parts of files, are where; None where nobody could say."""
+    """How many files, or parts of files, are where; None where nobody could say.
+
+    Attributes:
+        listed: by ingest.
+        loaded: that load has passed on.
+        refused: that load has named in `rejected/`; their rows are those of an older version, if any.
+        in_table: that the table has.
+
+    """
 
     listed: int | None
     loaded: int | None
+    refused: int | None
     in_table: int | None
+
+    def missing(self) -> str:
+        """What is less than it should be, as words. More is what the next prune deletes."""
+        loaded, refused = self.loaded or 0, self.refused or 0
+        said = []
+        if self.loaded is not None and self.listed is not None and self.listed != loaded + refused:
+            said.append(f"{self.listed} listed, {loaded} loaded and {refused} refused")
+        if self.loaded is not None and self.in_table is not None and self.in_table < loaded:
+            said.append(f"{loaded} loaded, {self.in_table} in the table")
+        return "; ".join(said)
 
 
 def queue_of(pipeline: str, jobs: Sequence[Mapping[str, Any]], now: datetime) -> Queue:
@@ -90,12 +109,9 @@ def problems(queues: Sequence[Queue], files: Files, patience: float) -> Iterator
         elif queue.succeeded is None or queue.succeeded > patience:
             since = "never" if queue.succeeded is None else f"{age(queue.succeeded)} ago"
             yield f"{queue.pipeline}: its last success was {since}; `pachctl run cron ingest` ticks now"
-    counts = {"listed": files.listed, "loaded": files.loaded, "in the table": files.in_table}
-    known = {name: count for name, count in counts.items() if count is not None}
-    # While jobs run, the three differ as they should.
-    if len(set(known.values())) > 1 and not any(queue.waiting for queue in queues):
-        differ = ", ".join(f"{count} {name}" for name, count in known.items())
-        yield f"files: {differ}; the next prune names those that are lost: pachctl logs -p prune"
+    # While jobs run, they differ as they should.
+    if (missing := files.missing()) and not any(queue.waiting for queue in queues):
+        yield f"files: {missing}; the next prune names those that are lost: pachctl logs -p prune"
 
 
 def age(seconds: float) -> str:
@@ -121,8 +137,8 @@ def report(queues: Sequence[Queue], files: Files, stuck: Sequence[str]) -> Itera
         for queue in queues
     ]
     yield from align([("PIPELINE", "WAITING", "OLDEST", "LAST SUCCESS", "LAST JOB"), *rows])
-    listed, loaded, in_table = ("?" if count is None else count for count in astuple(files))
-    yield f"files: {listed} listed by ingest, {loaded} passed on by load, {in_table} in the table"
+    listed, loaded, refused, in_table = ("?" if count is None else count for count in astuple(files))
+    yield f"files: {listed} listed by ingest, {loaded} passed on by load, {refused} refused, {in_table} in the table"
     yield from (f"stuck: {line}" for line in stuck)
 
 
@@ -132,7 +148,7 @@ def look(pachctl: Pachctl, table: str, now: datetime) -> tuple[list[Queue], File
     if not there:
         raise PachydermError("none of the pipelines is on the cluster; answermill deploy puts them there")
     queues = [queue_of(name, list(objects(pachctl.run(("list", "job", "-p", name, "--raw")))), now) for name in there]
-    return queues, Files(_listed(pachctl, there), _loaded(pachctl, there), _in_table(table))
+    return queues, Files(_listed(pachctl, there), *_loaded(pachctl, there), _in_table(table))
 
 
 def _listed(pachctl: Pachctl, there: Sequence[str]) -> int | None:
@@ -144,12 +160,13 @@ def _listed(pachctl: Pachctl, there: Sequence[str]) -> int | None:
         raise PachydermError("ingest@master:/listing.json is no listing of ingest") from error
 
 
-def _loaded(pachctl: Pachctl, there: Sequence[str]) -> int | None:
+def _loaded(pachctl: Pachctl, there: Sequence[str]) -> tuple[int | None, int | None]:
+    """How many files load has passed on, and how many it has refused."""
     if "load" not in there or not pachctl.exists(("inspect", "branch", "load@master")):
-        return None
+        return None, None
     files = objects(pachctl.run(("glob", "file", "load@master:/**.[cC][sS][vV]", "--raw")))
-    # What the table refused is named below rejected, and counts as neither.
-    return sum(1 for one in files if not str(one.get("file", {}).get("path", "")).startswith("/rejected/"))
+    notes = objects(pachctl.run(("glob", "file", "load@master:/rejected/**.json", "--raw")))
+    return sum(1 for _ in files), sum(1 for _ in notes)
 
 
 def _in_table(table: str) -> int | None:

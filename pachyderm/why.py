@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pachyderm.errors import PachydermError
-from pachyderm.pachctl import Pachctl, objects
+from pachyderm.pachctl import UNFINISHED, Pachctl, objects
 from pachyderm.roots import DEMO, ROOT, last_root
 from runtime import command
 
@@ -85,7 +85,8 @@ def cluster_failures(pachctl: Pachctl, pipeline: str, job: str) -> Iterator[Fail
         if not pipeline and not pachctl.exists(("inspect", "pipeline", name)):
             continue
         told = objects(pachctl.run(("list", "job", "-p", name, "--raw")))
-        jobs = [one for one in told if job in ("", one["job"]["id"])]
+        # A job that still runs says nothing about why the one before has failed.
+        jobs = [one for one in told if (one["job"]["id"] == job if job else one.get("state") not in UNFINISHED)]
         for one in sorted(jobs, key=lambda one: str(one.get("created", "")))[-1:]:
             state = str(one.get("state", "")).removeprefix("JOB_").lower()
             if state in ("failure", "killed", "unrunnable"):

@@ -24,6 +24,8 @@ if call not in told:
     sys.exit("pipeline not found" if call.startswith("inspect") else f"rpc error: {call}")
 print(told[call])
 """
+GLOB = "glob file load@master:/**.[cC][sS][vV] --raw"
+NOTES = "glob file load@master:/rejected/**.json --raw"
 PIPELINES = ("ingest", "question-answer", "load", "prune")
 
 
@@ -44,11 +46,13 @@ def story(**jobs: list[str]) -> dict[str, str]:
         told[f"list job -p {name} --raw"] = "\n".join(jobs.get(name.replace("-", "_"), [job("a", "JOB_SUCCESS", 20)]))
     told["get file ingest@master:/listing.json"] = json.dumps({"files": {"a.csv": {}, "b.csv": {}}})
     files = [json.dumps({"file": {"path": f"/{name}.csv"}}) for name in "ab"]
-    told["glob file load@master:/**.[cC][sS][vV] --raw"] = "".join(files)
+    told[GLOB], told[NOTES] = "".join(files), ""
     return told
 
 
-def ask(folder: Path, told: dict[str, str], *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def ask(
+    folder: Path, told: dict[str, str], *words: str, verb: str = "status", **environment: str
+) -> subprocess.CompletedProcess[str]:
     (folder / "story").write_text(json.dumps(told))
     pachctl = folder / "bin/pachctl"
     pachctl.parent.mkdir(exist_ok=True)
@@ -57,7 +61,7 @@ def ask(folder: Path, told: dict[str, str], *words: str, **environment: str) -> 
     others = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     path = f"{pachctl.parent}:{os.environ['PATH']}"
     return subprocess.run(
-        [sys.executable, "-m", "pachyderm", "status", "--cluster", *words],
+        [sys.executable, "-m", "pachyderm", verb, "--cluster", *words],
         cwd=ROOT,
         env={**others, "PATH": path, "STORY": str(folder / "story"), **environment},
         capture_output=True,
@@ -70,7 +74,7 @@ def test_a_healthy_cluster_is_exit_code_zero(tmp_path: Path) -> None:
     done = ask(tmp_path, story())
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1].split() == ["ingest", "0", "-", "19", "min", "ago", "success"]
-    assert "files: 2 listed by ingest, 2 passed on by load, ? in the table" in done.stdout
+    assert "files: 2 listed by ingest, 2 passed on by load, 0 refused, ? in the table" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -94,8 +98,21 @@ def test_what_is_stuck_is_said_and_fails(
 def test_a_job_that_runs_is_not_stuck(tmp_path: Path) -> None:
     """While it runs, files may differ."""
     told = story(load=[job("a", "JOB_SUCCESS", 60), job("b", "JOB_RUNNING", 2)])
-    told["glob file load@master:/**.[cC][sS][vV] --raw"] = json.dumps({"file": {"path": "/a.csv"}})
+    told[GLOB] = json.dumps({"file": {"path": "/a.csv"}})
     assert ask(tmp_path, told).returncode == 0
+
+
+def test_why_tells_of_the_last_job_that_has_ended(tmp_path: Path) -> None:
+    """A job that runs by now says nothing about the one before; a worker's log is gone with its pod."""
+    told = story(load=[job("bad", "JOB_FAILURE", 5), job("b", "JOB_RUNNING", 2)])
+    told["list datum load@bad --raw"] = json.dumps({"datum": {"id": "d1"}, "state": "FAILED"})
+    inputs = [{"fileInfo": {"file": {"path": "/a.csv"}}}]
+    told["get file load.meta@bad:/meta/d1/meta"] = json.dumps({"reason": "killed", "state": "FAILED", "inputs": inputs})
+    for words in ((), ("load@bad",)):
+        done = ask(tmp_path, told, *words, verb="why")
+        assert (done.returncode, done.stderr) == (1, "")
+        assert "  /a.csv (d1): killed" in done.stdout
+    assert ask(tmp_path, told, "load@b", verb="why").returncode == 0
 
 
 def test_files_that_differ_are_said_where_nothing_runs(tmp_path: Path) -> None:
@@ -103,7 +120,7 @@ def test_files_that_differ_are_said_where_nothing_runs(tmp_path: Path) -> None:
     told["get file ingest@master:/listing.json"] = json.dumps({"files": {name: {} for name in "abc"}})
     done = ask(tmp_path, told)
     assert done.returncode == 1
-    assert "stuck: files: 3 listed, 2 loaded" in done.stdout
+    assert "stuck: files: 3 listed, 2 loaded and 0 refused; the next prune" in done.stdout
 
 
 def test_the_table_is_counted_where_the_database_is_named(tmp_path: Path, database: str) -> None:
@@ -111,9 +128,21 @@ def test_the_table_is_counted_where_the_database_is_named(tmp_path: Path, databa
     assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
     done = ask(tmp_path, story(), "--json", DATABASE_URL=database)
     told: dict[str, Any] = json.loads(done.stdout)
-    assert told["files"] == {"listed": 2, "loaded": 2, "in_table": 1}
+    assert told["files"] == {"listed": 2, "loaded": 2, "refused": 0, "in_table": 1}
     assert done.returncode == 1
-    assert told["stuck"][0].startswith("files: 2 listed, 2 loaded, 1 in the table")
+    assert told["stuck"][0].startswith("files: 2 loaded, 1 in the table")
+
+
+def test_what_is_refused_or_still_to_be_pruned_is_not_stuck(tmp_path: Path, database: str) -> None:
+    """A file that the table refuses is named by load; one that prune has spared goes with the next tick."""
+    for name in "abc":
+        write_version(tmp_path / f"in/{name}.csv", "one", 2)
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    told = story()
+    told[GLOB], told[NOTES] = (json.dumps({"file": {"path": path}}) for path in ("/a.csv", "/rejected/b.csv.json"))
+    done = ask(tmp_path, told, DATABASE_URL=database)
+    assert "files: 2 listed by ingest, 1 passed on by load, 1 refused, 3 in the table" in done.stdout
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize(
