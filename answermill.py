@@ -62,11 +62,10 @@ def __getattr__(name: str) -> object:
 
 def usage() -> str:
     """The text of `answermill --help`."""
-    width = max(map(len, VERBS))
-    lines = [f"  {name.ljust(width)}  {verb.summary}" for name, verb in VERBS.items()]
-    return "\n".join(
-        ["usage: answermill VERB [options]", "", *lines, "", "answermill VERB --help says more; --version the version."]
-    )
+    from runtime.command import verbs
+
+    summaries = {name: verb.summary for name, verb in VERBS.items()}
+    return verbs("answermill", summaries, "answermill VERB --help says more; --version the version.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -220,10 +220,8 @@ VERBS = {
 def usage() -> str:
     """The text of `python -m pachyderm --help`."""
     others = {"why": "shows why jobs failed", **deploy.VERBS}
-    width = max(map(len, [*VERBS, *others]))
     summaries = {**{name: verb.summary for name, verb in VERBS.items()}, **others}
-    lines = [f"  {name.ljust(width)}  {summary}" for name, summary in summaries.items()]
-    return "\n".join(["usage: python -m pachyderm VERB [options]", "", *lines, "", "VERB --help says more."])
+    return command.verbs("python -m pachyderm", summaries, "VERB --help says more.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -187,9 +187,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb, *rest = (sys.argv[1:] if argv is None else list(argv)) or [""]
     if verb in VERBS:
         return command.run(verb, _work, arguments(verb, rest))
-    usage = "\n".join(["usage: answermill VERB [options]", "", *(f"  {name:8}  {VERBS[name]}" for name in VERBS), ""])
     asked = verb in ("-h", "--help")
-    (sys.stdout if asked else sys.stderr).write(usage)
+    (sys.stdout if asked else sys.stderr).write(command.verbs("answermill", VERBS))
     return command.DONE if asked else command.USAGE
 
 

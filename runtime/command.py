@@ -35,6 +35,13 @@ def parser(name: str, summary: str, epilog: str = "Options beat environment vari
     return command
 
 
+def verbs(program: str, summaries: Mapping[str, str], end: str = "") -> str:
+    """The help of a program that hands over to verbs, with what each does."""
+    width = max(map(len, summaries))
+    lines = [f"  {name.ljust(width)}  {summary}" for name, summary in summaries.items()]
+    return "\n".join([f"usage: {program} VERB [options]", "", *lines, "", *([end] if end else [])])
+
+
 def add_common(command: argparse.ArgumentParser) -> None:
     """Adds `--log-format` and `--version`."""
     command.add_argument("--log-format", choices=("text", "json"), default="text", help="how stderr is written")

@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,9 +29,6 @@ _NO_INFLUENCE = frozenset(
 )
 # Options that change the file, but no answer in it.
 _OF_THE_FILE = frozenset({"question_column", "context_column", "prefix", "limit", "format"})
-
-
-Finish = Callable[[File, InputError | OSError | None], None]
 
 
 class Settings(NamedTuple):

@@ -178,12 +178,12 @@ def _who(connection: psycopg.Connection, target: Target) -> str:
 
 def exists(connection: psycopg.Connection, table: sql.Identifier) -> bool:
     """Whether there is such a table."""
-    allowed = connection.execute(
+    there = connection.execute(
         sql.SQL("select pg_catalog.to_regclass({}::pg_catalog.text) is not null").format(
             sql.Literal(table.as_string(connection))
         )
     )
-    return allowed.fetchone() == (True,)
+    return there.fetchone() == (True,)
 
 
 def columns_of(connection: psycopg.Connection, table: sql.Identifier) -> dict[str, bool]:

@@ -10,12 +10,10 @@ import psycopg
 import pytest
 
 from stages import load
-from stages.loading import run
-from stages.loading.connection import open_session
 from tests.support.loading import run_load, versions_of, write_version
 from tests.support.turns import Turns
 from tests.support.waiting import until
-from tests.support.world import World, load_datum, options_of
+from tests.support.world import World, load_datum, made_world
 
 ORDERS = 60
 NAMES = ("a.csv", "b.csv", "c.csv")
@@ -23,17 +21,7 @@ NAMES = ("a.csv", "b.csv", "c.csv")
 
 @pytest.fixture
 def world(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setenv("DATABASE_URL", database)
-    monkeypatch.setenv("PGOPTIONS", "-c synchronous_commit=off")
-    options = options_of("beside")
-    opened = open_session("beside", 0)
-    resolved = opened.run(lambda connection: run.prepare_target(connection, load.target_of(options), options))
-    monkeypatch.setattr(run, "prepare_target", lambda *_: resolved)
-    with psycopg.connect(database, autocommit=True) as reader:
-        world = World("beside", reader, sessions=[opened])
-        yield world
-        for session in world.sessions:
-            session.close()
+    yield from made_world(database, "beside", monkeypatch)
 
 
 class Folder:

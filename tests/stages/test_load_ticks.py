@@ -6,14 +6,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
-from stages import load
-from stages.loading import run
-from stages.loading.connection import open_session
 from tests.support.ticks import Cluster
-from tests.support.world import World, options_of
+from tests.support.world import World, made_world
 
 # For the slow test; ORDERS=20000 takes some half an hour.
 ORDERS = int(os.environ.get("ORDERS", "3000"))
@@ -22,19 +18,9 @@ ORDERS = int(os.environ.get("ORDERS", "3000"))
 @pytest.fixture
 def world(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A table; the orders share it, and what is the same for each of them is done once."""
-    monkeypatch.setenv("DATABASE_URL", database)
-    monkeypatch.setenv("PGOPTIONS", "-c synchronous_commit=off")
     # As in a pod, where a stage keeps no listing of its own.
     monkeypatch.setenv("PACH_DATUM_ID", "0")
-    options = options_of("ordered")
-    opened = open_session("tick", 0)
-    resolved = opened.run(lambda connection: run.prepare_target(connection, load.target_of(options), options))
-    monkeypatch.setattr(run, "prepare_target", lambda *_: resolved)
-    with psycopg.connect(database, autocommit=True) as reader:
-        world = World("ordered", reader, sessions=[opened])
-        yield world
-        for session in world.sessions:
-            session.close()
+    yield from made_world(database, "ordered", monkeypatch)
 
 
 def run_orders(world: World, folder: Path, seeds: range) -> None:

@@ -62,22 +62,28 @@ def loader(
 
 
 @contextlib.contextmanager
-def file_locked(server: Server, source: Path, retry_for: float = 1) -> Iterator["subprocess.Popen[str]"]:
-    """Another session holds the lock of the file, as another loader of it does."""
+def locked(server: Server, source: Path, retry_for: float, lock: str, kind: str) -> Iterator["subprocess.Popen[str]"]:
+    """Another session holds a lock of this kind, and the loader waits for it."""
     with psycopg.connect(server.url, application_name="the other one") as other:
-        other.execute("select pg_advisory_xact_lock(hashtextextended('a.csv', 1))")
+        other.execute(lock.encode())
         with loader(server, source, retry_for) as process:
-            until(lambda: rows_of(server.url, "select 1 from pg_locks where locktype = 'advisory' and not granted"))
+            until(lambda: rows_of(server.url, f"select 1 from pg_locks where locktype = '{kind}' and not granted"))
             yield process
 
 
-@contextlib.contextmanager
-def table_locked(server: Server, source: Path, retry_for: float = 1) -> Iterator["subprocess.Popen[str]"]:
-    with psycopg.connect(server.url, application_name="the other one") as other:
-        other.execute("lock table question_answer in access exclusive mode")
-        with loader(server, source, retry_for) as process:
-            until(lambda: rows_of(server.url, "select 1 from pg_locks where locktype = 'relation' and not granted"))
-            yield process
+def file_locked(
+    server: Server, source: Path, retry_for: float = 1
+) -> contextlib.AbstractContextManager["subprocess.Popen[str]"]:
+    """The lock of the file, as another loader of it holds it."""
+    lock = "select pg_advisory_xact_lock(hashtextextended('a.csv', 1))"
+    return locked(server, source, retry_for, lock, "advisory")
+
+
+def table_locked(
+    server: Server, source: Path, retry_for: float = 1
+) -> contextlib.AbstractContextManager["subprocess.Popen[str]"]:
+    lock = "lock table question_answer in access exclusive mode"
+    return locked(server, source, retry_for, lock, "relation")
 
 
 @contextlib.contextmanager

@@ -2,17 +2,19 @@
 
 import json
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from stages import load
 from stages.common.names import Origin
+from stages.loading import run
 from stages.loading.connection import Session, open_session
 from stages.loading.schema import Target
 from tests.conftest import ROOT
@@ -118,6 +120,21 @@ class World:
         options = Namespace(**{**vars(options_of(self.table, *words)), "input": source, "output": target})
         session = self.sessions.pop() if self.sessions else open_session("tick", 0)
         return Turns(lambda opened: do(opened, load.target_of(options), options), session, self.sessions)
+
+
+def made_world(database: str, table: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A table; the orders share it, and what is the same for each of them is done once."""
+    monkeypatch.setenv("DATABASE_URL", database)
+    monkeypatch.setenv("PGOPTIONS", "-c synchronous_commit=off")
+    options = options_of(table)
+    opened = open_session(table, 0)
+    resolved = opened.run(lambda connection: run.prepare_target(connection, load.target_of(options), options))
+    monkeypatch.setattr(run, "prepare_target", lambda *_: resolved)
+    with psycopg.connect(database, autocommit=True) as reader:
+        world = World(table, reader, sessions=[opened])
+        yield world
+        for session in world.sessions:
+            session.close()
 
 
 @cache
