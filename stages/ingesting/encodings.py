@@ -6,15 +6,10 @@ import re
 from typing import BinaryIO
 
 from runtime.errors import InputError
-from stages.ingesting.western import is_western
+from stages.csvs.header import DELIMITERS
+from stages.ingesting.spelling import fault
 
 BLOCK = 1 << 20
-# How much of a file is looked at to detect its encoding, and how sure that must be, of 1.
-_SAMPLE = 256 << 10
-_SURE = 0.9
-# By how much charset-normalizer's measures of noise and of language must differ, lest two encodings count as equal:
-# of nine short texts tried, its best guess alone was wrong for two.
-_NOISE, _DISTANCE = 0.05, 0.2
 # UTF-32's BOM begins with that of UTF-16.
 _BOMS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -29,6 +24,7 @@ _WITHOUT_BOM = {
     "utf-32-be": re.compile(rb"(?:\0\0\0[^\0]){3}"),
 }
 _C1 = re.compile("[\x80-\x9f]")
+_NAME = "save the file as UTF-8, or name its encoding with --encoding"
 _OTHER = "name the right one with --encoding, or give --encoding auto"
 
 
@@ -37,7 +33,16 @@ def wide_encoding(head: bytes) -> str | None:
     for bom, encoding in _BOMS.items():
         if head.startswith(bom):
             return encoding
-    return next((encoding for encoding, pattern in _WITHOUT_BOM.items() if pattern.match(head)), None)
+    if b"\0" not in head:
+        return None
+    shown = next((encoding for encoding, pattern in _WITHOUT_BOM.items() if pattern.match(head)), None)
+    return shown or next((encoding for encoding in ("utf-16-le", "utf-16-be") if _could_be(head, encoding)), None)
+
+
+def _could_be(head: bytes, encoding: str) -> bool:
+    """Whether these bytes have commas and line ends in the encoding, and no NUL: as a header in Greek has."""
+    text = head.decode(encoding, "replace")
+    return "\0" not in text and "\n" in text and any(delimiter in text for delimiter in DELIMITERS)
 
 
 def extends_ascii(encoding: str) -> bool:
@@ -76,11 +81,12 @@ class LineDecoder:
 
     """
 
-    def __init__(self, encoding: str) -> None:
+    def __init__(self, encoding: str, is_guess: bool = False) -> None:
         self.encoding = encoding
         self.rows = 0
         self.first: int | None = None
         self._last: int | None = None
+        self._is_guess = is_guess
 
     def forget(self) -> None:
         """Starts to count anew."""
@@ -92,8 +98,13 @@ class LineDecoder:
             text = line.decode(self.encoding)
         except UnicodeDecodeError as error:
             raise InputError(
-                f"not {self.encoding} at byte offset {offset + error.start}", row=row, remedy=_OTHER
+                f"not {self.encoding} at byte offset {offset + error.start}",
+                row=row,
+                remedy=_NAME if self._is_guess else _OTHER,
             ) from error
+        # What was detected was detected from the first lines alone.
+        if self._is_guess and (wrong := fault(text)):
+            raise InputError(f"{self.encoding}, which was detected, makes {wrong} of it", row=row, remedy=_NAME)
         if control := _C1.search(text):
             raise InputError(
                 f"{self.encoding} makes the control character U+{ord(control[0]):04X} of it",
@@ -119,48 +130,6 @@ def not_utf8(line: bytes, offset: int, row: int) -> str:
             row=row,
             remedy=f"save the file as UTF-8, or name its encoding to ingest: --encoding {way}",
         ) from error
-
-
-def detect(stream: BinaryIO) -> tuple[str, str]:
-    """The encoding of the lines that are not UTF-8, and how sure that is, in words; UTF-8 if all are.
-
-    Raises InputError where it is not sure enough.
-    """
-    sample = _strange_lines(stream)
-    if not sample:
-        return "utf-8", "sure"
-    if is_western(sample):
-        return "cp1252", "by the accents of a Western language"
-    from charset_normalizer import from_bytes
-
-    matches = list(from_bytes(sample, cp_exclusion=["utf_8", "utf_16", "utf_16_be", "utf_16_le", "utf_32", "utf_7"]))
-    if not matches or 1 - matches[0].chaos < _SURE:
-        raise _unsure("no encoding makes good text of it")
-    best = matches[0]
-    for other in matches[1:]:
-        close = other.chaos - best.chaos < _NOISE and best.coherence - other.coherence < _DISTANCE
-        if close and str(other) != str(best):
-            raise _unsure(f"{best.encoding} and {other.encoding} make equally good text of it")
-    return best.encoding, f"{1 - best.chaos:.0%} sure"
-
-
-def _unsure(reason: str) -> InputError:
-    return InputError(
-        f"its encoding cannot be detected: {reason}",
-        remedy="save the file as UTF-8, or name its encoding: --encoding cp1252 if Excel wrote it",
-    )
-
-
-def _strange_lines(stream: BinaryIO) -> bytes:
-    lines: list[bytes] = []
-    size = 0
-    while size < _SAMPLE and (line := stream.readline(BLOCK)):
-        try:
-            line.decode()
-        except UnicodeDecodeError:
-            lines.append(line)
-            size += len(line)
-    return b"".join(lines)
 
 
 def _fits(line: bytes, encoding: str) -> bool:

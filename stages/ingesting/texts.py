@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.ingesting.encodings import LineDecoder, detect, extends_ascii, is_utf8, recoded, wide_encoding
+from stages.csvs.formats import HEAD
+from stages.ingesting.detecting import detect
+from stages.ingesting.encodings import LineDecoder, extends_ascii, is_utf8, recoded, wide_encoding
 from stages.ingesting.limits import Limits
 from stages.ingesting.unpacking import open_unpacked
 
@@ -40,7 +42,7 @@ def find_text(path: Path, encoding: str | None, limits: Limits, remarks: list[st
     Raises InputError where no encoding can be detected.
     """
     with open_unpacked(path, limits).stream as stream:
-        whole = wide_encoding(stream.peek(16))
+        whole = wide_encoding(stream.peek(HEAD)[:HEAD])
         if whole is None and encoding and _is_for_whole_files(encoding) and not is_utf8(stream):
             whole = encoding
     if whole:
@@ -65,7 +67,7 @@ def _decoder(
     if detected == "utf-8":
         return None
     remarks.append(f"detected {detected}, {sure}")
-    return LineDecoder(detected)
+    return LineDecoder(detected, is_guess=True)
 
 
 def _is_for_whole_files(encoding: str) -> bool:

@@ -117,7 +117,19 @@ def test_a_token_beyond_the_embeddings_is_its_rows_error(bundle: Path) -> None:
     assert before.error is None
 
 
-@pytest.mark.parametrize("nothing", ["\u200b", "\ufeff\ufeff", " \u200d\u2060\n", "\u3000\u200c"])
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        "\u200b",
+        "\ufeff\ufeff",
+        "\u2060",
+        "\xad",
+        " \u200d\u2060\n",
+        "\u3000\u200c",
+        "\xad\u200b\ufeff\u2060",
+        "\u200e\xa0",
+    ],
+)
 def test_text_that_shows_as_nothing_is_empty(int8_bundle: Path, nothing: str) -> None:
     answers = Answerer.load(int8_bundle).answer([("Who?", nothing), (nothing, "Ada.")])
     assert list(answers) == [Answer.failed("empty context"), Answer.failed("empty question")]

@@ -1,13 +1,11 @@
 """Tables as people have them: what is taken, what is refused, and that every remedy works when it is followed."""
 
 import bz2
-import io
 import re
 
 import pytest
 
 from runtime.errors import InputError
-from stages.ingesting.encodings import detect
 from tests.conftest import ROOT
 from tests.support.ingest_cases import LATER, REFUSED, TAKEN, Refused, Taken, page, refuse, run
 from tests.support.remedies import remedies
@@ -51,39 +49,6 @@ def test_the_page_says_what_the_code_does() -> None:
     """`python -m tests.support.ingest_cases` prints the tables anew."""
     text = (ROOT / "docs/ingest.md").read_text("utf-8")
     assert "\n".join(page()) in text
-
-
-# Short texts, each with the encodings that they are written in.
-TEXTS = {
-    "Wann?,Am Dienstag hat Jürgen den Ofen geöffnet; es war heiß.": ("cp1252", "cp850", "mac-roman"),
-    "Où ?,Près de l’église, à côté du théâtre.": ("cp1252", "mac-roman"),
-    "¿Cuándo llegó?,Llegó mañana con su niño.": ("cp1252", "cp850"),
-    "Quando?,A reunião começou às três na estação.": ("cp1252", "cp850"),
-    "Perché?,Perché la città è più bella così.": ("cp1252", "cp850"),
-    "När kom han?,Han kom på måndag förmiddag.": ("cp1252", "cp850"),
-    "Hvornår?,På søndag kører vi til Århus.": ("cp1252", "cp850"),
-    "Who?,The “kiln” cost €900 – Mara’s.": ("cp1252",),
-    "Kiedy?,Będzie jutro, więc czekaj.": ("cp1250", "iso8859-2"),
-    "Kdo přišel?,Včera přišel můj přítel z Brna.": ("cp1250", "iso8859-2"),
-    "Ki jött?,A nő tegnap jött az őrült fűtővel.": ("cp1250", "iso8859-2"),
-    "Cine a venit?,Ieri a venit băiatul şi fata în oraş.": ("cp1250",),
-    "Kim geldi?,Dün akşam yağmur yağdı, ışık söndü.": ("cp1254",),
-    "Кто пришёл?,Вчера пришёл Иван.": ("cp1251", "koi8-r", "cp866"),
-    "Ποιος ήρθε?,Χθες ήρθε ο Γιάννης.": ("cp1253",),
-    "מי בא?,אתמול בא יוסי": ("cp1255",),
-    "誰ですか,マラは窯に火を入れました。": ("cp932",),
-}
-
-
-@pytest.mark.parametrize(("text", "encoding"), [(text, kind) for text, kinds in TEXTS.items() for kind in kinds])
-def test_what_is_detected_is_right(text: str, encoding: str) -> None:
-    """A short text is refused where it could be several, and never read wrongly; Western ones of Excel's are taken."""
-    try:
-        found, _ = detect(io.BytesIO(f"{text}\n".encode(encoding)))
-    except InputError:
-        assert encoding != "cp1252"
-    else:
-        assert text.encode(encoding).decode(found) == text
 
 
 @pytest.mark.parametrize(
