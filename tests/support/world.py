@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from runtime.errors import DatabaseError
 from stages import load
 from stages.common.names import Origin
 from stages.loading import run
@@ -145,5 +146,9 @@ def options_of(table: str, *words: str) -> Namespace:
 
 def load_datum(opened: Session, target: Target, options: Namespace) -> int:
     """What a pod does with one datum."""
-    failed, _ = load.load_files(opened, target, options)
+    try:
+        failed, _ = load.load_files(opened, target, options)
+    except DatabaseError as error:
+        assert "after this datum began" in str(error)
+        return 1
     return len(failed)
