@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,14 +102,14 @@ def load(options: argparse.Namespace) -> int:
 
     check_apart(options.input, options.output)
     target = target_of(options)
-    if not options.prune:
-        # Before a connection is made.
-        csv_files(options.input)
-    with session("answermill load", options.retry_for) as opened:
-        if options.prune:
+    if options.prune:
+        with session("answermill load", options.retry_for) as opened:
             return prune(opened, target, options)
-        failed, total = load_files(opened, target, options)
-    return command.exit_code(failed, total)
+    # Before a connection is made.
+    files = csv_files(options.input)
+    with session("answermill load", options.retry_for) as opened:
+        failed = load_files(opened, target, files, options)
+    return command.exit_code(failed, len(files))
 
 
 def prepare(options: argparse.Namespace) -> Callable[[], str]:
@@ -123,7 +123,7 @@ def prepare(options: argparse.Namespace) -> Callable[[], str]:
     opened = open_session("answermill load", options.retry_for)
 
     def process() -> str:
-        failed, _ = load_files(opened, target, options)
+        failed = load_files(opened, target, csv_files(options.input), options)
         return f"failed: {', '.join(failed)}" if failed else ""
 
     return process
@@ -141,11 +141,12 @@ def target_of(options: argparse.Namespace) -> "Target":
     return target
 
 
-def load_files(opened: "Session", target: "Target", options: argparse.Namespace) -> tuple[list[str], int]:
-    """Loads each file below INPUT and passes it on. Returns what failed, by name, and how many files there are."""
+def load_files(
+    opened: "Session", target: "Target", files: Mapping[str, Path], options: argparse.Namespace
+) -> list[str]:
+    """Loads files and passes them on. Returns the names of those that failed."""
     from stages.loading.run import LoadRun
 
-    files = csv_files(options.input)
     if not files:
         logging.warning("%s: there is no CSV; load takes what the answer stage wrote", options.input)
     with _listing(options) as mirror:
@@ -154,7 +155,7 @@ def load_files(opened: "Session", target: "Target", options: argparse.Namespace)
         if mirror and not failed:
             mirror.settle(run.written)
     command.summarise("done", run.counts.figures(options.dry_run, files))
-    return failed, len(files)
+    return failed
 
 
 @contextlib.contextmanager

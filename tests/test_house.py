@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.wall import RUNTIME, walled
 
 ROOMS = ("export", "runtime", "stages", "pachyderm", "benchmarks")
 MAY_IMPORT = {
@@ -48,23 +49,9 @@ def test_only_export_knows_the_training_stack(room: str) -> None:
     assert not imports(room) & HEAVY
 
 
-# In a process where nothing else can be found: what the packages themselves need is on the list, polars is not.
-ALONE = """
-import sys
-ALLOWED = {"runtime", "numpy", "onnxruntime", "tokenizers", "flatbuffers", "google", "packaging", "coloredlogs"}
-class Wall:
-    def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top not in ALLOWED and top not in sys.stdlib_module_names and not top.startswith("_"):
-            raise ModuleNotFoundError(f"no {name} here", name=name)
-sys.meta_path.insert(0, Wall())
-import runtime
-print(runtime.Answerer.__name__)
-"""
-
-
 def test_runtime_imports_where_only_its_packages_are_installed() -> None:
-    done = subprocess.run([sys.executable, "-c", ALONE], cwd=ROOT, capture_output=True, text=True)
+    program = walled("import runtime\nprint(runtime.Answerer.__name__)\n", RUNTIME)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("Answerer\n", "")
 
 

@@ -12,6 +12,7 @@ import numpy
 import pytest
 
 from tests.conftest import ROOT, SAMPLES
+from tests.support.wall import RUNTIME, walled
 
 ROOMS = ("export", "pachyderm", "runtime", "stages")
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -94,14 +95,6 @@ def test_modules_run_from_the_wheel(installed: Run, arguments: tuple[str, ...]) 
 
 
 FACE = """
-import sys
-ALLOWED = {"answermill", "runtime", "numpy", "onnxruntime", "tokenizers", "flatbuffers", "google", "packaging"}
-class Wall:
-    def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top not in ALLOWED and top not in sys.stdlib_module_names and not top.startswith("_"):
-            raise ModuleNotFoundError(f"no {name} here", name=name)
-sys.meta_path.insert(0, Wall())
 import answermill
 heavy = {"numpy", "onnxruntime", "tokenizers"} & set(sys.modules)
 from answermill import Answer, Answerer, AnswermillError, Decoding, __version__
@@ -110,16 +103,15 @@ print(sorted(heavy), Answerer.__module__, Decoding().top_k, issubclass(Answermil
 
 
 def test_the_import_needs_the_runtime_packages_alone(installed: Run) -> None:
-    done = installed("python", "-c", FACE)
+    done = installed("python", "-c", walled(FACE, {*RUNTIME, "answermill"}))
     assert done.stderr == ""
     assert done.stdout.split() == ["[]", "runtime.answerer", "1", "True", "0.1.0"]
 
 
 def test_a_missing_package_is_named_with_the_extra(installed: Run) -> None:
     """Whoever installed the runtime alone and asks for a stage is told what to install."""
-    wall = FACE.partition("import answermill")[0].replace('"answermill", ', '"answermill", "stages", ')
-    script = f"{wall}\nimport answermill\nsys.exit(answermill.main(['ingest', 'gs://bucket/in', 'out']))"
-    done = installed("python", "-c", script)
+    program = "import answermill\nsys.exit(answermill.main(['ingest', 'gs://bucket/in', 'out']))"
+    done = installed("python", "-c", walled(program, {*RUNTIME, "answermill", "stages"}))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "pip install 'answermill[stages]'" in done.stderr

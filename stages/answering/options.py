@@ -74,6 +74,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     urls = [place for place in (options.input, options.output) if isinstance(place, str)]
     if len(urls) == 1 or (urls and not options.dask):
         parser.error("URLs for both INPUT and OUTPUT go with --dask; `answermill ingest` brings a bucket's CSVs here")
+    # Nothing is remembered beside answers at a URL, and a share would be all of it.
+    for name in ("dry_run", "part", "metrics", "reuse") if urls else ():
+        if getattr(options, name):
+            parser.error(f"--{name.replace('_', '-')} goes with folders, not with URLs")
+    if options.dask and (options.batch_datums or Path("-") in (options.input, options.output)):
+        parser.error("--dask takes files; neither a pipe nor a worker of Pachyderm's")
     if options.format == "parquet" and options.output == Path("-"):
         parser.error("--format parquet: such a file cannot go through a pipe; name a folder, or say --format ndjson")
     return options

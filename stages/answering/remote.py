@@ -1,71 +1,149 @@
 """CSVs that workers fetch from one fsspec URL, and answers that they put below another: no shared disk is needed."""
 
+import contextlib
+import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
-from runtime.errors import AnswermillError, InputError
-from runtime.quoting import safe_url
+from runtime.command import printable
+from runtime.errors import AnswermillError, InputError, OptionError
+from runtime.quoting import safe_url, without_secrets
 from stages.answering.rows import Counts, Job
 from stages.answering.stream import File, Stream
-from stages.common.files import partial_name
+from stages.common.files import check_apart
 from stages.common.progress import Progress
 
 # Where a file is seen as soon as its first byte is.
 _NOT_ATOMIC = {"file", "local", "sftp", "ssh", "smb", "ftp"}
+# Where one listing has every object by its prefix; asked folder by folder, these lose `a//b.csv`.
+_FLAT = {"gs", "gcs", "s3", "s3a", "az", "abfs", "abfss"}
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A place in an fsspec file system. Workers are given both: the path alone has lost the user and the host."""
+
+    system: Any
+    path: str
+
+    def __repr__(self) -> str:
+        """The path without its query: for HTTP it is the whole URL."""
+        return f"Remote({safe_url(self.path)!r})"
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A CSV to answer, by URLs; `size` in bytes."""
+    """A CSV to answer; `size` in bytes."""
 
     name: str
-    source: str
-    target: str
+    source: Remote
+    target: Remote
     size: int
 
 
-def answer_remote(file: RemoteFile, job: Job) -> tuple[Counts, InputError | OSError | None]:
-    """Fetches a CSV, answers it and puts the answers in their place, whole. An OSError is for Dask to try again."""
-    from fsspec.core import url_to_fs
+def answer_one(file: File, job: Job) -> tuple[Counts, InputError | OSError | None]:
+    """Answers one file. Returns its counts, and what was wrong with it."""
+    counts, errors = Counts(), []
+    Stream(job, counts, Progress(0), lambda _: None, lambda _, error: errors.append(error)).run([file])
+    return counts, errors[0] if errors else None
 
+
+def answer_remote(file: RemoteFile, job: Job) -> tuple[Counts, InputError | OSError | None]:
+    """Fetches a CSV, answers it and puts the answers in their place, whole. Raises OSError, for Dask to try again."""
     with tempfile.TemporaryDirectory(prefix="answermill-") as folder:
         source, target = Path(folder, "in.csv"), Path(folder, "out")
-        system, path = url_to_fs(file.source)
-        system.get_file(path, str(source))
-        counts, errors = Counts(), []
-        stream = Stream(job, counts, Progress(0), lambda _: None, lambda _, error: errors.append(error))
-        stream.run([File(file.name, source, target)])
-        if errors:
-            return counts, errors[0]
-        system, path = url_to_fs(file.target)
-        parent, _, name = path.rpartition("/")
-        system.makedirs(parent, exist_ok=True)
-        protocols = {system.protocol} if isinstance(system.protocol, str) else set(system.protocol)
-        first = f"{parent}/{partial_name(name)}" if protocols & _NOT_ATOMIC else path
-        system.put_file(str(target), first)
-        if first != path:
-            system.mv(first, path)
-    return counts, None
+        with _named_without_url("fetched"):
+            file.source.system.get_file(file.source.path, str(source))
+        counts, error = answer_one(File(file.name, source, target), job)
+        if not error:
+            with _named_without_url("written"):
+                _put(target, file.target)
+    return counts, error
+
+
+def _put(source: Path, target: Remote) -> None:
+    system = target.system
+    parent, _, name = target.path.rpartition("/")
+    system.makedirs(parent, exist_ok=True)
+    # A worker that was taken for dead may still write: each has a name of its own until the file is whole.
+    first = f"{parent}/.{name}.{uuid4().hex}.partial" if _protocols(system) & _NOT_ATOMIC else target.path
+    system.put_file(str(source), first)
+    if first != target.path:
+        system.mv(first, target.path)
+
+
+@contextlib.contextmanager
+def _named_without_url(step: str) -> Iterator[None]:
+    try:
+        yield
+    # Each protocol has its own errors, and many quote the URL, signature included: only their names are safe.
+    except Exception as error:  # noqa: BLE001
+        raise OSError(f"{type(error).__name__} while the file was {step}") from None
+
+
+def check_urls_apart(source: str, target: str) -> None:
+    """Raises OptionError if the answers would replace, or lie among, what is read. AnswermillError for no such URL."""
+    reads, writes = _opened(source), _opened(target)
+    shared = _protocols(reads.system) & _protocols(writes.system)
+    if shared & {"file", "local"}:
+        check_apart(Path(reads.path), Path(writes.path))
+    if shared and f"{writes.path.rstrip('/')}/".startswith(f"{reads.path.rstrip('/')}/"):
+        raise OptionError(
+            f"OUTPUT ({safe_url(target)}) lies in INPUT ({safe_url(source)}); choose a place outside of it"
+        )
 
 
 def remote_files(source: str, target: str, target_name: Callable[[str], str]) -> list[RemoteFile]:
     """The CSVs below one URL, and where below the other their answers go. Raises AnswermillError where none can be."""
+    root, answers = _opened(source), _opened(target)
+    with _told_of(source):
+        listed = _listed(root)
+    files = []
+    for info in sorted(listed, key=lambda info: str(info["name"])):
+        path = str(info["name"])
+        name = path.removeprefix(root.path.rstrip("/") + "/")
+        parts = name.split("/")
+        if not name.lower().endswith(".csv") or any(part.startswith(".") for part in parts):
+            continue
+        if "" in parts:
+            # On a disk `a//b.csv` and `a/b.csv` are one file, and the answers to one would replace the other's.
+            raise AnswermillError(f"{printable(name)}: a name with two slashes in a row; rename it")
+        put = Remote(answers.system, f"{answers.path.rstrip('/')}/{target_name(name)}")
+        files.append(RemoteFile(name, Remote(root.system, path), put, int(info.get("size") or 0)))
+    return files
+
+
+def _listed(root: Remote) -> list[dict[str, Any]]:
+    if _protocols(root.system) & _FLAT:
+        return list(root.system.find(root.path, detail=True).values())
+    # Here `find` takes a folder that it may not list for an empty one.
+    folders = root.system.walk(root.path, detail=True, on_error="raise")
+    return [file for _, _, files in folders for file in files.values()]
+
+
+def _opened(url: str) -> Remote:
     from fsspec.core import url_to_fs
 
+    # With it, gcsfs asks a gRPC endpoint of what kind the bucket is, for a minute where there is none.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    with _told_of(url):
+        system, path = url_to_fs(url)
+    return Remote(system, str(path))
+
+
+@contextlib.contextmanager
+def _told_of(url: str) -> Iterator[None]:
+    """Raises AnswermillError for whatever the protocol raises, and keeps the secrets of the URL out of it."""
     try:
-        system, root = url_to_fs(source)
-        # `find` takes a folder that it may not list for an empty one.
-        there = [file for _, _, files in system.walk(root, detail=True, on_error="raise") for file in files.values()]
-    except (OSError, ValueError, ImportError) as error:
-        raise AnswermillError(f"{safe_url(source)}: it cannot be listed: {type(error).__name__}") from error
-    files = []
-    for info in sorted(there, key=lambda info: str(info["name"])):
-        path = str(info["name"])
-        name = path.removeprefix(root.rstrip("/") + "/")
-        if name.lower().endswith(".csv") and not any(part.startswith(".") for part in name.split("/")):
-            url = system.unstrip_protocol(path)
-            answers = f"{target.rstrip('/')}/{target_name(name)}"
-            files.append(RemoteFile(name, url, answers, int(info.get("size") or 0)))
-    return files
+        yield
+    except Exception as error:
+        told = without_secrets(str(error), url) or type(error).__name__
+        raise AnswermillError(f"{safe_url(url)}: {told}; check the URL, and your rights there") from error
+
+
+def _protocols(system: Any) -> set[str]:
+    return {system.protocol} if isinstance(system.protocol, str) else set(system.protocol)

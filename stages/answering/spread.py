@@ -13,9 +13,11 @@ from typing import Any
 
 from runtime.cpu import available_cpus
 from runtime.errors import AnswermillError, InputError
-from stages.answering.remote import RemoteFile, answer_remote
+from runtime.quoting import safe_url, without_secrets
+from stages.answering.remote import RemoteFile, answer_one, answer_remote
 from stages.answering.rows import Counts, Job
-from stages.answering.stream import File, Stream
+from stages.answering.stream import File
+from stages.common.files import size_of
 from stages.common.progress import Progress
 
 LOCAL = "local"
@@ -41,8 +43,9 @@ class DaskSpread:
 
             client.register_plugin(model_plugin(self._load, self._options))
             tasks = {client.submit(answer_file, task_of(file), pure=False, retries=RETRIES): file for file in files}
-            for task, (answered, error) in as_completed(list(tasks), with_results=True):
+            for task in as_completed(list(tasks)):
                 file = tasks.pop(task)
+                answered, error = outcome(task)
                 counts.merge(answered)
                 progress.advance(_size(file), answered.rows, answered.errors.total())
                 finish(file, error)
@@ -51,6 +54,7 @@ class DaskSpread:
     def _client(self) -> Iterator[Any]:
         try:
             from distributed import Client, LocalCluster
+            from distributed.security import Security
         except ModuleNotFoundError as error:
             raise AnswermillError("Dask is not installed; pip install 'answermill[dask]'") from error
         # It tells of every connection that opens or closes.
@@ -59,13 +63,16 @@ class DaskSpread:
             address: Any = self._address
             if address == LOCAL:
                 workers = self._options.threads or available_cpus()
+                # Whoever may speak to a scheduler runs code as its user; only our own processes have these keys.
+                secured = {"security": Security.temporary(), "protocol": "tls://", "dashboard_address": None}
                 address = stack.enter_context(
-                    LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0)
+                    LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, **secured)
                 )
             try:
                 client = stack.enter_context(Client(address))
             except (OSError, ValueError) as error:
-                raise AnswermillError(f"no Dask scheduler at {self._address}: {error}") from error
+                told = without_secrets(str(error), self._address)
+                raise AnswermillError(f"no Dask scheduler at {safe_url(self._address)}: {told}") from error
             yield client
 
 
@@ -74,8 +81,19 @@ def task_of(file: File | RemoteFile) -> File | RemoteFile:
     return replace(file, known=None) if isinstance(file, File) else file
 
 
+def outcome(task: Any) -> tuple[Counts, InputError | OSError | None]:
+    """What a task has returned or, of one that failed each time, its last error."""
+    error = task.exception()
+    if error is None:
+        answered: tuple[Counts, InputError | OSError | None] = task.result()
+        return answered
+    # A file's own errors are OSErrors and hold no secret; of others, as of a killed worker, that is not known.
+    reason = str(error) if isinstance(error, OSError) else type(error).__name__
+    return Counts(), OSError(f"{reason}; it was tried {RETRIES + 1} times, and the workers' logs say more")
+
+
 def _size(file: File | RemoteFile) -> int:
-    return file.source.stat().st_size if isinstance(file, File) else file.size
+    return size_of(file.source) if isinstance(file, File) else file.size
 
 
 def model_plugin(load: Callable[[argparse.Namespace], Job], options: argparse.Namespace) -> Any:
@@ -101,6 +119,4 @@ def answer_file(file: File | RemoteFile) -> tuple[Counts, InputError | OSError |
     job: Job = getattr(get_worker(), _JOB)
     if isinstance(file, RemoteFile):
         return answer_remote(file, job)
-    counts, errors = Counts(), []
-    Stream(job, counts, Progress(0), lambda _: None, lambda _, error: errors.append(error)).run([file])
-    return counts, errors[0] if errors else None
+    return answer_one(file, job)

@@ -20,7 +20,7 @@ _LONGEST, _CHUNK = 240, 200
 _CONTINUED = "%~"
 _PACKED = r"(\.(gz|bz2|xz|zst|zip))?"
 _FORMATS = {
-    "csv": re.compile(rf"\.(csv|tsv){_PACKED}\Z|\.zip\Z", re.IGNORECASE),
+    "csv": re.compile(rf"\.(csv|tsv){_PACKED}\Z|(?<!\.ndjson)(?<!\.jsonl)\.zip\Z", re.IGNORECASE),
     "parquet": re.compile(r"\.(parquet|pq)\Z", re.IGNORECASE),
     "ndjson": re.compile(rf"\.(ndjson|jsonl){_PACKED}\Z", re.IGNORECASE),
 }

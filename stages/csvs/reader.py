@@ -75,13 +75,13 @@ class Reader:
             try:
                 if (block := next(blocks, None)) is None:
                     return
-                frame = parse(block, self.header)
+                frame = parse(block.text, block.ends.size, self.header)
             except (IrregularError, pl.exceptions.PolarsError):
                 break
             yield frame, block
         for block in self._mended_blocks():
             try:
-                frame = parse(block, self.header)
+                frame = parse(block.text, block.ends.size, self.header)
             except pl.exceptions.PolarsError as error:
                 raise InputError(
                     f"it cannot be read in blocks: {error}", remedy="pass it through the ingest stage"
@@ -187,15 +187,15 @@ def _take(records: Iterator[bytes]) -> tuple[list[bytes], InputError | None]:
     return lines, None
 
 
-def parse(block: Block, header: Sequence[str]) -> pl.DataFrame:
-    """The block as text columns. Raises PolarsError where its bytes are not UTF-8 or a record is too wide."""
+def parse(records: bytes, count: int, header: Sequence[str]) -> pl.DataFrame:
+    """So many records as text columns. Raises PolarsError where they are not UTF-8 or one is too wide."""
     # Behind a header of our own: polars takes U+FEFF at the start of what it reads for a BOM and drops it.
     numbers = [str(index) for index in range(len(header))]
-    text = b"".join([",".join(numbers).encode(), b"\n", block.text])
+    text = b"".join([",".join(numbers).encode(), b"\n", records])
     frame = pl.read_csv(io.BytesIO(text), schema=dict.fromkeys(numbers, pl.String), infer_schema=False)
     frame.columns = list(header)
-    if frame.height != block.ends.size:
-        raise pl.exceptions.ComputeError(f"{frame.height} rows of {block.ends.size} records")
+    if frame.height != count:
+        raise pl.exceptions.ComputeError(f"{frame.height} rows of {count} records")
     return frame
 
 

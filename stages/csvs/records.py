@@ -6,12 +6,13 @@ Python's csv, by polars and by PostgreSQL.
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from runtime.errors import InputError
+from stages.csvs.formats import HEAD, check_is_text
+from stages.csvs.header import check_header, width_error
 
 # Bytes of one record. A quote that never closes makes a field of all that follows, and memory must stay bounded.
 LONGEST = 64 << 20
@@ -21,44 +22,9 @@ _RECORD = re.compile(rb'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)(?:,(?:"(?:[^"]++|"")*+
 # A field, with text such as `5" pipe` outside quotes, and what ends it; of any delimiter.
 _LOOSE_FIELD = rb'("(?:[^"]++|"")*+"|[^"%(delimiter)b\r\n][^%(delimiter)b\r\n]*+|)(%(delimiter)b|\r?\n|\Z)'
 _BOM = b"\xef\xbb\xbf"
-_MAGIC = {
-    b"\x1f\x8b": "a gzip archive",
-    b"PK\x03\x04": "a zip archive or an Excel workbook",
-    b"PAR1": "a Parquet file",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"BZh": "a bzip2 archive",
-    b"ARROW1": "an Arrow file",
-    b"Obj\x01": "an Avro file",
-    b"ORC": "an ORC file",
-    b"%PDF": "a PDF",
-    b"SQLite format 3": "an SQLite database",
-    b"\x28\xb5\x2f\xfd": "a Zstandard archive",
-    b"PK\x05\x06": "an empty zip archive",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
-    b"Rar!\x1a\x07": "a RAR archive",
-    b"\x1f\x9d": "a file of compress",
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"GIF8": "a GIF image",
-    b"<!DOCTYPE": "an HTML page",
-    b"<!doctype": "an HTML page",
-    b"<html": "an HTML page",
-    b"<?xml": "an XML file",
-    b"[{": "a JSON list",
-    b'{"': "JSON",
-    **{b"\x80" + bytes([protocol]) + b"\x95": "a Python pickle" for protocol in (4, 5)},
-}
+_LF = 10
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _QUOTE = "put the whole field in double quotes, and double those inside it"
-_REASONS = (
-    ("unexpected end of data", "a quote that opens in this row never closes", f"close it, or {_QUOTE}"),
-    ("expected after", "text after a closing quote", _QUOTE),
-    (
-        "new-line character",
-        "a carriage return outside quotes",
-        "end lines with LF or CRLF, and quote other line breaks",
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +37,9 @@ class Reading:
         blank_lines: most lines without a field.
         decode: gives the text of a line that is not UTF-8, of the bytes, their offset and the row.
         fit: gives the bytes of a record whose width is not the header's, of its fields, its bytes and the row.
+        end: gives the bytes of a line without a line feed, which is the last one.
 
-    Both raise InputError for what they refuse.
+    They raise InputError for what they refuse.
 
     """
 
@@ -81,6 +48,7 @@ class Reading:
     blank_lines: int | None = None
     decode: Callable[[bytes, int, int], str] | None = None
     fit: Callable[[list[str], bytes, int], bytes] | None = None
+    end: Callable[[bytes], bytes] | None = None
 
 
 AS_IT_IS = Reading()
@@ -126,7 +94,7 @@ class Records:
         self.fields: list[str] = []
         self.row = 0
         self.offset = reading.skip
-        self._check_magic()
+        self._check_format()
         stream.read(reading.skip)
         header, self.header_bytes = self._next() or ([], b"")
         self.header = header
@@ -146,7 +114,7 @@ class Records:
             self.fields, raw = record
             if len(self.fields) != len(self.header):
                 if self._reading.fit is None:
-                    raise width_error(len(self.fields), len(self.header), self.row)
+                    raise width_error(self.fields, len(self.header), self.row, self._reading.delimiter)
                 raw = self._reading.fit(self.fields, raw, self.row)
             yield raw
 
@@ -189,12 +157,12 @@ class Records:
 
     def _text(self) -> Iterator[str]:
         """Lines as text, while their bytes are kept aside."""
-        first = True
-        while line := self._stream.readline(LONGEST):
-            # Some tools write a second BOM before the one that is there.
-            while first and line.startswith(_BOM):
-                self.offset, line = self.offset + 3, line[3:]
-            first = False
+        mend_end = self._reading.end
+        line = self._stream.readline(LONGEST)
+        # Some tools write a second BOM before the one that is there.
+        while line.startswith(_BOM):
+            self.offset, line = self.offset + 3, line[3:]
+        while line:
             self._size += len(line)
             if self._size >= LONGEST:
                 raise InputError(
@@ -202,10 +170,13 @@ class Records:
                     row=self.row,
                     remedy=f"close it, or {_QUOTE}",
                 )
+            if line[-1] != _LF and mend_end and not (line := mend_end(line)):
+                return
             text, strict = self._decode(line)
             self._lines.append(strict)
             yield text
             self.offset += len(line)
+            line = self._stream.readline(LONGEST)
 
     def _decode(self, line: bytes) -> tuple[str, bytes]:
         """The line as text and as UTF-8."""
@@ -229,41 +200,24 @@ class Records:
 
     def _explain(self, error: csv.Error) -> InputError:
         text = str(error)
-        for part, reason, remedy in _REASONS:
-            if part in text:
-                return InputError(reason, row=self.row, remedy=remedy)
-        return InputError(text, row=self.row, remedy="check that this is a CSV")
-
-    def _check_magic(self) -> None:
-        head = self._stream.peek(16)[:16] if hasattr(self._stream, "peek") else b""
-        for magic, name in _MAGIC.items():
-            if head.startswith(magic):
-                is_json = name == "JSON"
-                way = "call it .ndjson if it has an object on each line, else " if is_json else ""
-                raise InputError(f"{name}, not a CSV", remedy=f"{way}save it as CSV in UTF-8")
-        if head.startswith(_UTF16):
-            raise InputError("UTF-16, not UTF-8", remedy="save it as UTF-8, or give --encoding utf-16 to ingest")
-
-
-def check_header(header: Sequence[str], required: Sequence[str]) -> None:
-    """Raises InputError for a header with a name twice, or without a required one."""
-    name, count = Counter(header).most_common(1)[0]
-    if count > 1:
-        raise InputError("the header names it twice", row=0, column=name, remedy="give each column a name of its own")
-    for name in required:
-        if name not in header:
-            raise InputError(
-                f"no such column among {_listed(header)}", row=0, column=name, remedy=_column_remedy(name, header)
+        if "unexpected end of data" in text:
+            return InputError(
+                "a quote that opens in this row never closes", row=self.row, remedy=f"close it, or {_QUOTE}"
             )
+        if "expected after" in text:
+            return InputError("text after a closing quote", row=self.row, remedy=_QUOTE)
+        # The only other error of a strict reader whose fields may be as long as a record.
+        return InputError(
+            "a carriage return outside quotes",
+            row=self.row,
+            remedy="end lines with LF or CRLF, and put fields that hold another line break in double quotes",
+        )
 
-
-def width_error(fields: int, width: int, row: int) -> InputError:
-    """The InputError of a row whose fields are not as many as the header's."""
-    if fields > width:
-        remedy = "put fields that hold a comma or a line break in double quotes"
-    else:
-        remedy = "fill in the fields that are missing; if a line break cut the row, put its field in double quotes"
-    return InputError(f"{fields} fields where the header has {width}", row=row, remedy=remedy)
+    def _check_format(self) -> None:
+        head = self._stream.peek(HEAD)[:HEAD] if hasattr(self._stream, "peek") else b""
+        check_is_text(head)
+        if head.startswith(_UTF16):
+            raise InputError("UTF-16, not UTF-8", remedy="save it as UTF-8, or pass it through ingest")
 
 
 def _with_comma(field: re.Match[bytes]) -> bytes:
@@ -271,18 +225,3 @@ def _with_comma(field: re.Match[bytes]) -> bytes:
     if (b'"' in text or b"," in text) and not text.startswith(b'"'):
         text = b'"' + text.replace(b'"', b'""') + b'"'
     return text + (b"," if end and end not in (b"\n", b"\r\n") else end)
-
-
-def _column_remedy(name: str, header: Sequence[str]) -> str:
-    for delimiter, spoken in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-        if len(header) == 1 and delimiter in header[0]:
-            return f"separate the fields with commas instead of {spoken}, or pass the file through ingest"
-    if name in ("question", "context"):
-        return f"rename one, or say which it is with --{name}-column"
-    return "rename one"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first few names, quoted."""
-    shown = ", ".join(f'"{name[:60]}"' for name in names[:8])
-    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown

@@ -4,6 +4,7 @@ With numpy: 600 MB/s where Python's csv module gives 55. A block that breaks a r
 or names the row.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -57,6 +58,30 @@ def whole_records(data: bytes, width: int) -> Block:
     if outside_quotes(np.flatnonzero(text == ord(",")), quotes).size != ends.size * (width - 1):
         raise IrregularError("records of different widths")
     return Block(size, data[:size], ends)
+
+
+def whole_records_of_each(bodies: Sequence[bytes], width: int) -> list[Block]:
+    """As `whole_records` of each, at the cost of one; none is empty, and each ends in a line feed.
+
+    Raises IrregularError where one breaks a rule, and where a line is to be dropped, which would move all that follow.
+    """
+    if not bodies:
+        return []
+    joined = b"".join(bodies)
+    block = whole_records(joined, width)
+    if block.size != len(joined) or len(block.text) != block.size:
+        raise IrregularError("a quote that never closes, or a line to drop")
+    sizes = np.array([len(body) for body in bodies])
+    last = np.cumsum(sizes)
+    places = np.searchsorted(block.ends, last)
+    # Where each ends with a record, no quote of one is closed by another; and widths must not cancel out between them.
+    text = np.frombuffer(joined, np.uint8)
+    commas = outside_quotes(np.flatnonzero(text == ord(",")), np.flatnonzero(text == ord('"')))
+    held = np.diff(np.searchsorted(commas, last), prepend=0)
+    if np.any(block.ends[places] != last) or np.any(held != np.diff(places, prepend=-1) * (width - 1)):
+        raise IrregularError("a record that goes on in the next file, or records of different widths")
+    ends = np.split(block.ends, places[:-1] + 1)
+    return [Block(len(body), body, own - first) for body, own, first in zip(bodies, ends, last - sizes, strict=True)]
 
 
 def line_ends_to_drop(

@@ -1,7 +1,6 @@
 """One table -> parts that keep the rules, or an InputError that says which rule it breaks."""
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -10,16 +9,12 @@ from pathlib import Path
 
 from runtime.command import describe
 from runtime.errors import AnswermillError, InputError
-from stages.common.names import format_of
-from stages.ingesting.encodings import LineDecoder, detect, extends_ascii, is_utf8, recoded, wide_encoding
+from stages.ingesting.converting import as_csv
 from stages.ingesting.limits import Limits
-from stages.ingesting.ndjson import write_ndjson_as_csv
-from stages.ingesting.parquet import PARQUET, write_parquet_as_csv
 from stages.ingesting.tables import Table
-from stages.ingesting.unpacking import open_unpacked
 
 # To be raised when the same object would leave in other bytes, so that the next run fetches all objects again.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +66,8 @@ def admit(path: Path, name: str, stem: Path, rules: Rules) -> Admission:
     converted = stem.with_name(f"{stem.name}-table")
     written: list[Path] = []
     try:
-        table = open_table(_as_csv(path, name, converted, rules, remarks), rules, remarks)
+        text = as_csv(path, name, converted, rules.encoding, rules.limits, remarks)
+        table = Table(text, rules.required, rules.limits, remarks)
         return Admission(list(cut(table, stem, rules.shard_rows, written)), table.remarks)
     except OSError as error:
         # Those of a write do not say where.
@@ -82,33 +78,6 @@ def admit(path: Path, name: str, stem: Path, rules: Rules) -> Admission:
         raise
     finally:
         converted.unlink(missing_ok=True)
-
-
-def open_table(path: Path, rules: Rules, remarks: list[str]) -> Table:
-    """The CSV in the file, unpacked and as UTF-8. Raises InputError as `Table` does."""
-    stream, kinds = open_unpacked(path, rules.limits)
-    with stream:
-        encoding = wide_encoding(stream.peek(16))
-        if encoding is None and _is_for_whole_files(rules.encoding) and not is_utf8(stream):
-            encoding = rules.encoding
-    remarks += [f"unpacked {kind}" for kind in kinds]
-    if encoding:
-        remarks.append(f"read as {encoding}")
-
-    def open_text() -> io.BufferedReader:
-        stream = open_unpacked(path, rules.limits)[0]
-        return recoded(stream, encoding, named=encoding == rules.encoding) if encoding else stream
-
-    decoder = None
-    if rules.encoding == "auto":
-        with open_text() as stream:
-            detected, sure = detect(stream)
-        if detected != "utf-8":
-            remarks.append(f"detected {detected}, {sure}")
-            decoder = LineDecoder(detected)
-    elif rules.encoding and not _is_for_whole_files(rules.encoding):
-        decoder = LineDecoder(rules.encoding)
-    return Table(open_text, rules.required, rules.limits, decoder, remarks)
 
 
 def cut(table: Table, stem: Path, most: int, written: list[Path]) -> Iterator[Part]:
@@ -134,10 +103,6 @@ def cut(table: Table, stem: Path, most: int, written: list[Path]) -> Iterator[Pa
         first_row += most
 
 
-def _is_for_whole_files(encoding: str | None) -> bool:
-    return encoding not in (None, "auto") and not extends_ascii(encoding)
-
-
 class _Counter:
     """Counts what passes."""
 
@@ -149,21 +114,3 @@ class _Counter:
         for record in records:
             self.rows += 1
             yield record
-
-
-def _as_csv(path: Path, name: str, converted: Path, rules: Rules, remarks: list[str]) -> Path:
-    """The table as a CSV: itself, or a copy of another format at `converted`."""
-    with path.open("rb") as stream:
-        magic = stream.read(len(PARQUET))
-    if magic == PARQUET or format_of(name) == "parquet":
-        write_parquet_as_csv(path, converted)
-        remarks.append("converted from Parquet")
-    elif format_of(name) == "ndjson":
-        stream, kinds = open_unpacked(path, rules.limits)
-        stream.close()
-        remarks += [f"unpacked {kind}" for kind in kinds]
-        write_ndjson_as_csv(lambda: open_unpacked(path, rules.limits)[0], converted, rules.limits)
-        remarks.append("converted from NDJSON")
-    else:
-        return path
-    return converted

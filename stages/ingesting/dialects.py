@@ -1,17 +1,24 @@
-"""How a CSV is written: its delimiter, and which of its columns are the required ones."""
+"""How a CSV is written: its line ends, its delimiter, and which of its columns are the required ones."""
 
+import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from itertools import islice
 
 from runtime.errors import InputError
 from stages.csvs.columns import given_header
-from stages.csvs.records import Reading, Records, check_header
+from stages.csvs.header import DELIMITERS, check_header, missing_column
+from stages.csvs.records import Reading, Records
+from stages.ingesting.line_ends import ReturnLines
 
-_SPOKEN = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+Open = Callable[[], io.BufferedReader]
 # What Excel writes for itself before the header.
-_SEP_LINE = re.compile(rb'(?:\xef\xbb\xbf)*+"?sep=([^\w\s"]|\t)"?\r?\n', re.IGNORECASE)
+_SEP_LINE = re.compile(rb'(?:\xef\xbb\xbf)*+"?sep=([!#-/:-@[-`{-~]|\t)"?(?:\r?\n|\r)', re.IGNORECASE)
+# How many rows may stand above a header for it still to be found, and named.
+_ROWS_ABOVE = 20
+# Bytes that are looked at for line ends.
+_HEAD = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,35 +38,102 @@ class Header:
 
 
 def find_dialect(
-    open_text: Callable[[], BinaryIO], required: Sequence[str], reading: Reading, remarks: list[str]
-) -> Reading:
-    """The reading under which the header holds both required columns; what is unusual goes to `remarks`.
+    open_text: Open, required: Sequence[str], reading: Reading, remarks: list[str]
+) -> tuple[Open, Reading, list[str]]:
+    """What gives the lines, the reading under which their header holds both required columns, and the header.
 
-    Raises InputError where none does.
+    What is unusual goes to `remarks`. Raises InputError where no reading does, or several do.
     """
     with open_text() as stream:
-        head = stream.read(64)
-    if line := _SEP_LINE.match(head):
-        delimiter = line[1].decode("ascii", "replace")
-        remarks.append(f'obeyed its line "sep={delimiter}"')
-        return replace(reading, delimiter=delimiter, skip=line.end())
-    errors: list[tuple[int, InputError]] = []
-    for delimiter, spoken in _SPOKEN.items():
-        candidate = replace(reading, delimiter=delimiter)
-        width = 0
+        head = stream.read(_HEAD)
+    ways: list[Open] = [open_text]
+    if b"\r" in head:
+        # Before the others where there is no line feed, since all the file would be one line.
+        ways.insert(b"\n" in head, lambda: ReturnLines(open_text()))
+    errors = []
+    for open_lines in ways:
         try:
-            with open_text() as stream:
-                header = Records(stream, None, candidate).header
-            width = len(header)
+            reading, header = _find_reading(open_lines, head, required, reading, remarks)
+        except InputError as error:
+            errors.append(error)
+            continue
+        if open_lines is not open_text:
+            remarks.append("its lines ended with carriage returns")
+        return open_lines, reading, header
+    raise errors[0]
+
+
+def _find_reading(
+    open_lines: Open, head: bytes, required: Sequence[str], reading: Reading, remarks: list[str]
+) -> tuple[Reading, list[str]]:
+    """The reading with the delimiter under which the header holds both required columns, and the header."""
+    delimiters, named = list(DELIMITERS), ""
+    if line := _SEP_LINE.match(head):
+        named = line[1].decode()
+        reading = replace(reading, skip=line.end())
+        delimiters = [named, *(delimiter for delimiter in delimiters if delimiter != named)]
+    fits: dict[str, list[str]] = {}
+    errors: list[tuple[int, InputError]] = []
+    for delimiter in delimiters:
+        header: list[str] = []
+        try:
+            with open_lines() as stream:
+                header = Records(stream, None, replace(reading, delimiter=delimiter)).header
             match_columns(header, required)
         except InputError as error:
-            errors.append((width, error))
+            errors.append((len(header), error))
             continue
-        if delimiter != ",":
-            remarks.append(f"separated by {spoken}")
-        return candidate
-    # Of the delimiters that give no such column, that of the most columns is the likeliest.
-    raise max(errors, key=lambda pair: pair[0])[1]
+        fits[delimiter] = header
+        if delimiter == named or not any(other in "".join(header) for other in DELIMITERS):
+            break
+    if not fits:
+        _check_rows_above(open_lines, delimiters, required, reading)
+        # Of the delimiters that give no such column, that of the most columns is the likeliest.
+        raise max(errors, key=lambda pair: pair[0])[1]
+    first = next(iter(fits))
+    if first != named and len(fits) > 1:
+        raise InputError(
+            f"the header holds both columns if {' or '.join(DELIMITERS[one] for one in fits)} separate them",
+            row=0,
+            remedy=f'write a line above it that names the right one, such as "sep={first}"',
+        )
+    remarks += _dialect_remarks(first, named)
+    return replace(reading, delimiter=first), fits[first]
+
+
+def _dialect_remarks(delimiter: str, named: str) -> Iterator[str]:
+    if delimiter == named:
+        yield f'obeyed its line "sep={named}"'
+    elif named:
+        yield f'passed over its line "sep={named}", which does not fit the header'
+    if delimiter not in (",", named):
+        yield f"separated by {DELIMITERS[delimiter]}"
+
+
+def _check_rows_above(open_lines: Open, delimiters: Sequence[str], required: Sequence[str], reading: Reading) -> None:
+    """Raises InputError if the header stands below other rows, such as a title."""
+    for delimiter in delimiters:
+        count = 0
+        try:
+            with open_lines() as stream:
+                records = Records(stream, None, replace(reading, delimiter=delimiter, fit=lambda _, raw, __: raw))
+                for _ in islice(records, _ROWS_ABOVE):
+                    count += 1
+                    if _holds(records.fields, required):
+                        break
+                else:
+                    continue
+        except InputError:
+            continue
+        raise InputError(
+            f"{count} row{'s stand' if count > 1 else ' stands'} above the header",
+            row=0,
+            remedy="remove what is above the header",
+        )
+
+
+def _holds(fields: Sequence[str], required: Sequence[str]) -> bool:
+    return {_plain(name) for name in required} <= set(map(_plain, fields))
 
 
 def match_columns(header: Sequence[str], required: Sequence[str]) -> dict[int, str]:
@@ -78,7 +152,7 @@ def match_columns(header: Sequence[str], required: Sequence[str]) -> dict[int, s
                 f'{len(alike)} columns could be "{name}"', row=0, column=name, remedy="give one of them this very name"
             )
         if not alike:
-            check_header(list(dict.fromkeys(header)), [name])
+            raise missing_column(name, header, required)
         matches[alike[0]] = name
     return matches
 

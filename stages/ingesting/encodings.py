@@ -64,8 +64,7 @@ def is_utf8(stream: BinaryIO) -> bool:
 
 def recoded(stream: BinaryIO, encoding: str, named: bool) -> io.BufferedReader:
     """The stream as UTF-8. Raises InputError when what is read is not in the encoding, be it `named` or seen."""
-    remedy = _OTHER if named else "the file is damaged, so save it again, as UTF-8"
-    return io.BufferedReader(_Recoded(stream, encoding, remedy), BLOCK)
+    return io.BufferedReader(_Recoded(stream, encoding, named), BLOCK)
 
 
 class LineDecoder:
@@ -114,7 +113,7 @@ def not_utf8(line: bytes, offset: int, row: int) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        way = "cp1252 if Excel wrote it" if _fits(line, "cp1252") else "auto to have it detected"
+        way = "cp1252 if Excel wrote it, else auto" if _fits(line, "cp1252") else "auto to have it detected"
         raise InputError(
             f"not UTF-8 at byte offset {offset + error.start}",
             row=row,
@@ -175,9 +174,9 @@ def _fits(line: bytes, encoding: str) -> bool:
 class _Recoded(io.RawIOBase):
     """Text of any encoding as UTF-8."""
 
-    def __init__(self, stream: BinaryIO, encoding: str, remedy: str) -> None:
+    def __init__(self, stream: BinaryIO, encoding: str, named: bool) -> None:
         self._stream = stream
-        self._remedy = remedy
+        self._named = named
         self._encoding = encoding
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self._read = 0
@@ -195,7 +194,10 @@ class _Recoded(io.RawIOBase):
             try:
                 self._waiting = self._decoder.decode(block, final=ended).encode()
             except UnicodeError as error:
-                raise InputError(self._reason(error), remedy=self._remedy) from error
+                raise InputError(
+                    self._reason(error),
+                    remedy=_OTHER if self._named else "the file is damaged, so save it again, as UTF-8",
+                ) from error
         taken, self._waiting = self._waiting[: len(buffer)], self._waiting[len(buffer) :]
         buffer[: len(taken)] = taken
         return len(taken)

@@ -2,23 +2,26 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from runtime.errors import InputError
 from stages.csvs.records import LONGEST
+from stages.ingesting.encodings import not_utf8
 from stages.ingesting.limits import Limits
+from stages.ingesting.texts import Text
 
 
-def write_ndjson_as_csv(open_lines: Callable[[], BinaryIO], target: Path, limits: Limits) -> None:
+def write_ndjson_as_csv(text: Text, target: Path, limits: Limits) -> None:
     """Writes the objects as rows; the columns are all their keys, in the order of their first appearance.
 
     Text stands as it is, other values as JSON has them, null and what is not there as a missing field. Raises
     InputError at the first line that is no JSON object.
     """
     columns: dict[str, None] = {}
-    for item in _objects(open_lines, limits):
+    for item in _objects(text, limits):
         columns |= dict.fromkeys(item)
         if len(columns) > limits.columns:
             raise InputError(
@@ -27,37 +30,67 @@ def write_ndjson_as_csv(open_lines: Callable[[], BinaryIO], target: Path, limits
             )
     with target.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerow(columns)
-        for item in _objects(open_lines, limits):
+        for item in _objects(text, limits):
             file.write(",".join(_field(item.get(name)) for name in columns) + "\n")
 
 
-def _objects(open_lines: Callable[[], BinaryIO], limits: Limits) -> Iterator[dict[str, Any]]:
+def _objects(text: Text, limits: Limits) -> Iterator[dict[str, Any]]:
+    text.forget()
     row = blank = 0
-    with open_lines() as stream:
-        while line := stream.readline(LONGEST):
-            line = line.removeprefix(b"\xef\xbb\xbf") if not row else line
-            if not line.strip():
-                blank += 1
-                if blank > limits.blank_lines:
-                    raise InputError("too many blank lines", remedy="remove them, or allow more with --max-blank-lines")
-                continue
-            row += 1
-            yield _object(line, row)
+    for line, offset in _lines(text):
+        # Ctrl-Z is how DOS ends a file.
+        if not line.strip(b"\x1a \t\r\n"):
+            blank += 1
+            if blank > limits.blank_lines:
+                raise InputError("too many blank lines", remedy="remove them, or allow more with --max-blank-lines")
+            continue
+        row += 1
+        try:
+            decoded = line.decode()
+        except UnicodeDecodeError:
+            decoded = (text.decoder or not_utf8)(line, offset, row)
+        yield _object(decoded.rstrip("\x1a"), row)
 
 
-def _object(line: bytes, row: int) -> dict[str, Any]:
+def _lines(text: Text) -> Iterator[tuple[bytes, int]]:
+    """Lines and where each begins. JSON has no carriage return within text, so each ends a line, as on a Macintosh."""
+    offset = 0
+    with text.open() as stream:
+        while block := stream.readline(LONGEST):
+            line = block.removesuffix(b"\n").removesuffix(b"\r")
+            if not offset:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            for piece in line.split(b"\r"):
+                yield piece, offset
+            offset += len(block)
+
+
+def _object(line: str, row: int) -> dict[str, Any]:
     try:
         # Numbers keep the digits that they are written with.
-        item = json.loads(line, parse_int=_Number, parse_float=_Number)
-        if not isinstance(item, dict):
-            raise InputError("not a JSON object", row=row, remedy='write a line {"question": …, "context": …} a row')
-        json.dumps(item, ensure_ascii=False).encode()
+        item = json.loads(
+            line, parse_int=_Number, parse_float=_Number, object_pairs_hook=lambda pairs: _unique(pairs, row)
+        )
     except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(
-            f"not JSON: {' '.join(str(error).split())}", row=row, remedy="write one JSON object on each line, in UTF-8"
+            f"not JSON: {' '.join(str(error).split())}", row=row, remedy="write one JSON object on each line"
         ) from error
+    if not isinstance(item, dict):
+        raise InputError("not a JSON object", row=row, remedy='write a line {"question": …, "context": …} a row')
+    try:
+        json.dumps(item, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"half a character, \\u{ord(error.object[error.start]):04x}", row=row, remedy="write the whole character"
+        ) from error
+    return item
+
+
+def _unique(pairs: list[tuple[str, Any]], row: int) -> dict[str, Any]:
+    item = dict(pairs)
+    if len(item) < len(pairs):
+        name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise InputError("an object has this key twice", row=row, column=name, remedy="give each key a name of its own")
     return item
 
 

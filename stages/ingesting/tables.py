@@ -2,15 +2,17 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO
 
 from runtime.errors import InputError
-from stages.csvs.records import Reading, Records, width_error
+from stages.csvs.header import width_error
+from stages.csvs.records import Reading, Records
 from stages.ingesting.dialects import Header, find_dialect, match_columns, mend_header, unnamed_at_end
-from stages.ingesting.encodings import LineDecoder, not_utf8
+from stages.ingesting.encodings import not_utf8
 from stages.ingesting.limits import Limits
+from stages.ingesting.line_ends import EndMark
+from stages.ingesting.texts import Text
 
 
 @dataclass(slots=True)
@@ -25,6 +27,7 @@ class RowMender:
 
     width: int
     needed: int
+    delimiter: str = ","
     filled: int = 0
     cut: int = 0
     first: int = 0
@@ -39,7 +42,7 @@ class RowMender:
             self.cut += 1
             mended = without_last(record, 1)
         else:
-            raise width_error(len(fields), self.width, row)
+            raise width_error(fields, self.width, row, self.delimiter)
         self.first = self.first or row
         return mended
 
@@ -60,22 +63,13 @@ class Table:
 
     """
 
-    def __init__(
-        self,
-        open_text: Callable[[], BinaryIO],
-        required: tuple[str, str],
-        limits: Limits,
-        decoder: LineDecoder | None,
-        remarks: list[str],
-    ) -> None:
+    def __init__(self, text: Text, required: tuple[str, str], limits: Limits, remarks: list[str]) -> None:
         self.remarks = remarks
-        self._open_text = open_text
+        self._text = text
         self._limits = limits
-        self._decoder = decoder
-        reading = Reading(blank_lines=limits.blank_lines, decode=decoder or not_utf8)
-        reading = find_dialect(open_text, required, reading, remarks)
-        with open_text() as stream:
-            header = Records(stream, None, reading).header
+        self._end = EndMark()
+        reading = Reading(blank_lines=limits.blank_lines, decode=text.decoder or not_utf8, end=self._end)
+        self._open_lines, reading, header = find_dialect(text.open, required, reading, remarks)
         if len(header) > limits.columns:
             raise InputError(
                 f"{len(header)} columns, and at most {limits.columns} are taken",
@@ -83,9 +77,11 @@ class Table:
                 remedy=f"leave some out, or allow more with --max-columns {len(header)}",
             )
         places = match_columns(header, required)
-        self._mender = RowMender(len(header), max(places) + 1)
+        self._mender = RowMender(len(header), max(places) + 1, reading.delimiter)
         self._reading = replace(reading, fit=self._mender)
         self._shape = mend_header(header, self._used(header), required, remarks)
+        # The lines that were read so far are read again.
+        text.forget()
 
     @property
     def columns(self) -> list[str]:
@@ -95,7 +91,7 @@ class Table:
     def rows(self) -> Iterator[bytes]:
         """First the header, then the records, each as strict CSV. Raises InputError at the first that breaks a rule."""
         longest, shape = self._limits.field_bytes, self._shape
-        with self._open_text() as stream:
+        with self._open_lines() as stream:
             records = Records(stream, None, self._reading)
             yield _header_bytes(records, shape)
             for record in records:
@@ -103,10 +99,9 @@ class Table:
                     _check_fields(records, shape, longest)
                 yield without_last(record, shape.dropped) if shape.dropped else record
         self.remarks += self._mender.remarks()
-        if self._decoder and self._decoder.rows:
-            self.remarks.append(
-                f"rows read as {self._decoder.encoding}: {self._decoder.rows} (first: row {self._decoder.first})"
-            )
+        if self._end.seen:
+            self.remarks.append("dropped Ctrl-Z at its end")
+        self.remarks += self._text.remarks()
 
     def _used(self, header: list[str]) -> int:
         """How many columns there are without those at the end that have neither a name nor a field with text."""
@@ -114,15 +109,13 @@ class Table:
         if not unnamed:
             return len(header)
         used = len(header) - unnamed
-        probe = replace(self._reading, fit=RowMender(self._mender.width, self._mender.needed))
-        with self._open_text() as stream:
+        probe = replace(self._reading, fit=replace(self._mender))
+        with self._open_lines() as stream:
             records = Records(stream, None, probe)
             for _ in records:
                 extra = records.fields[used : len(header)]
                 if any(extra):
                     used += max(index for index, text in enumerate(extra, 1) if text)
-        if self._decoder:
-            self._decoder.forget()
         return used
 
 

@@ -4,21 +4,31 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from runtime.errors import InputError
 from stages.common.files import is_hidden
 from stages.common.names import is_table
+from stages.csvs.formats import BZIP2, starts_as
 from stages.ingesting.limits import HARMLESS, Limits
 
 BLOCK = 1 << 20
 # A CSV gzipped in a bucket that gzips again is taken; more layers than that are nobody's mistake.
 _LAYERS = 2
+# By a file that each has.
+_DOCUMENTS = {
+    "word/document": "a Word document",
+    "ppt/presentation": "a PowerPoint presentation",
+    "META-INF/container.xml": "an e-book",
+    "META-INF/manifest.xml": "an OpenDocument file",
+}
 _DAMAGES = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError)
 
 
@@ -30,27 +40,47 @@ class _Archive(Protocol):
     def close(self) -> object: ...
 
 
-def open_unpacked(path: Path, limits: Limits) -> tuple[io.BufferedReader, list[str]]:
-    """The file's content, and the kinds of archive that it came in, outermost first.
+@dataclass(slots=True)
+class Unpacked:
+    """What a file holds.
+
+    Attributes:
+        stream: the content.
+        kinds: the kinds of archive that it came in, outermost first.
+        member: its name in a zip archive; None where it came in none.
+
+    """
+
+    stream: io.BufferedReader
+    kinds: list[str] = field(default_factory=list)
+    member: str | None = None
+
+
+def open_unpacked(path: Path, limits: Limits) -> Unpacked:
+    """The file's content, out of the archives that it is in.
 
     Raises InputError, here or when it is read, for an archive that is damaged, too large, or not of one table.
     """
-    stream: io.BufferedReader = path.open("rb")
-    kinds: list[str] = []
+    unpacked = Unpacked(path.open("rb"))
     try:
-        while len(kinds) < _LAYERS and (kind := _kind(stream, first=not kinds)):
-            inner = _open(kind, stream)
-            stream = io.BufferedReader(_Unpacked(inner, stream, kind, path.stat().st_size, limits), BLOCK)
-            kinds.append(kind)
+        while len(unpacked.kinds) < _LAYERS and (kind := _kind(unpacked.stream, first=not unpacked.kinds)):
+            packed = unpacked.stream
+            inner = _open(kind, packed)
+            if isinstance(inner, zipfile.ZipExtFile):
+                unpacked.member = inner.name
+            unpacked.stream = io.BufferedReader(_Unpacked(inner, packed, kind, path.stat().st_size, limits), BLOCK)
+            unpacked.kinds.append(kind)
     except BaseException:
-        stream.close()
+        unpacked.stream.close()
         raise
-    return stream, kinds
+    return unpacked
 
 
 def _kind(stream: io.BufferedReader, first: bool) -> str | None:
-    head = stream.peek(6)
-    kind = next((kind for kind, (magic, _) in _KINDS.items() if head.startswith(magic)), None)
+    head = stream.peek(16)
+    if not _ANY_KIND.match(head):
+        return None
+    kind = next((kind for kind, (mark, _) in _KINDS.items() if starts_as(mark, head)), None)
     # A zip archive is read from its end.
     return kind if first or kind != "zip" else None
 
@@ -64,19 +94,28 @@ def _open(kind: str, stream: io.BufferedReader) -> "_Archive":
 
 def _open_zip(stream: io.BufferedReader) -> "_Archive":
     archive = zipfile.ZipFile(stream)
-    names = archive.namelist()
-    if "[Content_Types].xml" in names:
-        raise InputError("an Excel workbook, not a CSV", remedy='save the sheet as "CSV UTF-8"')
-    tables = [
+    _check_is_no_document(archive.namelist())
+    files = [
         member
         for member in archive.infolist()
-        if is_table(member.filename, ("csv",)) and not is_hidden(Path(member.filename)) and not _is_resource(member)
+        if not (member.is_dir() or is_hidden(Path(member.filename)) or _is_resource(member))
     ]
+    # A single file may have any name, as what a program packed that gives none.
+    tables = files if len(files) == 1 else [member for member in files if is_table(member.filename)]
     if len(tables) != 1:
-        raise InputError(f"a zip archive with {len(tables)} CSVs in it", remedy="zip one CSV, or put the CSVs there")
+        raise InputError(f"a zip archive with {len(tables)} tables in it", remedy="zip one, or put the tables there")
     if tables[0].flag_bits & 1:
-        raise InputError("a zip archive with a password", remedy="zip the CSV without one")
+        raise InputError("a zip archive with a password", remedy="zip the table without one")
     return archive.open(tables[0])
+
+
+def _check_is_no_document(names: Collection[str]) -> None:
+    """Raises InputError for the files of office programs, which are zip archives too."""
+    if "xl/workbook.xml" in names or "xl/workbook.bin" in names:
+        raise InputError("an Excel workbook, not a CSV", remedy='save the sheet as "CSV UTF-8"')
+    kind = next((kind for mark, kind in _DOCUMENTS.items() if any(name.startswith(mark) for name in names)), None)
+    if kind:
+        raise InputError(f"{kind}, not a CSV", remedy="put its table there as CSV in UTF-8")
 
 
 def _is_resource(member: zipfile.ZipInfo) -> bool:
@@ -95,12 +134,14 @@ def _open_zstd(stream: io.BufferedReader) -> "_Archive":
 
 
 _KINDS: dict[str, tuple[bytes, Callable[[io.BufferedReader], "_Archive"]]] = {
-    "gzip": (b"\x1f\x8b", lambda stream: gzip.GzipFile(fileobj=stream)),
-    "bzip2": (b"BZh", bz2.BZ2File),
-    "xz": (b"\xfd7zXZ\0", lzma.LZMAFile),
-    "zstd": (b"\x28\xb5\x2f\xfd", _open_zstd),
-    "zip": (b"PK\x03\x04", _open_zip),
+    "gzip": (rb"\x1f\x8b", lambda stream: gzip.GzipFile(fileobj=stream)),
+    "bzip2": (BZIP2, bz2.BZ2File),
+    "xz": (rb"\xfd7zXZ\x00", lzma.LZMAFile),
+    "zstd": (rb"\x28\xb5\x2f\xfd", _open_zstd),
+    "zip": (rb"PK\x03\x04", _open_zip),
 }
+# All at once, since most objects are no archive.
+_ANY_KIND = re.compile(b"|".join(mark for mark, _ in _KINDS.values()))
 
 
 def _damaged(kind: str, error: Exception) -> InputError:

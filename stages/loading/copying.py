@@ -7,7 +7,7 @@ need the right to make one; what a crash leaves is the same, because the transac
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, count
@@ -19,10 +19,13 @@ from runtime.errors import InputError
 from stages.common.names import Origin
 from stages.csvs.columns import own_name
 from stages.csvs.reader import Reader
+from stages.csvs.regular import Block
 from stages.loading.schema import Target
 
 if TYPE_CHECKING:
     from hashlib import _Hash
+
+_GATHERED_BYTES = 1 << 18
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class AnsweredCsv:
         origin: the object that its rows come from, and the row of the first.
         stream: the file, opened once, so that every pass sees one version of it.
         size, sha256, rows, header: of what `examine` read; 0 and empty before. The size is in bytes.
+        blocks: all records of a small file; None for one that is read again while it is copied.
         skipped: data rows of this CSV, from 1, that are left out.
 
     """
@@ -45,7 +49,12 @@ class AnsweredCsv:
     sha256: str = ""
     rows: int = 0
     header: tuple[str, ...] = ()
+    blocks: tuple[Block, ...] | None = None
     skipped: frozenset[int] = frozenset()
+
+    def close(self) -> None:
+        """Closes the stream, whichever version it is of."""
+        self.stream.close()
 
     def become(self, newer: "AnsweredCsv") -> None:
         """Turns into another version of the same CSV; the stream of the one before is closed."""
@@ -76,14 +85,19 @@ def columns_of(csv: AnsweredCsv, target: Target) -> tuple[str, ...]:
     return ("file", "row", *(places.values() if places else (*target.names, "extra")))
 
 
+def is_verbatim(csv: AnsweredCsv, target: Target) -> bool:
+    """Whether the file's records are copied as they are: every column has its place in the table, and none is left."""
+    return bool(_places(csv, target))
+
+
 def rows_to_copy(csv: AnsweredCsv, target: Target) -> Iterator[bytes]:
     """The file's rows as CSV for COPY into `columns_of`, a block at a time.
 
     Raises InputError for a row that breaks a rule, or if the file is not what `examine` read.
     """
     digest = hashlib.sha256()
-    copy_rows = copy_rows_verbatim if _places(csv, target) else copy_rows_reordered
-    yield from copy_rows(reader_of(csv, target, digest), csv, target)
+    reader = reader_of(csv, target, digest)
+    yield from rows_verbatim(csv, reader.blocks()) if is_verbatim(csv, target) else _frames(csv, reader, target)
     if digest.hexdigest() != csv.sha256:
         raise InputError("it changed while it was read", remedy="load it again when nothing writes to it")
 
@@ -96,7 +110,7 @@ def _places(csv: AnsweredCsv, target: Target) -> dict[str, str]:
     return {}
 
 
-def copy_rows_verbatim(reader: Reader, csv: AnsweredCsv, _: Target) -> Iterator[bytes]:
+def rows_verbatim(csv: AnsweredCsv, blocks: Iterable[Block]) -> Iterator[bytes]:
     """The records' own bytes behind the file's name and their number.
 
     Where every column has its place in the table, nothing else is to be changed, and the rules of `csvs` are such
@@ -104,7 +118,7 @@ def copy_rows_verbatim(reader: Reader, csv: AnsweredCsv, _: Target) -> Iterator[
     """
     prefix = b'"%b",' % csv.origin.file.replace('"', '""').encode()
     row = 1
-    for block in reader.blocks():
+    for block in blocks:
         text, ends = block.text, block.ends.tolist()
         yield b"".join(
             [
@@ -116,37 +130,56 @@ def copy_rows_verbatim(reader: Reader, csv: AnsweredCsv, _: Target) -> Iterator[
         row += len(ends)
 
 
-def copy_rows_reordered(reader: Reader, csv: AnsweredCsv, target: Target) -> Iterator[bytes]:
+def _frames(csv: AnsweredCsv, reader: Reader, target: Target) -> Iterator[bytes]:
+    first = 1
+    for frame, _ in reader.frames():
+        rows = pl.Series(range(first, first + frame.height), dtype=pl.Int64)
+        first += frame.height
+        if csv.skipped:
+            taken = ~rows.is_in(list(csv.skipped))
+            frame, rows = frame.filter(taken), rows.filter(taken)
+        files = pl.repeat(csv.origin.file, frame.height, eager=True)
+        yield rows_reordered(frame, files, rows + (csv.origin.first_row - 1), target)
+
+
+def rows_reordered(frame: pl.DataFrame, files: pl.Series, rows: pl.Series, target: Target) -> bytes:
     """The rows in the columns of the table: those that have one, and all others as JSON in `extra`."""
     taken = set(target.names.values())
-    others = [pl.col(column).alias(own_name(column)) for column in reader.header if column not in taken]
-    row = 1
-    for rows, _ in reader.frames():
-        frame = rows.select(
-            pl.lit(csv.origin.file).alias("file"),
-            pl.int_range(row, row + pl.len()).alias("row"),
-            *(
-                (pl.col(column) if column in reader.header else pl.lit(None, pl.String)).alias(known)
-                for known, column in target.names.items()
-            ),
-            (pl.struct(others).struct.json_encode() if others else pl.lit(None, pl.String)).alias("extra"),
-        )
-        row += frame.height
-        if csv.skipped:
-            frame = frame.filter(~pl.col("row").is_in(list(csv.skipped)))
-        frame = frame.with_columns(pl.col("row") + (csv.origin.first_row - 1))
-        buffer = io.BytesIO()
-        frame.write_csv(buffer, include_header=False, quote_style="necessary")
-        yield buffer.getvalue()
+    others = [pl.col(column).alias(own_name(column)) for column in frame.columns if column not in taken]
+    known = [
+        (pl.col(column) if column in frame.columns else pl.lit(None, pl.String)).alias(name)
+        for name, column in target.names.items()
+    ]
+    extra = pl.struct(others).struct.json_encode() if others else pl.lit(None, pl.String)
+    buffer = io.BytesIO()
+    frame.select(files.alias("file"), rows.alias("row"), *known, extra.alias("extra")).write_csv(
+        buffer, include_header=False, quote_style="necessary"
+    )
+    return buffer.getvalue()
 
 
 def prefetch(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same blocks, each made while the one before is being sent: the server parses meanwhile."""
+    """The same bytes, each block made while the one before is being sent: the server parses meanwhile."""
+    blocks = _gathered(blocks)
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, blocks, None)
         while (block := coming.result()) is not None:
             coming = thread.submit(next, blocks, None)
             yield block
+
+
+def _gathered(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Small blocks joined: to hand one over takes as long as all else that a file of one row costs."""
+    parts: list[bytes] = []
+    size = 0
+    for block in blocks:
+        parts.append(block)
+        size += len(block)
+        if size >= _GATHERED_BYTES:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts)
 
 
 def row_of_line(csv: AnsweredCsv, target: Target, line: int) -> int | None:

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from runtime.errors import AnswermillError, InputError
-from stages.common.files import open_regular, partial_name
+from stages.common.files import open_regular, partial_name, size_of
 from stages.common.names import Origin, origin_of, utf8
 from stages.loading.copying import AnsweredCsv
+from stages.loading.small import SMALL_BYTES
 
-# A commit a file costs as much as some hundred rows; files up to this size share one.
-SMALL_BYTES, GROUP_BYTES, GROUP_FILES = 1 << 18, 4 << 20, 200
+# A commit a file costs as much as some hundred rows; small files share one.
+GROUP_BYTES, GROUP_FILES = 4 << 20, 200
 
 
 class ReplacedError(Exception):
@@ -44,10 +45,7 @@ def groups(files: Mapping[str, Path]) -> Iterator[list[str]]:
     group: list[str] = []
     size = 0
     for path, location in files.items():
-        try:
-            length = location.stat().st_size
-        except OSError:
-            length = 0
+        length = size_of(location)
         if group and (size + length > GROUP_BYTES or len(group) >= GROUP_FILES):
             yield group
             group, size = [], 0
@@ -84,8 +82,16 @@ def is_current(stream: io.BufferedReader, location: Path) -> bool:
 
 def pass_on(source: Path, target: Path) -> None:
     """Puts a link to `source` at `target`; whatever was there is replaced in one step."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    link = target.with_name(partial_name(target.name))
-    link.unlink(missing_ok=True)
-    link.symlink_to(source.absolute())
-    link.replace(target)
+    place = str(source.absolute())
+    try:
+        target.symlink_to(place)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        pass_on(source, target)
+    except FileExistsError:
+        if target.is_symlink() and str(target.readlink()) == place:
+            return
+        link = target.with_name(partial_name(target.name))
+        link.unlink(missing_ok=True)
+        link.symlink_to(place)
+        link.replace(target)

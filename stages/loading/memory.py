@@ -6,6 +6,7 @@ listing.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from psycopg import sql
 
 from runtime.errors import DatabaseError
 from stages.common.names import Origin
+from stages.loading.arrays import integers, rows_from, texts
 from stages.loading.schema import Target, columns_of, exists
 
 _CREATE = """create table if not exists {memory} (
@@ -91,53 +93,52 @@ def entries(connection: psycopg.Connection, target: Target, files: Iterable[str]
         target.memory
     )
     if files is not None:
-        query += sql.SQL(" where file operator(pg_catalog.=) any({}::pg_catalog.text[])").format(
-            sql.Literal(list(files))
-        )
+        query += sql.SQL(" where file operator(pg_catalog.=) any({})").format(texts(files))
     return [Entry(Origin(file, first), *rest) for file, first, *rest in connection.execute(query)]
 
 
 def take_turns(connection: psycopg.Connection, files: Iterable[str]) -> None:
     """Waits until no other transaction loads or prunes any of these files. In order, so that no two wait crosswise."""
-    for file in sorted(files):
-        connection.execute(
-            sql.SQL(
-                "select pg_catalog.pg_advisory_xact_lock("
-                "pg_catalog.hashtextextended({}::pg_catalog.text, 1::pg_catalog.int8))"
-            ).format(sql.Literal(file))
-        )
+    # `unnest` gives its elements one after the other, so the locks are taken as the files are sorted.
+    connection.execute(
+        sql.SQL(
+            "select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(file, 1::pg_catalog.int8)) "
+            "from pg_catalog.unnest({}) as file"
+        ).format(texts(sorted(files)))
+    )
 
 
 def forget(connection: psycopg.Connection, target: Target, origins: Sequence[Origin]) -> None:
     """Removes entries."""
     if origins:
+        gone = rows_from(texts(file for file, _ in origins), integers(first for _, first in origins))
         connection.execute(
             sql.SQL(
-                "delete from {} as entry using {} where entry.file operator(pg_catalog.=) gone.file "
+                "delete from {} as entry using {} as gone (file, first_row) "
+                "where entry.file operator(pg_catalog.=) gone.file "
                 "and entry.first_row operator(pg_catalog.=) gone.first_row"
-            ).format(target.memory, _values(origins, "gone"))
+            ).format(target.memory, gone)
         )
 
 
-def write(connection: psycopg.Connection, target: Target, written: Sequence[Entry]) -> None:
+def write(connection: psycopg.Connection, target: Target, written: Iterable[Entry]) -> None:
     """Writes entries in the place of those with the same origin, stamped with the database's clock of now."""
-    if not written:
-        return
-    forget(connection, target, [entry.origin for entry in written])
-    values = [
-        sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, (*entry.origin, *entry[1:6])))) for entry in written
-    ]
-    connection.execute(
-        sql.SQL("insert into {} (file, first_row, path, sha256, bytes, rows, settings) values {}").format(
-            target.memory, sql.SQL(", ").join(values)
+    by_settings: dict[str, list[Entry]] = defaultdict(list)
+    for entry in written:
+        by_settings[entry.settings].append(entry)
+    for settings, entries_now in by_settings.items():
+        forget(connection, target, [entry.origin for entry in entries_now])
+        rows = rows_from(
+            texts(entry.origin.file for entry in entries_now),
+            integers(entry.origin.first_row for entry in entries_now),
+            texts(entry.path for entry in entries_now),
+            texts(entry.sha256 for entry in entries_now),
+            integers(entry.size for entry in entries_now),
+            integers(entry.rows for entry in entries_now),
         )
-    )
-
-
-def _values(origins: Sequence[Origin], name: str) -> sql.Composed:
-    """`(values ('a.csv', 1), …) as NAME (file, first_row)`, typed so that no cast of anybody else's applies."""
-    rows = [
-        sql.SQL("({}::pg_catalog.text, {}::pg_catalog.int8)").format(sql.Literal(file), sql.Literal(first))
-        for file, first in origins
-    ]
-    return sql.SQL("(values {}) as {} (file, first_row)").format(sql.SQL(", ").join(rows), sql.Identifier(name))
+        connection.execute(
+            sql.SQL(
+                "insert into {} (file, first_row, path, sha256, bytes, rows, settings) "
+                "select now.*, {}::pg_catalog.text from {} as now"
+            ).format(target.memory, sql.Literal(settings), rows)
+        )

@@ -22,6 +22,7 @@ from stages.loading.failures import is_about_rows
 from stages.loading.files import ReplacedError, check_current, groups, open_csv, origins_of, pass_on
 from stages.loading.memory import prepare_memory
 from stages.loading.schema import Target, prepare, resolve
+from stages.loading.small import examine_each
 from stages.loading.table import Counts, TableLoader, input_error
 from stages.loading.waiting import WatchedConnection
 
@@ -108,21 +109,26 @@ class LoadRun:
         failed: list[str] = []
         for group in groups(files):
             with ExitStack() as stack:
-                csvs = []
-                for path in group:
-                    try:
-                        csvs.append(self._open(path, files[path], origins[path], stack))
-                    except InputError as error:
-                        failed += self._refuse(path, files[path], error)
-                failed += self._load_group(csvs, files)
+                csvs, refused = self._open(group, files, origins, stack)
+                failed += refused + self._load_group(csvs, files)
         return failed
 
-    def _open(self, path: str, location: Path, origin: Origin, stack: ExitStack) -> AnsweredCsv:
-        """Opens and examines a CSV. Raises InputError."""
-        csv = AnsweredCsv(path, origin, open_csv(location))
-        stack.callback(lambda: csv.stream.close())
-        examine(csv, self._target)
-        return csv
+    def _open(
+        self, group: Sequence[str], files: Mapping[str, Path], origins: Mapping[str, Origin], stack: ExitStack
+    ) -> tuple[list[AnsweredCsv], list[str]]:
+        """Opens and examines CSVs. Returns those that keep the rules, and the names of those that failed."""
+        opened, faults = [], {}
+        for path in group:
+            try:
+                csv = AnsweredCsv(path, origins[path], open_csv(files[path]))
+            except InputError as error:
+                faults[path] = error
+                continue
+            stack.callback(csv.close)
+            opened.append(csv)
+        faults |= examine_each(opened, self._target)
+        failed = [name for path, error in faults.items() for name in self._refuse(path, files[path], error)]
+        return [csv for csv in opened if csv.path not in faults], failed
 
     def _reopen(self, csv: AnsweredCsv, location: Path) -> None:
         """Turns to the version of a CSV that is there now. Raises InputError, and leaves it at the old one then.
@@ -138,7 +144,7 @@ class LoadRun:
         csv.become(fresh)
 
     def _load_group(self, csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> list[str]:
-        """Loads CSVs in one transaction; where one of them is refused, each in its own. Returns what failed."""
+        """Loads CSVs in one transaction; where one of them is refused, each half in its own. Returns what failed."""
         if not csvs:
             return []
         try:
@@ -148,10 +154,8 @@ class LoadRun:
         except InputError as error:
             if len(csvs) == 1:
                 return self._load_without_bad_rows(csvs[0], error, files)
-        failed = []
-        for csv in csvs:
-            failed += self._load_group([csv], files)
-        return failed
+        half = len(csvs) // 2
+        return self._load_group(csvs[:half], files) + self._load_group(csvs[half:], files)
 
     def _load_without_bad_rows(self, csv: AnsweredCsv, error: InputError, files: Mapping[str, Path]) -> list[str]:
         """What `--on-bad-row` says of a file that is refused. Returns its name if it failed."""

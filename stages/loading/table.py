@@ -22,7 +22,6 @@ rules, in all orders.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
 from typing import NamedTuple
 
 import psycopg
@@ -31,10 +30,12 @@ from psycopg import sql
 from runtime.errors import InputError
 from stages.common.names import Origin, utf8
 from stages.loading import memory
-from stages.loading.copying import AnsweredCsv, columns_of, prefetch, row_of_line, rows_to_copy
+from stages.loading.arrays import integers, rows_from, texts
+from stages.loading.copying import AnsweredCsv, columns_of, prefetch, row_of_line
 from stages.loading.failures import one_line, remedy, shortened
 from stages.loading.memory import Entry
 from stages.loading.schema import Target
+from stages.loading.small import rows_of_each
 
 
 class Counts(NamedTuple):
@@ -131,7 +132,7 @@ class TableLoader:
                 "select due.file, due.first, (select pg_catalog.count(*) from {} as kept "
                 "where kept.file operator(pg_catalog.=) due.file and kept.row operator(pg_catalog.>=) due.first "
                 "and kept.row operator(pg_catalog.<) due.last) from {}"
-            ).format(self.target.identifier, _ranges((where for where, _ in candidates.values()), "due"))
+            ).format(self.target.identifier, _ranges([where for where, _ in candidates.values()]))
         )
         there = {Origin(file, first): int(rows) for file, first, rows in counted}
         if self.keep:
@@ -160,7 +161,7 @@ class TableLoader:
                 "and old.row operator(pg_catalog.>=) due.first "
                 "and (due.last is null or old.row operator(pg_catalog.<) due.last) returning due.file, due.first) "
                 "select file, first, pg_catalog.count(*) from gone group by file, first"
-            ).format(self.target.identifier, _ranges(ranges, "due"))
+            ).format(self.target.identifier, _ranges(ranges))
         )
         return {Origin(file, first): int(rows) for file, first, rows in counted}
 
@@ -202,8 +203,7 @@ class TableLoader:
             with self.connection.cursor() as cursor, cursor.copy(self._copy_statement(columns)) as copy:
                 # PostgreSQL counts the line breaks inside a first line wrongly, and its line number leads to the row.
                 copy.write(b"header\n")
-                # One thread for all: to start one took as long as all else that a file of one row costs.
-                for block in prefetch(chain.from_iterable(rows_to_copy(csv, self.target) for csv in group)):
+                for block in prefetch(rows_of_each(group, self.target)):
                     copy.write(block)
         return {csv.origin: csv.rows - len(csv.skipped) for csv in csvs}
 
@@ -216,13 +216,15 @@ def _overlapped(first: int, end: int, others: Iterable[Entry]) -> list[Entry]:
     return [entry for entry in others if entry.origin.first_row < end and entry.end > first]
 
 
-def _ranges(ranges: Iterable[Range], name: str) -> sql.Composed:
-    """`(values ('a.csv', 1, 501), …) as NAME (file, first, last)`."""
-    rows = [
-        sql.SQL("({}::pg_catalog.text, {}::pg_catalog.int8, {}::pg_catalog.int8)").format(*map(sql.Literal, where))
-        for where in ranges
-    ]
-    return sql.SQL("(values {}) as {} (file, first, last)").format(sql.SQL(", ").join(rows), sql.Identifier(name))
+def _ranges(ranges: Sequence[Range]) -> sql.Composed:
+    """The ranges as `due (file, first, last)`."""
+    return sql.SQL("{} as due (file, first, last)").format(
+        rows_from(
+            texts(where.file for where in ranges),
+            integers(where.first for where in ranges),
+            integers(where.end for where in ranges),
+        )
+    )
 
 
 def input_error(error: psycopg.Error, csv: AnsweredCsv, target: Target, encoding: str | None) -> InputError:

@@ -6,17 +6,26 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
+from runtime.errors import AnswermillError
+from stages.answer import load_job
+from stages.answering.options import arguments
+from stages.answering.remote import Remote, RemoteFile, answer_remote, remote_files
 from tests.conftest import ROOT, Stage
 from tests.stages.test_answer_faults import tree
 from tests.stages.test_answer_mirror import ROWS, run, source, write  # noqa: F401  # a fixture
+from tests.support.bucket import BUCKET, bucket
 from tests.support.processes import start
 
 pytest.importorskip("distributed", reason="needs answermill[dask]")
+
+SECRET = "hunter2-and-a-signature"  # noqa: S105
 
 
 def kill_writer_of(path: Path) -> int:
@@ -63,6 +72,19 @@ def scheduler() -> Iterator[str]:
         one.kill()
 
 
+def test_a_link_to_nothing_fails_alone(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:  # noqa: F811
+    """A worker cannot read it, at any try; the other files are answered."""
+    (source / "gone.csv").symlink_to(tmp_path / "nowhere.csv")
+    words = (source, tmp_path / "out", "--model", int8_bundle, "--dask", "local", "--threads", 1)
+    done = stage("answer", *words)
+    assert done.returncode == 1
+    assert "gone.csv" in done.stderr
+    assert "1 of 5 files failed: gone.csv" in done.stderr
+    (source / "gone.csv").unlink()
+    run(stage, source, tmp_path / "fresh", int8_bundle)
+    assert "unchanged_files=4" in run(stage, source, tmp_path / "out", int8_bundle)
+
+
 def test_urls_need_no_shared_disk(
     stage: Stage,
     source: Path,  # noqa: F811
@@ -91,7 +113,15 @@ def test_urls_need_no_shared_disk(
         (["memory://in", "memory://out"], 2, "URLs for both INPUT and OUTPUT go with --dask"),
         (["memory://in", "out", "--dask", "local"], 2, "URLs for both INPUT and OUTPUT go with --dask"),
         (["{source}", "{out}", "--dask", "nowhere"], 1, "no Dask scheduler at nowhere"),
-        (["file://{out}/none", "file://{out}", "--dask", "local"], 1, "it cannot be listed: FileNotFoundError"),
+        (["file://{out}/none", "file://{out}", "--dask", "local"], 1, "No such file or directory"),
+        (["nope://a", "nope://b", "--dask", "local"], 1, "nope://a: Protocol not known: nope; check the URL"),
+        (["file://{source}", "file://{source}/answers", "--dask", "local"], 1, "lies in INPUT"),
+        (["memory://a", "memory://a/b", "--dask", "local"], 1, "OUTPUT (memory://a/b) lies in INPUT (memory://a)"),
+        (["memory://a", "memory://b", "--dask", "local", "--dry-run"], 2, "--dry-run goes with folders"),
+        (["memory://a", "memory://b", "--dask", "local", "--part", "1/2"], 2, "--part goes with folders"),
+        (["memory://a", "memory://b", "--dask", "local", "--metrics", "m"], 2, "--metrics goes with folders"),
+        (["memory://a", "memory://b", "--dask", "local", "--reuse", "r"], 2, "--reuse goes with folders"),
+        (["-", "{out}", "--dask", "local"], 2, "--dask takes files"),
     ],
 )
 def test_what_dask_cannot_do_is_one_line(
@@ -108,3 +138,72 @@ def test_what_dask_cannot_do_is_one_line(
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_names_with_two_slashes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a bucket `a//b.csv` and `a/b.csv` are two objects; on a disk their answers would be one file."""
+    with bucket() as proxy:
+        for name, value in proxy.environment.items():
+            monkeypatch.setenv(name, value)
+        proxy.put("in/a/b.csv", b"question,context\n")
+        assert [file.name for file in remote_files(f"gs://{BUCKET}/in", "memory://answers", str)] == ["a/b.csv"]
+        proxy.put("in/a//b.csv", b"question,context\n")
+        with pytest.raises(AnswermillError, match=r"a//b\.csv: a name with two slashes in a row; rename it"):
+            remote_files(f"gs://{BUCKET}/in", "memory://answers", str)
+
+
+class Leaky(LocalFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """A protocol whose errors quote what they were given, as many do."""
+
+    def get_file(self, path: str, *_: object, **__: object) -> None:
+        raise RuntimeError(f"GET {path}?sig={SECRET} with {self.storage_options}")
+
+    def put_file(self, lpath: str, rpath: str, *_: object, **__: object) -> None:
+        raise RuntimeError(f"PUT {lpath} to {rpath}?sig={SECRET} with {self.storage_options}")
+
+
+@pytest.mark.parametrize(
+    ("reads", "writes", "step"), [(Leaky, LocalFileSystem, "fetched"), (LocalFileSystem, Leaky, "written")]
+)
+def test_a_workers_error_holds_no_secret(
+    tmp_path: Path, int8_bundle: Path, reads: type[LocalFileSystem], writes: type[LocalFileSystem], step: str
+) -> None:
+    """Neither the error nor the file's own text, which Dask puts into its logs, quotes a signature or a password."""
+    write(tmp_path / "a.csv", ROWS[:1])
+    file = RemoteFile(
+        "a.csv",
+        Remote(reads(password=SECRET), str(tmp_path / "a.csv")),
+        Remote(writes(password=SECRET), str(tmp_path / "out" / "a.csv")),
+        1,
+    )
+    assert SECRET not in repr(file)
+    assert SECRET not in repr(Remote(reads(), f"https://host/a.csv?sig={SECRET}"))
+    job = load_job(arguments([str(tmp_path), str(tmp_path / "out"), "--model", str(int8_bundle)]))
+    with pytest.raises(OSError, match=f"^RuntimeError while the file was {step}$") as caught:
+        answer_remote(file, job)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("protocol", ["tcp://", "tls://"])
+def test_a_stranger_cannot_use_the_local_cluster(protocol: str) -> None:
+    """Whoever may speak to a scheduler runs code as its user: on a machine that others use, it must ask for a key."""
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER, protocol], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split() == ["kept", "out"], done.stderr
+
+
+STRANGER = """
+import argparse, sys
+from distributed import Client
+from stages.answering.spread import DaskSpread
+
+if __name__ == "__main__":
+    spread = DaskSpread("local", None, argparse.Namespace(threads=1))
+    with spread._client() as ours:
+        address = ours.scheduler.address.replace("tls://", sys.argv[1])
+        try:
+            Client(address, timeout="3s").submit(print, "in").result(timeout=10)
+        except Exception as error:
+            print("kept out")
+"""

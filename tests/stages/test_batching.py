@@ -1,6 +1,5 @@
 """`answer --batch-datums` against a server that plays Pachyderm's worker."""
 
-import contextlib
 import csv
 import io
 import json
@@ -18,7 +17,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.wrappers_pb2 import StringValue
 
 from tests.conftest import ROOT, Stage
-from tests.support.worker import BREAKS, SetResult, Worker, ended, messages, run_set, worker
+from tests.support.worker import BREAKS, SetResult, Worker, batching, ended, messages, run_set, worker
 
 QUESTIONS = b"id,question,context\n007,Who wrote it?,Anna wrote it in 1921.\n"
 
@@ -29,29 +28,14 @@ def pod(tmp_path: Path) -> Iterator[Worker]:
         yield serving
 
 
-@contextlib.contextmanager
-def batching(pod: Worker, model: Path, *options: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
-    """The stage, with the worker's port in its environment, as a pipeline's spec starts it."""
-    command = [sys.executable, "-m", "stages.answer", pod.root / "questions", pod.root / "out"]
-    with subprocess.Popen(
-        [*map(str, command), "--model", str(model), "--batch-datums", *options],
-        cwd=ROOT,
-        env={**os.environ, "PPS_WORKER_GRPC_PORT": str(pod.port), **environment},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def answers(folder: Path, name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO((folder / name).read_text(), newline="")))
 
 
 def test_many_datums_on_one_load_of_the_model(pod: Worker, int8_bundle: Path) -> None:
-    with batching(pod, int8_bundle, http_proxy="http://127.0.0.1:9", grpc_proxy="http://127.0.0.1:9") as process:
+    with batching(
+        "answer", pod, "--model", str(int8_bundle), http_proxy="http://127.0.0.1:9", grpc_proxy="http://127.0.0.1:9"
+    ) as process:
         assert pod.calls.get(timeout=60) == ""
         for number in range(5):
             out = pod.hand_out(f"datum-{number}", {f"d/{number}.csv": QUESTIONS})
@@ -66,7 +50,7 @@ def test_many_datums_on_one_load_of_the_model(pod: Worker, int8_bundle: Path) ->
 
 
 def test_an_error_is_reported_and_the_next_datum_taken(pod: Worker, int8_bundle: Path) -> None:
-    with batching(pod, int8_bundle):
+    with batching("answer", pod, "--model", str(int8_bundle)):
         assert pod.calls.get(timeout=60) == ""
         out = pod.hand_out("bad", {"a.csv": b"question\nWho?\n", "b.csv": QUESTIONS})
         # A CSV that breaks a rule must not fail the datum, and with it hold up the other CSVs for ever.
@@ -85,7 +69,7 @@ def test_an_error_is_reported_and_the_next_datum_taken(pod: Worker, int8_bundle:
 def test_killed_while_waiting_it_leaves_what_is_done(
     pod: Worker, int8_bundle: Path, number: signal.Signals, code: int
 ) -> None:
-    with batching(pod, int8_bundle) as process:
+    with batching("answer", pod, "--model", str(int8_bundle)) as process:
         assert pod.calls.get(timeout=60) == ""
         out = pod.hand_out("one", {"a.csv": QUESTIONS})
         assert pod.calls.get(timeout=60) == ""
@@ -110,7 +94,7 @@ def test_a_worker_that_listens_late_is_waited_for(tmp_path: Path, int8_bundle: P
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with batching(Worker(tmp_path / "pfs", port), int8_bundle) as process:
+    with batching("answer", Worker(tmp_path / "pfs", port), "--model", str(int8_bundle)) as process:
         assert process.stderr
         assert f"no Pachyderm worker at localhost:{port} yet" in process.stderr.readline()
         with worker(tmp_path / "pfs", port) as pod:
@@ -120,7 +104,7 @@ def test_a_worker_that_listens_late_is_waited_for(tmp_path: Path, int8_bundle: P
 def test_a_worker_behind_a_unix_socket_is_found(tmp_path: Path, int8_bundle: Path) -> None:
     with worker(tmp_path / "pfs", f"unix:{tmp_path}/worker.sock") as pod:
         where = {"ANSWERMILL_WORKER_SOCKET": f"{tmp_path}/worker.sock"}
-        with batching(pod, int8_bundle, **where):
+        with batching("answer", pod, "--model", str(int8_bundle), **where):
             assert pod.calls.get(timeout=60) == ""
 
 
@@ -137,7 +121,7 @@ def test_a_worker_behind_a_unix_socket_is_found(tmp_path: Path, int8_bundle: Pat
 )
 def test_bad_options_are_reported_not_fatal(pod: Worker, int8_bundle: Path, options: list[str], reason: str) -> None:
     """A process that ends before it asks makes a real worker start it for ever, or lose the set."""
-    with batching(pod, int8_bundle, *options) as process:
+    with batching("answer", pod, "--model", str(int8_bundle), *options) as process:
         for number in range(2):
             error = pod.calls.get(timeout=60)
             assert (reason in error) if number else error == ""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from runtime.errors import InputError
 from stages.csvs.reader import Reader, read_frames
 from stages.csvs.records import Records
+from stages.csvs.regular import IrregularError, whole_records, whole_records_of_each
 
 SOUP = st.lists(st.sampled_from([b"a", b",", b'"', b"\n", b"\r\n", b"\r", b'""', b"\0", b"\xff", "é".encode(), b" "]))
 
@@ -55,6 +56,19 @@ def test_a_block_is_read_as_its_records_are_one_by_one(
             assert error.row == len(rows) + 1
         else:
             assert rows == expected
+
+
+@given(st.lists(SOUP.map(lambda parts: b"".join(parts) + b"\n"), max_size=6), st.integers(1, 3))
+@settings(max_examples=500, deadline=None)
+def test_bodies_together_are_what_each_is_alone(bodies: list[bytes], width: int) -> None:
+    """No quote of one is closed by another, and widths do not cancel out between them."""
+    try:
+        together = whole_records_of_each(bodies, width)
+    except IrregularError:
+        return
+    for body, block in zip(bodies, together, strict=True):
+        alone = whole_records(body, width)
+        assert (block.size, block.text, block.ends.tolist()) == (len(body), alone.text, alone.ends.tolist())
 
 
 @pytest.mark.parametrize(

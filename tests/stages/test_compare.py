@@ -1,11 +1,9 @@
 """Two runs compared: which rows differ, which run is right, and what a terminal and a program are told."""
 
-import csv
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from fractions import Fraction
 from math import comb
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 
 from stages.comparing.counts import sign_test
 from tests.conftest import ROOT, Stage
+from tests.support.rows import write_rows
 
 HEADER = ("question", "context", "expected", "answer", "score", "confidence", "start", "end", "error", "model")
 PASSAGE = "Ada called Bob at noon from Lima."
@@ -26,22 +25,13 @@ def row(answer: str, expected: str = "", *, model: str = "old", **changes: str) 
     return dict.fromkeys(HEADER, "") | given | (place if answer else {}) | changes
 
 
-def write(path: Path, rows: Sequence[dict[str, str]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
 @pytest.fixture
 def runs(tmp_path: Path) -> tuple[Path, Path]:
     """Two files: the new run mends a row, breaks another, fails one; one row was asked about something else."""
     old = [row("Ada", "Ada"), row("Bob", "Ada"), row("Lima", "Lima"), row("noon", "noon"), row("Ada")]
     new = [row("Ada", "Ada", model="new"), row("Ada", "Ada", model="new"), row("Ada called", "Lima", model="new")]
     new += [row("", "noon", model="new", error="too long"), row("Ada", model="new", question="What?")]
-    return write(tmp_path / "old.csv", old), write(tmp_path / "new.csv", [*new, row("Bob", model="new")])
+    return write_rows(tmp_path / "old.csv", old), write_rows(tmp_path / "new.csv", [*new, row("Bob", model="new")])
 
 
 GOLDEN = """\
@@ -98,8 +88,8 @@ def test_json_says_the_same_as_one_object(runs: tuple[Path, Path], stage: Stage)
 
 def test_the_user_names_the_column_of_right_answers(tmp_path: Path, stage: Stage) -> None:
     """A user's `answer` is `given_answer` in the CSV; the user says `answer`."""
-    a = write(tmp_path / "a.csv", [row("Ada") | {"given_answer": "Ada"}])
-    b = write(tmp_path / "b.csv", [row("Bob") | {"given_answer": "Ada"}])
+    a = write_rows(tmp_path / "a.csv", [row("Ada") | {"given_answer": "Ada"}])
+    b = write_rows(tmp_path / "b.csv", [row("Bob") | {"given_answer": "Ada"}])
     report = json.loads(stage("compare", a, b, "--json", "--expected", "answer").stdout)
     assert (report["labelled"], report["a"]["right_only"], report["b"]["right_only"]) == (1, 1, 0)
     wrong = stage("compare", a, b, "--expected", "gold")
@@ -108,7 +98,7 @@ def test_the_user_names_the_column_of_right_answers(tmp_path: Path, stage: Stage
 
 
 def test_without_labels_nobody_is_right(tmp_path: Path, stage: Stage) -> None:
-    a, b = write(tmp_path / "a.csv", [row("Ada")]), write(tmp_path / "b.csv", [row("Bob", confidence="")])
+    a, b = write_rows(tmp_path / "a.csv", [row("Ada")]), write_rows(tmp_path / "b.csv", [row("Bob", confidence="")])
     done = stage("compare", a, b)
     assert "  B  0.90    -   Bob  [11:14]\n" in done.stdout
     assert "sign test" not in done.stdout
@@ -134,8 +124,8 @@ def test_a_terminal_obeys_no_text_of_the_rows(tmp_path: Path, stage: Stage) -> N
     hostile = "\x1b[31m\x9b2J\x07\r\u2028\x00red".replace("\x00", "")
     texts = dict.fromkeys(("question", "context", "expected", "model"), hostile)
     name = "\x1b]0;a.csv"
-    a = write(tmp_path / "a" / name, [row(hostile, **texts)])
-    b = write(tmp_path / "b" / name, [row("", error=hostile, **texts)])
+    a = write_rows(tmp_path / "a" / name, [row(hostile, **texts)])
+    b = write_rows(tmp_path / "b" / name, [row("", error=hostile, **texts)])
     done = stage("compare", a.parent, b.parent)
     assert done.returncode == 0
     assert not set("\x1b\x9b\x07\r\u2028") & set(done.stdout)
@@ -147,7 +137,7 @@ def test_a_terminal_obeys_no_text_of_the_rows(tmp_path: Path, stage: Stage) -> N
 
 def test_names_that_are_not_utf8_and_odd_locales_are_written(tmp_path: Path) -> None:
     for folder, answer in (("a", "Ada"), ("b", "Bob")):
-        write(Path(os.fsdecode(os.fsencode(tmp_path / folder) + b"/caf\xe9.csv")), [row(answer, question="Où ?")])
+        write_rows(Path(os.fsdecode(os.fsencode(tmp_path / folder) + b"/caf\xe9.csv")), [row(answer, question="Où ?")])
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii:strict"}
     for words in ([], ["--json"]):
         command = [sys.executable, "-m", "stages.compare", str(tmp_path / "a"), str(tmp_path / "b"), *words]
@@ -158,9 +148,9 @@ def test_names_that_are_not_utf8_and_odd_locales_are_written(tmp_path: Path) -> 
 
 def test_parts_of_one_file_belong_together(tmp_path: Path, stage: Stage) -> None:
     """One run was cut into parts, the other was not: the rows are the same."""
-    whole = write(tmp_path / "whole/x/a.csv", [row("Ada"), row("Bob"), row("Lima"), row("noon")])
-    write(tmp_path / "cut/x/a.csv", [row("Ada"), row("Bob")])
-    write(tmp_path / "cut/x/a.csv.parts/row-0000000003.csv", [row("Lima"), row("Ada")])
+    whole = write_rows(tmp_path / "whole/x/a.csv", [row("Ada"), row("Bob"), row("Lima"), row("noon")])
+    write_rows(tmp_path / "cut/x/a.csv", [row("Ada"), row("Bob")])
+    write_rows(tmp_path / "cut/x/a.csv.parts/row-0000000003.csv", [row("Lima"), row("Ada")])
     report = json.loads(stage("compare", whole.parent.parent, tmp_path / "cut", "--json").stdout)
     assert (report["rows"], report["agreeing"], report["only_a"], report["only_b"]) == (4, 3, 0, 0)
     assert [(each["file"], each["row"]) for each in report["differences"]] == [("x/a.csv", 4)]
@@ -168,9 +158,9 @@ def test_parts_of_one_file_belong_together(tmp_path: Path, stage: Stage) -> None
 
 def test_a_part_that_was_left_over_is_refused(tmp_path: Path, stage: Stage) -> None:
     for folder in ("a", "b"):
-        write(tmp_path / folder / "x.csv", [row("Ada"), row("Bob")])
-        write(tmp_path / folder / "y.csv", [row("Ada")])
-    write(tmp_path / "b/x.csv.parts/row-0000000002.csv", [row("Lima")])
+        write_rows(tmp_path / folder / "x.csv", [row("Ada"), row("Bob")])
+        write_rows(tmp_path / folder / "y.csv", [row("Ada")])
+    write_rows(tmp_path / "b/x.csv.parts/row-0000000002.csv", [row("Lima")])
     done = stage("compare", tmp_path / "a", tmp_path / "b", "--json")
     assert done.returncode == 1
     assert "another part of this file has the row, too" in done.stderr
@@ -181,7 +171,7 @@ def test_a_part_that_was_left_over_is_refused(tmp_path: Path, stage: Stage) -> N
 def test_files_that_only_one_side_has_are_counted(tmp_path: Path, stage: Stage) -> None:
     for folder, files in (("a", ("x", "y")), ("b", ("x", "z"))):
         for name in files:
-            write(tmp_path / folder / f"{name}.csv", [row("Ada"), row("Bob")])
+            write_rows(tmp_path / folder / f"{name}.csv", [row("Ada"), row("Bob")])
     (tmp_path / "b/rejected").mkdir()
     (tmp_path / "b/rejected/q.csv.json").write_text("{}")
     report = json.loads(stage("compare", tmp_path / "a", tmp_path / "b", "--json").stdout)
@@ -198,10 +188,10 @@ def test_files_that_only_one_side_has_are_counted(tmp_path: Path, stage: Stage) 
     ],
 )
 def test_what_cannot_be_compared_is_said(make: tuple[str, str], message: str, tmp_path: Path, stage: Stage) -> None:
-    write(tmp_path / "a.csv", [row("Ada")])
-    write(tmp_path / "folder/x.csv", [row("Ada")])
-    write(tmp_path / "other/y.csv", [row("Ada")])
-    write(tmp_path / "raw.csv", [{"question": "Who?", "context": PASSAGE}])
+    write_rows(tmp_path / "a.csv", [row("Ada")])
+    write_rows(tmp_path / "folder/x.csv", [row("Ada")])
+    write_rows(tmp_path / "other/y.csv", [row("Ada")])
+    write_rows(tmp_path / "raw.csv", [{"question": "Who?", "context": PASSAGE}])
     done = stage("compare", *(tmp_path / name for name in make))
     assert (done.returncode, done.stdout) == (1, "")
     assert message in done.stderr

@@ -112,7 +112,7 @@ REFUSED: dict[str, tuple[bytes, int | None, str | None, str]] = {
     "CR alone": (HEADER + b"a\rb,c\n", 1, None, "a carriage return outside quotes"),
     "nothing": (b"", None, None, "no header: the file is empty"),
     "half a zip": (b"PK\x03\x04" + bytes(30), None, None, "a damaged zip archive: File is not a zip file"),
-    "old Excel": (b"\xd0\xcf\x11\xe0" + bytes(30), None, None, "an old Excel workbook, not a CSV"),
+    "old Excel": (b"\xd0\xcf\x11\xe0" + bytes(30), None, None, "an old Excel or Word file, not a CSV"),
 }
 
 

@@ -1,40 +1,19 @@
 """`load --batch-datums` against a server that plays Pachyderm's worker."""
 
-import contextlib
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.support.loading import execute, row_of, versions_of, write_rows
-from tests.support.worker import BREAKS, Worker, ended, run_set, worker
+from tests.support.worker import BREAKS, Worker, batching, ended, run_set, worker
 
 
 @pytest.fixture
 def pod(tmp_path: Path) -> Iterator[Worker]:
     with worker(tmp_path / "pfs") as serving:
         yield serving
-
-
-@contextlib.contextmanager
-def batching(pod: Worker, url: str, *options: str) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "stages.load", str(pod.root / "questions"), str(pod.root / "out")]
-    with subprocess.Popen(
-        [*command, "--batch-datums", *options],
-        cwd=ROOT,
-        env={**os.environ, "PPS_WORKER_GRPC_PORT": str(pod.port), "DATABASE_URL": url},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def version(tmp_path: Path, text: str, **change: str) -> bytes:
@@ -55,7 +34,7 @@ def backends(url: str) -> str:
 
 
 def test_many_datums_on_one_connection(pod: Worker, database: str, tmp_path: Path) -> None:
-    with batching(pod, database) as process:
+    with batching("load", pod, DATABASE_URL=database) as process:
         assert pod.calls.get(timeout=60) == ""
         for number in range(4):
             out = pod.hand_out(f"datum-{number}", {f"d/{number}.csv": version(tmp_path, f"v{number}")})
@@ -72,7 +51,7 @@ def test_many_datums_on_one_connection(pod: Worker, database: str, tmp_path: Pat
 
 
 def test_a_bad_csv_does_not_fail_its_datum(pod: Worker, database: str, tmp_path: Path) -> None:
-    with batching(pod, database):
+    with batching("load", pod, DATABASE_URL=database):
         assert pod.calls.get(timeout=60) == ""
         files = {"a.csv": version(tmp_path, "new", score="high"), "b.csv": version(tmp_path, "new")}
         out = pod.hand_out("bad", files)
@@ -85,7 +64,7 @@ def test_a_bad_csv_does_not_fail_its_datum(pod: Worker, database: str, tmp_path:
 def test_a_database_that_comes_back_is_reported_and_used(pod: Worker, database: str, tmp_path: Path) -> None:
     """The environment's fault is that datum's error; the process takes the datum when it is handed out again."""
     content = version(tmp_path, "new")
-    with batching(pod, database, "--retry-for", "0"):
+    with batching("load", pod, "--retry-for", "0", DATABASE_URL=database):
         assert pod.calls.get(timeout=60) == ""
         pod.hand_out("first", {"a.csv": content})
         assert pod.calls.get(timeout=60) == ""
@@ -103,7 +82,7 @@ def test_a_database_that_comes_back_is_reported_and_used(pod: Worker, database: 
 @pytest.mark.parametrize("options", [("--prune",), ("--table", ""), ("--no-such-option",), ("--columns", "x")])
 def test_bad_options_are_reported_as_the_datums_error(pod: Worker, database: str, options: tuple[str, ...]) -> None:
     """A process that ends before it has asked would make the worker count datums as processed."""
-    with batching(pod, database, *options) as process:
+    with batching("load", pod, *options, DATABASE_URL=database) as process:
         assert pod.calls.get(timeout=60) == ""
         pod.hand_out("one", {"a.csv": b"x\n"})
         assert pod.calls.get(timeout=60) != ""

@@ -174,3 +174,46 @@ def _load_one(url: str, source: Path) -> None:
             TableLoader(connection, target).load([csv], lambda: None, lambda _: None)
         except psycopg.Error as error:
             raise input_error(error, csv, target, "UTF8") from error
+
+
+@pytest.mark.parametrize("extra", ["", ",id"])
+def test_small_files_together_are_loaded_as_alone(fresh: str, tmp_path: Path, extra: str) -> None:
+    """What is odd in one of the files that share a transaction changes nothing in those beside it."""
+    header = f"question,context,answer,score,confidence,start,end,error,model{extra}\n".encode()
+    end = b",x" if extra else b""
+    row = b"q,c,a,0.5,0.75,1,2,,m" + end
+    contents = {
+        "blank": header + row + b"\n\n" + row + b"\n",
+        "crlf": header.replace(b"\n", b"\r\n") + row + b"\r\n",
+        "empty": b"",
+        "few": header + row.replace(b"q,", b"") + b"\n",
+        "header": header,
+        "many": header + b"".join(row.replace(b"q", b"%d" % number) + b"\n" for number in range(50)),
+        "more": header + row + b",y\n",
+        "no end": header + row,
+        "null": header + row.replace(b"q", b"\0") + b"\n",
+        "open": header + b'"' + row + b"\n",
+        "open too": header + b'"' + row + b"\n",
+        "order": header.replace(b"question,context", b"context,question") + row + b"\n",
+        "quotes": header + row.replace(b"q", b'"q ""1"",\n2"') + b"\n",
+        "range": header + row + b"\n" + row.replace(b",2,", b",4294967296,") + b"\n",
+        "utf8": header + row.replace(b"q", b"\xff") + b"\n",
+    }
+    for name, content in contents.items():
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / f"in/{name}.csv").write_bytes(content)
+    options = ("--on-bad-row", "file")
+    for name in contents:
+        alone = run_load(fresh, tmp_path / f"in/{name}.csv", tmp_path / "alone" / name, *options, "--table", "alone")
+        assert alone == 0
+    assert run_load(fresh, tmp_path / "in", tmp_path / "out", *options) == 0
+    columns = 'file, row, question, context, answer, score, start, "end", error, model, extra'
+    query = f"select {columns} from {{}} order by file, row"
+    assert rows_of(fresh, query.format("question_answer")) == rows_of(fresh, query.format("alone"))
+    assert {str(file) for file, *_ in rows_of(fresh, "select file from question_answer_file")} == {
+        f"{name}.csv" for name in ("blank", "crlf", "header", "many", "no end", "order", "quotes")
+    }
+    for note in (tmp_path / "out/rejected").iterdir():
+        assert json.loads(note.read_text()) == json.loads(
+            (tmp_path / "alone" / note.name.removesuffix(".csv.json") / "rejected" / note.name).read_text()
+        )

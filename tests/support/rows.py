@@ -1,6 +1,8 @@
 """Rows to ask: those of the samples, and nasty ones."""
 
 import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from tests.conftest import SAMPLES
 
@@ -19,6 +21,16 @@ def sample_pairs() -> list[Pair]:
 def answerable_pairs() -> list[Pair]:
     """Those of `sample_pairs` whose question and context say something."""
     return [pair for pair in sample_pairs() if all(text.strip() for text in pair)]
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
+    """Writes a CSV with the columns of the first row. Returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
 
 
 WORDS = (SAMPLES / "news.csv").read_text("utf-8").replace('"', "").split()

@@ -243,3 +243,20 @@ def _next_call(pod: Worker, process: "subprocess.Popen[bytes]") -> str | None:
         except queue.Empty:
             if process.poll() is not None and pod.calls.empty():
                 return None
+
+
+@contextlib.contextmanager
+def batching(stage: str, pod: Worker, *options: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """The stage, with the worker's port in its environment, as a pipeline's spec starts it."""
+    command = [sys.executable, "-m", f"stages.{stage}", str(pod.root / "questions"), str(pod.root / "out")]
+    with subprocess.Popen(
+        [*command, "--batch-datums", *options],
+        cwd=ROOT,
+        env={**os.environ, "PPS_WORKER_GRPC_PORT": str(pod.port), **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -1,0 +1,62 @@
+"""What a header must hold, and what is said of a row that has another width."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from runtime.errors import InputError
+
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_ONE = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+
+
+def check_header(header: Sequence[str], required: Sequence[str]) -> None:
+    """Raises InputError for a header with a name twice, or without a required one."""
+    name, count = Counter(header).most_common(1)[0]
+    if count > 1:
+        raise InputError("the header names it twice", row=0, column=name, remedy="give each column a name of its own")
+    for name in required:
+        if name not in header:
+            raise missing_column(name, header, required)
+
+
+def missing_column(name: str, header: Sequence[str], required: Sequence[str]) -> InputError:
+    """The InputError of a header without the column, one of the required."""
+    return InputError(
+        f"no such column among {_listed(header)}", row=0, column=name, remedy=_column_remedy(name, header, required)
+    )
+
+
+def width_error(fields: Sequence[str], width: int, row: int, delimiter: str = ",") -> InputError:
+    """The InputError of a row whose fields are not as many as the header's."""
+    if list(fields) == ["\x1a"]:
+        return InputError("Ctrl-Z, with which DOS ends a file", row=row, remedy="remove it")
+    return InputError(
+        f"{len(fields)} fields where the header has {width}", row=row, remedy=_width_remedy(fields, width, delimiter)
+    )
+
+
+def _width_remedy(fields: Sequence[str], width: int, delimiter: str) -> str:
+    if len(fields) < width:
+        return "fill in the fields that are missing; if a line break cut the row, put its field in double quotes"
+    if not any(fields[width:]):
+        return "remove the empty fields at its end"
+    return f"put fields that hold {_ONE.get(delimiter, delimiter)} or a line break in double quotes"
+
+
+def _column_remedy(name: str, header: Sequence[str], required: Sequence[str]) -> str:
+    if len(header) < len(required):
+        for delimiter, spoken in DELIMITERS.items():
+            if delimiter in header[0] and delimiter != ",":
+                return f"separate the fields with commas instead of {spoken}, or pass the file through ingest"
+        return f"write a header with the columns {' and '.join(required)}, separated by commas like the fields below it"
+    if name in ("question", "context"):
+        return (
+            f"rename one, or say which it is with --{name}-column; if the first line is no header, write one above it"
+        )
+    return "rename one; if the first line is no header, write one above it"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few names, quoted."""
+    shown = ", ".join(f'"{name[:60]}"' for name in names[:8])
+    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown

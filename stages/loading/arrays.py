@@ -1,0 +1,22 @@
+"""Many values in one statement, as arrays: a literal for each value costs the client more than all else about it."""
+
+from collections.abc import Iterable
+
+from psycopg import sql
+
+
+def texts(values: Iterable[str]) -> sql.Composed:
+    """An array of text."""
+    return sql.SQL("{}::pg_catalog.text[]").format(sql.Literal(list(values)))
+
+
+def integers(values: Iterable[int | None]) -> sql.Composed:
+    """An array of bigint."""
+    # As text: the type to which a list of numbers is cast would not be named with its schema.
+    numbers = ",".join("null" if value is None else str(value) for value in values)
+    return sql.SQL("{}::pg_catalog.int8[]").format(sql.Literal(f"{{{numbers}}}"))
+
+
+def rows_from(*arrays: sql.Composable) -> sql.Composed:
+    """What `from` takes: the arrays beside each other, a row for each place."""
+    return sql.SQL("rows from ({})").format(sql.SQL(", ").join(map(sql.SQL("pg_catalog.unnest({})").format, arrays)))
