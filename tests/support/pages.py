@@ -16,7 +16,17 @@ PAGES = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
 ROOMS = ("export", "runtime", "stages", "pachyderm", "benchmarks", "tests", "docs")
 # Options of other people's programs that pages name.
 FOREIGN = frozenset(
-    {"--array", "--wrap", "--force-conflicts", "--server-side", "--split", "--strip-unneeded", "--volume", "--datum"}
+    {
+        "--array",
+        "--wrap",
+        "--force-conflicts",
+        "--require-hashes",
+        "--server-side",
+        "--split",
+        "--strip-unneeded",
+        "--volume",
+        "--datum",
+    }
 )
 _BLOCK = re.compile(r"^(?:```[^\n]*\n(?P<fenced>.*?)^```|(?P<indented>(?:^    [^\n]*\n|\n(?=    ))+))", re.M | re.S)
 _MARKED = re.compile(
