@@ -51,7 +51,10 @@ def answer(options: argparse.Namespace) -> int:
     # Before a second is spent on the model.
     files = csv_files(options.input)
     if not files:
-        logging.warning("%s: no CSV in it; other tables become CSVs by `answermill ingest`", options.input)
+        logging.warning(
+            "%s: no CSV in it, so nothing is answered or removed; other tables become CSVs by `answermill ingest`",
+            options.input,
+        )
     part = options.part or share_of_environment(os.environ)
     due = files
     if part:
@@ -91,8 +94,10 @@ def answer_folder(
         run = MirroredRun(job, settings, mirror, options.output, counts, progress)
         with measured(options, job, counts, progress, part):
             run.run(due, options.again, library, spread_of(options))
-        # One CSV says nothing of the others that were answered into the same folder.
-        others = set() if options.input.is_dir() else {*mirror.paths()} - targets(files, *FORMATS)
+        # One CSV says nothing of the others that were answered into the same folder, and a folder without any, such as
+        # the place of a disk that is not mounted, says nothing at all.
+        mirrors = files and options.input.is_dir()
+        others = set() if mirrors else {*mirror.paths()} - targets(files, *FORMATS)
         run.settle(others | targets(files, job.format))
     summarise(job.model, counts, progress.seconds, list(due))
     return run.failures

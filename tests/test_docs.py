@@ -12,8 +12,8 @@ from answermill import VERBS
 from benchmarks.image import kept, one_spelling
 from tests.conftest import ROOT
 from tests.docs import PAGE, commands_page, help_text
-from tests.support import pages
-from tests.support.pages import PAGES, Marked
+from tests.support import docs as pages
+from tests.support.docs import PAGES, Marked
 
 CHECKS = (pages.unknown_files, pages.unknown_targets, pages.wrong_commands, pages.unknown_options)
 # A page with one of each kind of lie, and what is said of it.

@@ -218,6 +218,25 @@ def test_an_input_without_csvs_is_said(stage: Stage, tmp_path: Path, int8_bundle
     assert "no CSV in it" in run(stage, tmp_path / "in", tmp_path / "out", int8_bundle)
 
 
+def test_an_input_without_csvs_costs_no_answers(
+    stage: Stage,
+    source: Path,
+    tmp_path: Path,
+    int8_bundle: Path,
+) -> None:
+    """A disk that is not mounted leaves an empty folder; hours of answers must not go for it."""
+    out = tmp_path / "out"
+    run(stage, source, out, int8_bundle)
+    before = {name: content for name, content in tree(out).items() if name.endswith(".csv")}
+    source.rename(tmp_path / "unmounted")
+    source.mkdir()
+    assert "nothing is answered or removed" in run(stage, source, out, int8_bundle)
+    assert {name: content for name, content in tree(out).items() if name.endswith(".csv")} == before
+    source.rmdir()
+    (tmp_path / "unmounted").rename(source)
+    assert "unchanged_files=4" in run(stage, source, out, int8_bundle)
+
+
 def test_a_dry_run_counts_and_writes_nothing(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
     out = tmp_path / "out"
     run(stage, source, out, int8_bundle)
