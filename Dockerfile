@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The first stage exports a checkpoint, the second gathers packages, the last holds Python, these, and the bundle.
 #
 #   make image                               the default model, from the hub
@@ -14,12 +13,13 @@ ARG MODEL=
 ARG REVISION=
 ARG OPTIONS=
 WORKDIR /build
-COPY constraints.txt ./
-# Before the code, so that a change of it leaves this layer alone.
+COPY hashes hashes
+# Before the code, so that a change of it leaves this layer alone. Each file is one that `make hashes` has seen.
 RUN python3 -m venv /opt/export \
-    && pip() { /opt/export/bin/python -m pip install --no-cache-dir -c constraints.txt "$@"; } \
-    && { pip --no-deps --retries 0 --timeout 15 --index-url "$TORCH_INDEX" torch || pip --no-deps torch; } \
-    && pip onnxruntime tokenizers numpy onnx 'optimum[onnxruntime]' torch 'transformers<4.58'
+    && pip() { /opt/export/bin/python -m pip install --no-cache-dir --no-deps --require-hashes "$@"; } \
+    && { pip --retries 0 --timeout 15 --index-url "$TORCH_INDEX" -r hashes/torch.txt || pip -r hashes/torch.txt \
+        || { echo "torch's build without CUDA is neither at TORCH_INDEX nor at pip's own index" >&2; exit 1; }; } \
+    && pip -r hashes/export.txt && /opt/export/bin/python -m pip check
 COPY samples samples
 COPY models models
 COPY runtime runtime
@@ -32,13 +32,14 @@ WORKDIR /build
 # For `strip`.
 RUN command -v strip > /dev/null \
     || { apt-get update && apt-get install -y --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*; }
-COPY constraints.txt image-packages.txt ./
+COPY image-packages.txt ./
+COPY hashes hashes
 # A virtual environment without an installer: the one that fills it stays here.
 RUN python3 -m venv /opt/pip \
-    && /opt/pip/bin/pip install --no-cache-dir -c constraints.txt setuptools cyclonedx-bom \
+    && /opt/pip/bin/pip install --no-cache-dir --no-deps --require-hashes -r hashes/build.txt \
     && python3 -m venv --without-pip /opt/answermill \
     && /opt/pip/bin/pip --python /opt/answermill/bin/python install \
-        --no-cache-dir --no-compile --no-deps -c constraints.txt -r image-packages.txt
+        --no-cache-dir --no-compile --no-deps --require-hashes -r hashes/image.txt
 COPY answermill.py pyproject.toml LICENSE README.md ./
 COPY benchmarks benchmarks
 COPY export export

@@ -55,6 +55,10 @@ coverage: $(VENV)/test ## the lines that the tests run, by file; the pure parts 
 docs: $(VENV)/test ## writes the parts of docs/ that are made from the code
 	$(PY) -m tests.docs
 
+.PHONY: hashes
+hashes: $(VENV)/test ## writes hashes/, the digests of what the image is built from, after a pin has changed
+	@$(PY) -m benchmarks.hashes
+
 .PHONY: fuzz
 fuzz: $(VENV)/test $(DEMO_MODEL) ## 10,000 random files through ingest and answer
 	$(PY) -m tests.fuzz --files 10000 --model $(dir $(DEMO_MODEL))
@@ -87,11 +91,17 @@ LABEL = --label org.opencontainers.image
 image: ## the slim image IMAGE, with the bundle of MODEL in it; its SBOM and its report go to build/image
 	@builder=$$($(FIND_BUILDER)); \
 	test -n "$$builder" || { echo "make image: docker, podman or buildah is needed, and none answers here" >&2; exit 1; }; \
+	base=$${BASE:-$$(sed -n 's/^ARG BASE=//p' Dockerfile)}; \
+	case "$$base" in *@sha256:*) digest=$${base##*@} ;; *) digest= ; \
+	    printf 'make image: BASE (%s) has no digest, so other bytes may come under its name; say NAME@sha256:...\n' \
+	        "$$base" >&2 ;; esac; \
 	set -f; "$$builder" build -t "$$IMAGE" $(BUILD_ARGS) $$BUILD_OPTIONS . || exit 1; \
 	$(MAKE) --no-print-directory image-files BUILDER="$$builder" || exit 1; \
 	commit=$${COMMIT:-$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null)}; \
 	echo "FROM $$IMAGE" | "$$builder" build -t "$$IMAGE" $(LABEL).title=answermill $(LABEL).version=$(VERSION) \
 	    $(LABEL).revision="$$commit" $(LABEL).licenses=Apache-2.0 \
+	    $(LABEL).base.name="$${base%@*}" $${digest:+$(LABEL).base.digest="$$digest"} \
+	    --label answermill.base="$${digest:-by name alone}" \
 	    --label answermill.bundle="$$(sed -n 's/.*| the bundle \(.*\) |$$/\1/p' build/image/packages.md)" -f - build/image/empty
 # What an image says about itself, out of it.
 image-files:

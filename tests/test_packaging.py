@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from benchmarks.hashes import TITLES, pinned, read
 from benchmarks.image import kept, left_out, one_spelling
 from tests.conftest import ROOT
 
@@ -25,9 +26,9 @@ def required(package: str, extras: frozenset[str]) -> Iterator[tuple[str, frozen
             yield one_spelling(need.name), frozenset(need.extras)
 
 
-def closure() -> set[str]:
-    """All that `answermill[stages]` needs, and what these need."""
-    waiting = [("answermill", frozenset({"stages"}))]
+def closure(extra: str) -> set[str]:
+    """All that `answermill[EXTRA]` needs, and what these need."""
+    waiting = [("answermill", frozenset({extra}))]
     found = set(waiting)
     while waiting:
         new = set(required(*waiting.pop())) - found
@@ -40,7 +41,7 @@ def test_the_image_holds_what_the_stages_need() -> None:
     """Or the list says that a package is left out."""
     held, out = kept(PACKAGES), left_out(PACKAGES)
     assert held.keys() & out.keys() == set()
-    assert held.keys() | out.keys() == closure()
+    assert held.keys() | out.keys() == closure("stages")
 
 
 def test_every_package_of_the_image_is_pinned() -> None:
@@ -49,6 +50,37 @@ def test_every_package_of_the_image_is_pinned() -> None:
     named = set(re.findall(r"^(\w\S*)\s+# ", PACKAGES, re.MULTILINE))
     assert named - pins == set()
     assert len(named) == len(kept(PACKAGES)) == len(re.findall(r"^\w", PACKAGES, re.MULTILINE))
+
+
+@pytest.mark.parametrize("group", TITLES)
+def test_the_digests_are_those_of_the_pins(group: str) -> None:
+    """After a pin has changed, `make hashes` writes them anew."""
+    pins = pinned((ROOT / "constraints.txt").read_text("utf-8"))
+    listed = read(ROOT / f"hashes/{group}.txt")
+    versions = dict(requirement.split("==") for requirement in listed)
+    assert versions == {name: pins.get(name) for name in versions}, "a pin has changed: make hashes"
+    text = (ROOT / f"hashes/{group}.txt").read_text("utf-8")
+    assert text.count("==") == len(listed), "each has a digest"
+    assert not re.search(r"https?:|--(extra-)?index|--find", text)
+
+
+def test_the_digests_cover_what_is_installed() -> None:
+    """pip is told to install these and nothing that they need beside them."""
+    names = {group: {line.partition("==")[0] for line in read(ROOT / f"hashes/{group}.txt")} for group in TITLES}
+    assert names["image"] == kept(PACKAGES).keys(), "image-packages.txt has changed: make hashes"
+    pins = pinned((ROOT / "constraints.txt").read_text("utf-8"))
+    # torch with CUDA names NVIDIA's packages, which have no pin.
+    assert names["export"] | names["torch"] == closure("export") & pins.keys(), "make hashes"
+    assert {"setuptools", "cyclonedx-bom"} <= names["build"]
+
+
+def test_the_image_is_built_with_digests_only() -> None:
+    """What pip is asked for without one lies in the build's own folder."""
+    text = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text("utf-8"))
+    asked = re.findall(r"\bpip(?: --python \S+)? install (.*?)(?:&&|;|\n)", text)
+    assert len(asked) == 4
+    assert [words for words in asked if "--require-hashes" not in words and "wheel/*.whl" not in words] == []
+    assert "# syntax=" not in text, "a frontend that floats would be fetched"
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -151,6 +183,23 @@ def test_make_hands_values_on_as_they_stand(make: Callable[..., subprocess.Compl
     done = make("deploy-plan", "IMAGE=a b$$(c):1", "BUCKET=gs://b/'x'")
     assert "<a b$$(c):1>" in done.stdout
     assert "<gs://b/'x'>" in done.stdout
+
+
+def test_an_image_says_whether_its_base_has_a_digest(
+    make: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "Dockerfile").write_text("ARG BASE=python:3.12-slim-bookworm\n")
+    digest = f"sha256:{'a' * 64}"
+    pinned = make("image", f"BASE=python:3.12@{digest}")
+    assert {f"<org.opencontainers.image.base.digest={digest}>", f"<answermill.base={digest}>"} <= {
+        *pinned.stdout.splitlines()
+    }
+    assert "has no digest" not in pinned.stderr
+    by_name = make("image")
+    assert "<org.opencontainers.image.base.name=python:3.12-slim-bookworm>\n" in by_name.stdout
+    assert "base.digest" not in by_name.stdout
+    assert "<answermill.base=by name alone>" in by_name.stdout
+    assert "make image: BASE (python:3.12-slim-bookworm) has no digest" in by_name.stderr
 
 
 def test_make_takes_no_variable_that_happens_to_be_exported(
