@@ -1,5 +1,7 @@
 """One file of a web server, as a source; signed URLs are among them, so no message shows a query."""
 
+import codecs
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from requests import Response
 
 BLOCK = 1 << 20
+_PAGES = ("text/html", "application/xhtml+xml")
+# These are told by their first bytes, or are no packing at all.
+_KNOWN = ("", "identity", "gzip", "x-gzip", "zstd")
 
 
 class WebSource:
@@ -48,6 +53,8 @@ class WebSource:
                 try:
                     # Not decoded: some servers say that they pack and do not.
                     for block in response.raw.stream(BLOCK, decode_content=False):
+                        if not file.tell():
+                            self._check_packing(response, block)
                         file.write(block)
                         advance(len(block))
                 except HTTPError as error:
@@ -57,10 +64,21 @@ class WebSource:
                 return state
         raise AnswermillError(f"{safe_url(self._url)}: {TRIES} times it did not arrive whole ({problem}); try again")
 
+    def _check_packing(self, response: "Response", head: bytes) -> None:
+        """Raises AnswermillError for what a server packs, though asked not to, in a way that is not known here."""
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in _KNOWN and not _is_text(head):
+            raise AnswermillError(
+                f"{safe_url(self._url)}: the server packs it (Content-Encoding: {encoding[:20]}), though asked not to; "
+                "download it with a browser, and give the path of the file"
+            )
+
     def _get(self) -> "Response":
         """The server's answer, of which the body is still to come."""
         import requests
 
+        # It logs the URL with its query, and a traceback, where a header of the answer is damaged.
+        logging.getLogger("urllib3").setLevel(logging.CRITICAL)
         try:
             # Bytes as they are stored: an archive is told by its first bytes.
             response = requests.get(
@@ -75,7 +93,7 @@ class WebSource:
             response.close()
             remedy = "check the URL; a signed one may have expired" if response.status_code < 500 else "try again"
             raise AnswermillError(f"{safe_url(self._url)}: the server says {response.status_code}; {remedy}")
-        if response.headers.get("Content-Type", "").partition(";")[0].strip() == "text/html":
+        if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() in _PAGES:
             response.close()
             raise AnswermillError(
                 f"{safe_url(self._url)}: a web page, no table; give the URL of the file itself, signed if need be"
@@ -88,3 +106,12 @@ class WebSource:
         # A weak one may stay the same when bytes change.
         strong = version if version.startswith('"') else ""
         return SourceObject(safe_url(self._url), int(size) if size.isdecimal() else 0, strong)
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether a file that begins so is in UTF-8."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in head

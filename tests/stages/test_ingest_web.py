@@ -4,6 +4,7 @@ import gzip
 import http.server
 import json
 import threading
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +22,10 @@ class Server:
     """What the server answers, and how.
 
     Attributes:
+        headers: more of them, each with its line end, as they are sent; a length among them is the only one.
         cut: how many answers end before their time.
         seen: the paths that were asked for.
+        moves: where paths are redirected to.
 
     """
 
@@ -32,8 +35,10 @@ class Server:
     length: bool = True
     status: int = 200
     encoding: str = ""
+    headers: str = ""
     cut: int = 0
     seen: list[str] = field(default_factory=list)
+    moves: dict[str, str] = field(default_factory=dict)
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
@@ -46,7 +51,16 @@ def server() -> Iterator[Server]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             settings.seen.append(self.path)
+            if where := settings.moves.get(self.path.partition("?")[0]):
+                self.send_response(302)
+                self.send_header("Location", where)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             self.send_response(settings.status)
+            if settings.headers:
+                self.flush_headers()
+                self.wfile.write(settings.headers.encode())
             self.send_header("Content-Type", settings.kind)
             if settings.encoding:
                 self.send_header("Content-Encoding", settings.encoding)
@@ -110,6 +124,71 @@ def test_a_packed_transfer_is_unpacked_once(
     assert (tmp_path / "a.csv").read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("encoding", ["identity", "deflate", "br", "aws-chunked", ""])
+def test_what_is_only_said_to_be_packed_is_taken(server: Server, stage: Stage, tmp_path: Path, encoding: str) -> None:
+    server.headers = f"Content-Encoding: {encoding}\r\n"
+    done = stage("ingest", server.url("/a.csv"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.csv").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "Deflate", "br"])
+def test_an_unknown_packing_is_named(server: Server, stage: Stage, tmp_path: Path, encoding: str) -> None:
+    """It is no text in another encoding, which an owner could name."""
+    server.encoding = encoding
+    server.body = zlib.compress(CONTENT)
+    done = stage("ingest", server.url(f"/a.csv?{SIGNATURE}"), tmp_path)
+    assert done.returncode == 1
+    assert f"the server packs it (Content-Encoding: {encoding.lower()}), though asked not to" in done.stderr
+    assert "SECRET" not in done.stderr and not (tmp_path / "rejected").exists()
+
+
+def test_a_chunked_answer_is_taken_whole_or_not_at_all(server: Server, stage: Stage, tmp_path: Path) -> None:
+    server.length = False
+    server.headers = "Transfer-Encoding: chunked\r\n"
+    whole = b"%x\r\n%s\r\n" % (len(CONTENT), CONTENT)
+    server.body = whole + b"0\r\n\r\n"
+    done = stage("ingest", server.url("/a.csv"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.csv").read_bytes() == CONTENT
+    server.body = whole
+    done = stage("ingest", server.url("/a.csv"), tmp_path)
+    assert done.returncode == 1 and "5 times it did not arrive whole" in done.stderr
+
+
+@pytest.mark.parametrize("length", ["36", "none", "-5", "27, 27"])
+def test_a_wrong_length_loses_nothing(server: Server, stage: Stage, tmp_path: Path, length: str) -> None:
+    server.length = False
+    server.headers = f"Content-Length: {length}\r\n"
+    done = stage("ingest", server.url("/a.csv"), tmp_path)
+    if done.returncode:
+        assert "5 times it did not arrive whole" in done.stderr
+    else:
+        assert (tmp_path / "a.csv").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("headers", ["X Header Without Colon\r\n", "Location : x\r\n", "\xe9: x\r\n"])
+def test_damaged_headers_do_not_show_the_query(server: Server, stage: Stage, tmp_path: Path, headers: str) -> None:
+    """urllib3 logs the whole URL, and a traceback, where it cannot read a header."""
+    server.headers = headers
+    done = stage("ingest", server.url(f"/a.csv?{SIGNATURE}"), tmp_path)
+    assert "SECRET" not in done.stdout + done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "where", ["/b.csv", "/a.csv?SECRET", "http://127.0.0.1:1/x?SECRET", "file:///etc/passwd?SECRET"]
+)
+def test_a_redirect_shows_no_query(server: Server, stage: Stage, tmp_path: Path, where: str) -> None:
+    """The name stays that of the URL that was given; a circle, and what leads nowhere, is an error in one line."""
+    server.moves = {"/a.csv": where}
+    done = stage("ingest", server.url(f"/a.csv?{SIGNATURE}"), tmp_path / "out")
+    assert "SECRET" not in done.stdout + done.stderr and "Traceback" not in done.stderr
+    if where == "/b.csv":
+        assert (tmp_path / "out/a.csv").read_bytes() == CONTENT
+    else:
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+
+
 def test_what_arrives_cut_is_asked_for_again(server: Server, stage: Stage, tmp_path: Path) -> None:
     server.cut = 2
     done = stage("ingest", server.url("/a.csv"), tmp_path)
@@ -122,13 +201,35 @@ def test_what_arrives_cut_is_asked_for_again(server: Server, stage: Stage, tmp_p
 
 
 def test_an_index_page_is_no_table(server: Server, stage: Stage, tmp_path: Path) -> None:
-    server.kind = "text/html; charset=utf-8"
-    for path in ("/folder/", "/folder/a.csv", ""):
+    for kind, path in (
+        ("text/html; charset=utf-8", "/folder/"),
+        ("TEXT/HTML", "/folder/a.csv"),
+        ("application/xhtml+xml", "/folder/a.csv"),
+        ("text/html", ""),
+    ):
+        server.kind = kind
         done = stage("ingest", server.url(path), tmp_path / "out")
         assert done.returncode == 1
         assert "give the URL of" in done.stderr
         assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+PAGE = b"<html><head><title>Index of /</title></head></html>"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [PAGE, b"\n<!-- x -->\n<!doctype HTML>", b"\xef\xbb\xbf" + PAGE.upper(), PAGE.decode().encode("utf-16"),
+     gzip.compress(PAGE), b"<?xml version='1.0'?><Error/>", b'[ {"name": "a.csv"}]'],
+)  # fmt: skip
+def test_an_index_page_in_disguise_is_told_by_its_bytes(
+    server: Server, stage: Stage, tmp_path: Path, body: bytes
+) -> None:
+    server.body = body
+    done = stage("ingest", server.url("/a.csv"), tmp_path)
+    assert done.returncode == 0
+    assert "not a CSV" in json.loads((tmp_path / "rejected/a.csv.json").read_bytes())["reason"]
 
 
 @pytest.mark.parametrize("url", ["sftp://anna:SECRET@127.0.0.1:1/in", "s3://AKIA:SECRET@bucket/in?x=SECRET"])
