@@ -31,14 +31,18 @@ class Verb(NamedTuple):
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("specs", nargs="*", type=Path, metavar="SPEC", help="files, or folders; default: the shipped")
+    parser.add_argument(
+        "specs", nargs="*", type=command.location, metavar="SPEC", help="files, or folders; default: the shipped"
+    )
     parser.add_argument("--repo", action="append", default=[], metavar="NAME", help="a repo that exists already")
     parser.add_argument("--strict", action="store_true", help="fail for lint too: what is legal, but unwise")
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("specs", nargs="*", type=Path, metavar="SPEC", help="files, or folders; default: the shipped")
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder of all state")
+    parser.add_argument(
+        "specs", nargs="*", type=command.location, metavar="SPEC", help="files, or folders; default: the shipped"
+    )
+    parser.add_argument("--root", type=command.location, default=ROOT, help="folder of all state")
     parser.add_argument("--bucket", metavar="URL", help="what `ingest` reads, in the place of the spec's gs://…")
     parser.add_argument("--tick", action="store_true", help="cron inputs tick now; otherwise when they are due")
     parser.add_argument("--reprocess", action="append", default=[], metavar="PIPELINE", help="skip none of its datums")
@@ -68,7 +72,9 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[=VALUE]",
         help="beats the spec's; without a value this shell's is passed on, and taken away where it has none",
     )
-    parser.add_argument("--secrets", type=Path, metavar="FOLDER", help="SECRET/KEY files; default: ROOT/secrets")
+    parser.add_argument(
+        "--secrets", type=command.location, metavar="FOLDER", help="SECRET/KEY files; default: ROOT/secrets"
+    )
     parser.add_argument(
         "--without-secret", action="append", default=[], metavar="NAME", help="not needed here; an empty folder"
     )
@@ -99,7 +105,9 @@ def _logs_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", type=Path, help=f"folder of all state; default: the later used of {ROOT}, {DEMO}")
+    parser.add_argument(
+        "--root", type=command.location, help=f"folder of all state; default: the later used of {ROOT}, {DEMO}"
+    )
 
 
 def _pair(text: str) -> tuple[str, Path]:

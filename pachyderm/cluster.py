@@ -156,7 +156,7 @@ def _listed(pachctl: Pachctl, there: Sequence[str]) -> int | None:
         return None
     try:
         return len(json.loads(pachctl.run(("get", "file", "ingest@master:/listing.json")))["files"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PachydermError("ingest@master:/listing.json is no listing of ingest") from error
 
 

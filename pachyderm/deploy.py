@@ -45,9 +45,11 @@ def arguments(verb: str, argv: Sequence[str]) -> argparse.Namespace:
     if verb in ("plan", "deploy"):
         _deploy_arguments(parser)
     if verb in ("plan", "deploy", "secrets"):
-        parser.add_argument("--bucket-key", type=Path, metavar="FILE", help="the service account's key, JSON")
+        parser.add_argument(
+            "--bucket-key", type=command.location, metavar="FILE", help="the service account's key, JSON"
+        )
     if verb == "stamp":
-        parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the specs are written")
+        parser.add_argument("--output", type=command.location, metavar="FOLDER", help="where the specs are written")
     if verb == "undeploy":
         parser.add_argument("--with-secrets", action="store_true", help="delete the secrets too")
     if verb in ("deploy", "undeploy", "secrets"):

@@ -117,7 +117,9 @@ def main(argv: Sequence[str]) -> int:
         "job", nargs="?", default="", metavar="PIPELINE[@JOB]", help="all pipelines' last jobs if left out"
     )
     parser.add_argument("--cluster", action="store_true", help="ask pachctl instead of the local runner's folder")
-    parser.add_argument("--root", type=Path, help=f"folder of all state; default: the later used of {ROOT}, {DEMO}")
+    parser.add_argument(
+        "--root", type=command.location, help=f"folder of all state; default: the later used of {ROOT}, {DEMO}"
+    )
     parser.add_argument(
         "--rpc-timeout", type=command.positive, default=60, metavar="SECONDS", help="deadline of a call"
     )

@@ -207,7 +207,7 @@ def check_key_file(path: str) -> None:
     shown = quoted_path(CREDENTIALS, path)
     try:
         fields = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and shown != CREDENTIALS else "no JSON file"
         raise AnswermillError(f"{shown}: {reason}; {PATH_REMEDY}") from error
     if not isinstance(fields, dict) or "type" not in fields:
