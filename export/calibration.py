@@ -10,8 +10,8 @@ from export import bundle
 from export.card import card
 from export.evaluation import Row
 from runtime import confidence
-from runtime.answerer import Ranking
 from runtime.manifest import Manifest
+from runtime.rows import Ranking
 from runtime.squad import exact_match
 
 DIAGRAM = "reliability.svg"

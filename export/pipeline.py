@@ -23,11 +23,12 @@ from export.int8.sweep import Trial, best, candidates, table
 from export.second_look import write_second_look
 from export.thresholds import Thresholds, missed_thresholds
 from runtime.answer import Answer
-from runtime.answerer import Answerer, Ranking
+from runtime.answerer import Answerer
 from runtime.bundle import MANIFEST, MODEL, TOKENIZER, Bundle
 from runtime.cpu import available_cpus
 from runtime.errors import AnswermillError, ExportError
 from runtime.manifest import Manifest, Quantization, SecondLook, Source, Verification
+from runtime.rows import Ranking
 from runtime.windows import Windower
 
 # The work takes this many times the checkpoint's size: converted, fused, optimised, quantized, and one to spare.
@@ -253,7 +254,8 @@ def _second_look(
         unfinished = Bundle(folder, float_model.manifest)
         return Answerer(unfinished, unfinished.open_session(graph.name), available_cpus())
 
-    return write_second_look(float_model.folder / MODEL, folder, rankings, float_model.answers, rows, answerer)
+    graph, revision = float_model.folder / MODEL, float_model.manifest.source.revision
+    return write_second_look(graph, revision, folder, rankings, float_model.answers, rows, answerer)
 
 
 def _verify(float_model: FloatModel, rows: Sequence[Row], folder: Path) -> tuple[Verification, list[Ranking]]:

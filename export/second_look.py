@@ -1,35 +1,33 @@
 """The fp32 graph beside the int8 one, and the ratio from which a row is answered by it."""
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
 
 from export.evaluation import Row
+from export.float_graph import write_float_graph
 from export.verify import is_same
 from runtime.answer import Answer
-from runtime.answerer import Answerer, Ranking
+from runtime.answerer import Answerer
 from runtime.bundle import FLOAT_MODEL
 from runtime.manifest import SecondLook
+from runtime.rows import Ranking
 
 # Candidates, the cheapest first. Of 1,190 XQuAD rows no answer with a ratio below 0.79 differed from fp32's.
 RATIOS = (0.98, 0.95, 0.92, 0.9, 0.88, 0.85, 0.82, 0.8, 0.75, 0.7)
 TARGET = 0.998
 FOLDS = 5
 TIE = 1 - 1e-4
-# Initialisers of fewer values are no weights, and save nothing.
-_SMALL = 1024
-
-Rankings = Callable[[Sequence[Row]], list[Ranking]]
+# Rows whose answers must stay as they are when weights are stored as float16, where fewer are near ties.
+LEAST_CHECKED = 32
 
 
 def write_second_look(
     float_model: Path,
+    revision: str,
     folder: Path,
     looked: Sequence[Ranking],
     wanted: Sequence[Answer],
@@ -41,15 +39,23 @@ def write_second_look(
     `looked` are the int8 rankings of the rows, `wanted` the fp32 model's answers, `answerer` loads a graph. Returns
     what the manifest says, and the rankings of the rows with the second look.
     """
-    again = [index for index, ranking in enumerate(looked) if ranking.ratio >= RATIOS[-1]]
-    weights, second = "float16", folder / FLOAT_MODEL
-    store_as_float16(float_model, second)
-    rankings = _rank(answerer(second), [rows[index] for index in again])
-    if not all(is_same(ranking.answers[0], wanted[index]) for index, ranking in zip(again, rankings, strict=True)):
+    again = _closest(looked)
+    second = folder / FLOAT_MODEL
+
+    def read_again() -> list[Ranking]:
+        pairs = ((rows[index].question, rows[index].context) for index in again)
+        return list(answerer(second).rankings(pairs))
+
+    def is_right(rankings: Sequence[Ranking]) -> bool:
+        return all(is_same(ranking.answers[0], wanted[index]) for index, ranking in zip(again, rankings, strict=True))
+
+    weights = "float16"
+    small = write_float_graph(float_model, second, revision, halve=True)
+    if not small or not is_right(rankings := read_again()):
         logging.info("weights in float16 change an answer, so they are stored as float32")
         weights = "float32"
-        shutil.copy(float_model, second)
-        rankings = _rank(answerer(second), [rows[index] for index in again])
+        write_float_graph(float_model, second, revision, halve=False)
+        rankings = read_again()
     by_row = dict(zip(again, rankings, strict=True))
     without = np.asarray([is_same(ranking.answers[0], one) for ranking, one in zip(looked, wanted, strict=True)])
     with_look = np.asarray(
@@ -96,23 +102,8 @@ def _cheapest(ratios: NDArray[np.float64], without: NDArray[np.bool_], with_look
     return len(RATIOS) - 1
 
 
-def _rank(answerer: Answerer, rows: Sequence[Row]) -> list[Ranking]:
-    return list(answerer.rankings((row.question, row.context) for row in rows))
-
-
-def store_as_float16(source: Path, target: Path) -> None:
-    """Writes the graph with its weights as float16 and a cast to float32 behind each; half the size."""
-    model = onnx.load(str(source))
-    graph = model.graph
-    casts = []
-    for tensor in list(graph.initializer):
-        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _SMALL:
-            continue
-        values = numpy_helper.to_array(tensor)
-        stored = numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}/float16")
-        graph.initializer.remove(tensor)
-        graph.initializer.append(stored)
-        casts.append(helper.make_node("Cast", [stored.name], [tensor.name], to=onnx.TensorProto.FLOAT))
-    for node in reversed(casts):
-        graph.node.insert(0, node)
-    onnx.save(model, str(target))
+def _closest(looked: Sequence[Ranking]) -> list[int]:
+    """The rows that any candidate looks at again, and at least `LEAST_CHECKED`, those of the largest ratios first."""
+    order = sorted(range(len(looked)), key=lambda index: -looked[index].ratio)
+    near = sum(ranking.ratio >= RATIOS[-1] for ranking in looked)
+    return sorted(order[: max(near, LEAST_CHECKED)])

@@ -19,6 +19,8 @@ MODEL = "model.onnx"
 FLOAT_MODEL = "model-fp32.onnx"
 TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
+# Key of the fp32 graph's metadata under which the export notes the checkpoint's revision.
+REVISION = "answermill.revision"
 # A manifest has some kilobytes; what has more is refused before it fills the memory.
 LONGEST_MANIFEST = 4 << 20
 # How a weight that lies in another file begins to say where, in an ONNX graph: field 1, eight bytes, `location`.
@@ -56,7 +58,7 @@ class Bundle:
         for name, digest in manifest.files.items():
             # Checked when the first row needs it, so that loading takes no longer than without it.
             if name != FLOAT_MODEL and _sha256(folder, name) != digest.sha256:
-                raise BundleError(f"{folder / name} is not the file that was exported: export the bundle again")
+                raise _changed(folder / name)
         _refuse_external_data(folder / MODEL)
         _warn_of_missing_flags(manifest)
         return cls(folder, manifest)
@@ -68,18 +70,41 @@ class Bundle:
         """
         return self.open_session(MODEL, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
 
+    def check_float_graph(self) -> None:
+        """Raises BundleError where the fp32 graph of the second look is absent or was cut short.
+
+        Takes no time; `float_session` checks the digest.
+        """
+        digest = self.manifest.files.get(FLOAT_MODEL)
+        if digest is None:
+            raise BundleError(f"{self.folder}: manifest.json lists no {FLOAT_MODEL}: export the bundle again")
+        try:
+            with _open_inside(self.folder, FLOAT_MODEL) as file:
+                size = os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise BundleError(
+                f"{self.folder / FLOAT_MODEL} cannot be read: {error.strerror}; export the bundle again, or leave out "
+                "the second look"
+            ) from error
+        if size != digest.size:
+            raise _changed(self.folder / FLOAT_MODEL)
+
     def float_session(self) -> ort.InferenceSession:
         """As `session`, of the fp32 graph of the second look, which is checked now. Raises BundleError."""
-        self.check(FLOAT_MODEL)
+        self.check_float_graph()
+        if _sha256(self.folder, FLOAT_MODEL) != self.manifest.files[FLOAT_MODEL].sha256:
+            raise _changed(self.folder / FLOAT_MODEL)
         _refuse_external_data(self.folder / FLOAT_MODEL)
         # Folds the casts that weights stored as float16 come with, once and not at every run.
-        return self.open_session(FLOAT_MODEL, ort.GraphOptimizationLevel.ORT_ENABLE_BASIC)
-
-    def check(self, name: str) -> None:
-        """Raises BundleError if a file of the bundle is not what was exported."""
-        digest = self.manifest.files.get(name)
-        if digest is None or _sha256(self.folder, name) != digest.sha256:
-            raise BundleError(f"{self.folder / name} is not the file that was exported: export the bundle again")
+        session = self.open_session(FLOAT_MODEL, ort.GraphOptimizationLevel.ORT_ENABLE_BASIC)
+        # Another vocabulary would give answers like any other, and wrong ones.
+        if session.get_modelmeta().custom_metadata_map.get(REVISION) != self.manifest.source.revision:
+            source = self.manifest.source
+            raise BundleError(
+                f"{self.folder / FLOAT_MODEL} was not made of {source.checkpoint} at {source.revision}, as this bundle "
+                "was: export the bundle again"
+            )
+        return session
 
     def open_session(
         self, name: str, level: ort.GraphOptimizationLevel = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -96,6 +121,10 @@ class Bundle:
             return ort.InferenceSession(str(self.folder / name), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise BundleError(f"{self.folder / name} cannot be loaded: {error}") from error
+
+
+def _changed(path: Path) -> BundleError:
+    return BundleError(f"{path} is not the file that was exported: export the bundle again")
 
 
 def _warn_of_missing_flags(manifest: Manifest) -> None:

@@ -172,14 +172,14 @@ def _listing(options: argparse.Namespace) -> Iterator[Mirror | None]:
 
 def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> int:
     """Deletes the rows of files that are gone. Returns the exit code."""
-    from stages.loading import pruning
+    from stages.loading import memory, pruning
     from stages.loading.files import origins_of
     from stages.loading.run import prepare_target
 
     listing = pruning.read_listing(options.listing) if options.listing else None
     resolved = opened.run(lambda connection: prepare_target(connection, target, options))
     # Before the walk: whatever is loaded after this moment is newer than what the walk sees.
-    looked_at = opened.run(pruning.clock)
+    looked_at = opened.run(memory.clock)
     files = csv_files(options.input)
     if not files and not listing:
         raise AnswermillError(f"{options.input}: there is no CSV, which proves nothing; nothing was deleted")

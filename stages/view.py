@@ -8,8 +8,8 @@ from a mail.
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,16 @@ from typing import TYPE_CHECKING, Any
 from runtime import command
 from runtime.errors import AnswermillError, InputError, OptionError
 from stages.common.files import whole_file
+from stages.common.names import origin_of
 
 if TYPE_CHECKING:
     from stages.csvs.answered import Row
+    from stages.viewing.survey import Judged
 
-# A mail takes more; a browser reads this at once. The page itself takes less than a twentieth of it.
-BUDGET = 2_850_000
+# Bytes of the page. A mail takes more; a browser reads this at once.
+LIMIT = 2_950_000
+# Files that cannot be read, and are named in the page with the reason.
+NAMED = 50
 ANSWERS_STYLES = ("shell.css", "answers.css")
 ANSWERS_MODULES = ("dom.js", "text.js", "charts.js", "rows.js", "filters.js", "passage.js", "summary.js", "answers.js")
 
@@ -78,20 +82,33 @@ class Reading:
                 logging.error("%s: %s", name, error)
                 self.failed[name] = str(error)
 
+    def failures(self) -> list[tuple[str, str]]:
+        """The files that could not be read whole, and why, for the page."""
+        from stages.viewing.survey import NAME, cut
+
+        return [(cut(f"{self.source.name}: {name}", NAME), cut(reason, NAME)) for name, reason in self.failed.items()]
+
 
 def view(options: argparse.Namespace) -> int:
     """Reads the rows and writes the page. Returns the exit code."""
+    from stages.viewing.data import fitting
     from stages.viewing.shell import page
 
     check_output(options)
-    reading = Reading(options.answers, options)
-    data = answers_data(options, reading)
-    text = page(data["title"], "answers.html", ANSWERS_STYLES, ANSWERS_MODULES, data)
+    reading, other = Reading(options.answers, options), Reading(options.against, options)
+    rows, data = answers_data(options, reading, other)
+
+    def with_rows(columns: Mapping[str, Any]) -> bytes:
+        shown = {**data, "rows": columns}
+        return page(data["title"], "answers.html", ANSWERS_STYLES, ANSWERS_MODULES, shown).encode()
+
+    data["rows"] = fitting(rows, LIMIT - len(with_rows({})))
+    content = with_rows(data["rows"])
     with whole_file(options.output) as file:
-        file.write(text.encode())
-    figures = {"rows": data["survey"]["rows"], "shown": len(data["rows"]["row"]), "bytes": len(text.encode())}
+        file.write(content)
+    figures = {"rows": data["survey"]["rows"], "shown": len(data["rows"]["row"]), "bytes": len(content)}
     command.summarise("done", {**figures, "page": options.output})
-    return command.exit_code(list(reading.failed), reading.files)
+    return command.exit_code([*reading.failed, *other.failed], reading.files + other.files)
 
 
 def check_output(options: argparse.Namespace) -> None:
@@ -101,12 +118,13 @@ def check_output(options: argparse.Namespace) -> None:
             raise OptionError(f"--output {options.output} is what the page is made from; choose another name")
 
 
-def answers_data(options: argparse.Namespace, reading: Reading) -> dict[str, Any]:
-    """All that the page knows. Raises AnswermillError where there is no row."""
+def answers_data(
+    options: argparse.Namespace, reading: Reading, other: Reading
+) -> "tuple[list[Judged], dict[str, Any]]":
+    """The worst rows, and all else that the page knows. Raises AnswermillError where there is no row."""
     from stages.viewing import survey
-    from stages.viewing.data import fitting
 
-    before, glimpses = survey.survey(other_run(options), options.expected)
+    before, glimpses = survey.survey(other_run(options, other), options.expected)
     counts, worst, changes = survey.Survey(), survey.Worst(options.rows), survey.Changes()
     for row in source_of(options, reading):
         known = survey.judged(row, options.expected, glimpses.pop(row.key, None))
@@ -118,18 +136,18 @@ def answers_data(options: argparse.Namespace, reading: Reading) -> dict[str, Any
     changes.only_there = len(glimpses)
     rows = worst.rows()
     name = f"table {options.table}" if options.database else options.answers.name or str(options.answers)
-    return {
+    name = survey.cut(name, survey.NAME)
+    return rows, {
         "title": f"Answers: {name}",
         "name": name,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "failed": reading.failed,
+        "failed": (reading.failures() + other.failures())[:NAMED],
+        "failedFiles": len(reading.failed) + len(other.failed),
         "survey": counts.as_data(),
         "before": before.as_data() if options.against else None,
         "changes": changes.as_data() if options.against else None,
         "beforeName": str(options.against) if options.against else None,
         "bundle": bundle_of(options, rows),
-        "expectedColumn": options.expected,
-        "rows": fitting(rows, BUDGET),
     }
 
 
@@ -142,9 +160,21 @@ def source_of(options: argparse.Namespace, reading: Reading) -> "Iterator[Row]":
     return read_table(options.schema, options.table, options.retry_for)
 
 
-def other_run(options: argparse.Namespace) -> "Iterator[Row]":
-    """The rows of the run to compare with; none where none is asked for."""
-    return iter(Reading(options.against, options)) if options.against else iter(())
+def other_run(options: argparse.Namespace, other: Reading) -> "Iterator[Row]":
+    """The rows of the run to compare with; none where none is asked for. Two single CSVs are one file."""
+    if not options.against:
+        return iter(())
+    rows = iter(other)
+    if options.answers and not options.answers.is_dir() and not options.against.is_dir():
+        from stages.csvs.answered import answered_files
+
+        return in_file(rows, origin_of(*answered_files(options.answers)).file)
+    return rows
+
+
+def in_file(rows: "Iterator[Row]", file: str) -> "Iterator[Row]":
+    """The rows as if they stood in a file of this name."""
+    return (replace(row, file=file) for row in rows)
 
 
 def bundle_of(options: argparse.Namespace, rows: Sequence[Any]) -> dict[str, Any] | None:

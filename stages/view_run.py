@@ -10,7 +10,7 @@ from runtime import command
 from stages.common.files import whole_file
 
 STYLES = ("shell.css", "run.css")
-MODULES = ("dom.js", "charts.js", "run.js")
+MODULES = ("dom.js", "charts.js", "graph.js", "run.js")
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -23,7 +23,8 @@ def commands_page() -> str:
     """The page with the help of every verb."""
     parts = [
         "# Commands",
-        "After this page you know every option. It is what `--help` prints; `make docs` writes it.",
+        "After reading this page you know every option. "
+        "It shows what `answermill VERB --help` prints; `make docs` writes it.",
         f"```text\n{usage()}\n```",
     ]
     parts += [f"## answermill {verb}\n\n```text\n{help_text(verb).rstrip()}\n```" for verb in VERBS]

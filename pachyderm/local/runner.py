@@ -68,6 +68,8 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
             stop=stop or threading.Event(),
             watch=watch or (lambda _name, _total, _counts: None),
         )
+        for one in pipelines.values():
+            where.store.pipeline(one.name).show_input(one.input.as_data())
         return list(_jobs(options, pipelines, where))
 
 

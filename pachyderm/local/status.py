@@ -25,8 +25,8 @@ def overview(root: Path) -> dict[str, Any]:
     store = Store(root)
     store.check()
     repos = [_repo(repo) for repo in store.repos()]
-    pipelines = [_pipeline(store.pipeline(name)) for name in store.pipelines()]
-    return {"root": str(root), "repos": repos, "pipelines": pipelines}
+    pipelines = [_pipeline(store.pipeline(name)) for name in store.known_pipelines()]
+    return {"root": str(root), "running": store.is_in_use(), "repos": repos, "pipelines": pipelines}
 
 
 def table(view: dict[str, Any]) -> Iterator[str]:
@@ -126,6 +126,8 @@ def _rejections(commit: Commit) -> Iterator[dict[str, Any]]:
 
 def _pipeline(journal: Journal) -> dict[str, Any]:
     jobs = journal.jobs()
+    if not jobs:
+        return {"name": journal.name, "input": journal.shown_input(), "jobs": [], "datums": []}
     last = jobs[-1]
     folder = journal.of(last.number)
     results = folder.results()
@@ -133,6 +135,7 @@ def _pipeline(journal: Journal) -> dict[str, Any]:
         jobs[-1] = replace(last, counts=dict(Counter(result.state for result in results.values())))
     return {
         "name": journal.name,
+        "input": journal.shown_input(),
         "jobs": [as_data(job) for job in jobs],
         "datums": [
             {**asdict(result), "log": _last_lines(folder, result.id) if result.state in (FAILED, RECOVERED) else []}

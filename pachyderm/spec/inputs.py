@@ -1,8 +1,8 @@
 """The input of a pipeline as types: a tree of repos and ticks, with the names that Pachyderm fills in."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import NewType
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NewType
 
 Time = NewType("Time", str)
 
@@ -91,6 +91,11 @@ class Input:
         """Names of the repos that are read, those of ticks among them."""
         return [leaf.repo for leaf in self.leaves()]
 
+    def as_data(self) -> dict[str, Any]:
+        """The tree as plain data, for people to see; without what is not set, or never changes."""
+        tree: dict[str, Any] = _set_fields(asdict(self))
+        return tree
+
     def of(self, pipeline: str) -> "Input":
         """The same with the repos of ticks, which are named after the pipeline where they have no name."""
         cross, join, group, union = (
@@ -99,3 +104,13 @@ class Input:
         )
         cron = self.cron and replace(self.cron, repo=self.cron.repo or f"{pipeline}_{self.cron.name}")
         return Input(self.pfs, cross, join, group, union, cron)
+
+
+def _set_fields(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _set_fields(inner) for name, inner in value.items() if inner and name not in _UNSAID}
+    return [_set_fields(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+# What says nothing to whoever wants to see which repos a pipeline reads.
+_UNSAID = ("repo_type", "commit", "trigger", "propagation_spec")

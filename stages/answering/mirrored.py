@@ -13,7 +13,7 @@ from stages.answering.formats import FORMATS, target_name
 from stages.answering.reuse import OldAnswers
 from stages.answering.stream import File, Stream
 from stages.common.files import csv_files, open_regular, partial_name, size_of
-from stages.common.mirror import Mirror
+from stages.common.mirror import Mirror, shown
 
 if TYPE_CHECKING:
     from stages.answering.rows import Columns, Counts, Job
@@ -103,8 +103,7 @@ class MirroredRun:
             for leftover in self._leftovers(name):
                 leftover.unlink(missing_ok=True)
         if gone:
-            shown = ", ".join(sorted(gone)[:5])
-            logging.info("removed answers of %d files that are gone: %s%s", len(gone), shown, " …" if gone[5:] else "")
+            logging.info("removed answers of %d files that are gone: %s", len(gone), shown(gone))
 
     def _due(self, files: Mapping[str, Path], again: bool, library: OldAnswers | None) -> Iterator[File]:
         for name, path in files.items():

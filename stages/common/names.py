@@ -7,7 +7,7 @@ that different objects stay different.
 
 import re
 from collections.abc import Collection
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -82,6 +82,20 @@ def origin_of(path: str) -> Origin:
         if part_path(name, first_row) == path:
             return Origin(name, first_row)
     return Origin(path, 1)
+
+
+def path_end(path: PurePath) -> str:
+    """The end of a path that names one object or part, where it is not known below which folder the path begins.
+
+    `data/a.csv` -> `a.csv`, `data/a.csv.parts/row-0000005001.csv` -> `a.csv.parts/row-0000005001.csv`.
+    """
+    *folders, end = path.parts
+    for folder in reversed(folders):
+        is_part = folder.endswith(PARTS) and _PART.fullmatch(f"{folder}/{end}")
+        if not is_part and not (folder.endswith(_CONTINUED) and end.startswith("~")):
+            break
+        end = f"{folder}/{end}"
+    return end
 
 
 def _decode(segment: str) -> str:

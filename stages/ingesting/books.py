@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from runtime.errors import InputError
 from stages.common.files import whole_file
-from stages.common.mirror import Mirror
+from stages.common.mirror import Mirror, shown
 from stages.common.names import REJECTED, origin_of, part_path, rejection_path
 from stages.ingesting.admission import Admission
 from stages.ingesting.source import SourceObject
@@ -144,7 +145,9 @@ class Books:
         self._settle_pending()
         if self._mirror:
             kept = [path for name in self.counts.failed for path in self._paths_of(name)]
-            self._mirror.settle({*self._files, *self._rejected, *kept})
+            gone = self._mirror.settle({*self._files, *self._rejected, *kept})
+            if gone:
+                logging.info("removed %d files of objects that are gone or changed: %s", len(gone), shown(gone))
         listing = {
             "version": 1,
             "listed_at": self._listed_at.isoformat(),

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ class AnsweredCsv:
         path: below INPUT.
         origin: the object that its rows come from, and the row of the first.
         stream: the file, opened once, so that every pass sees one version of it.
+        opened_at: the database's clock before that, where it is a datum's; None in a plain run.
         size, sha256, rows, header: of what `examine` read; 0 and empty before. The size is in bytes.
         blocks: all records of a small file; None for one that is read again while it is copied.
         skipped: data rows of this CSV, from 1, that are left out.
@@ -45,6 +47,7 @@ class AnsweredCsv:
     path: str
     origin: Origin
     stream: io.BufferedReader
+    opened_at: datetime | None = None
     size: int = 0
     sha256: str = ""
     rows: int = 0

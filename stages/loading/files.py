@@ -5,10 +5,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from runtime.errors import AnswermillError, InputError
+from runtime.errors import AnswermillError, DatabaseError, InputError
 from stages.common.files import open_regular, partial_name, size_of
 from stages.common.names import Origin, origin_of, utf8
 from stages.loading.copying import AnsweredCsv
+from stages.loading.memory import Entry
 from stages.loading.small import SMALL_BYTES
 
 # A commit a file costs as much as some hundred rows; small files share one.
@@ -70,6 +71,26 @@ def check_current(csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> Non
     """Raises ReplacedError: while this loader waited, another may have loaded a newer version, which must stay."""
     if replaced := [csv for csv in csvs if not is_current(csv.stream, files[csv.path])]:
         raise ReplacedError(replaced)
+
+
+def check_latest(csvs: Iterable[AnsweredCsv], known: Mapping[str, Iterable[Entry]]) -> None:
+    """Raises DatabaseError where other rows were loaded in the place of a datum's since the datum began.
+
+    Its process may have stood still meanwhile, or its node was cut off, so that its job ended without it. Then nothing
+    tries the datum again. If this version is the newer one after all, the next try begins later, and loads it. What
+    other parts have left of an entry has no digest, and no version.
+    """
+    for csv in csvs:
+        first, end = csv.origin.first_row, csv.origin.first_row + csv.rows
+        for entry in known.get(csv.origin.file, ()):
+            in_place = entry.origin == csv.origin or (entry.origin.first_row < end and entry.end > first)
+            if not in_place or entry.sha256 in ("", csv.sha256) or not (csv.opened_at and entry.loaded_at):
+                continue
+            if entry.loaded_at > csv.opened_at:
+                raise DatabaseError(
+                    f"{csv.path}: {entry.path} was loaded at {entry.loaded_at.isoformat()}, after this datum began at "
+                    f"{csv.opened_at.isoformat()}, and stays; if this one is the newer, load it again"
+                )
 
 
 def is_current(stream: io.BufferedReader, location: Path) -> bool:

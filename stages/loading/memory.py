@@ -87,6 +87,15 @@ def settings_of(target: Target) -> str:
     return json.dumps({"names": dict(target.names), "types": dict(target.types)}, ensure_ascii=False, sort_keys=True)
 
 
+def clock(connection: psycopg.Connection) -> datetime:
+    """The database's clock."""
+    row = connection.execute("select pg_catalog.clock_timestamp()").fetchone()
+    if row is None:
+        raise DatabaseError("the database does not tell the time")
+    now: datetime = row[0]
+    return now
+
+
 def entries(connection: psycopg.Connection, target: Target, files: Iterable[str] | None = None) -> list[Entry]:
     """The entries of these files, or all."""
     query = sql.SQL("select file, first_row, path, sha256, bytes, rows, settings, loaded_at from {}").format(

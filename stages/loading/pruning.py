@@ -83,15 +83,6 @@ def _with_zone(at: datetime) -> datetime:
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC) - _LONGEST_MARGIN + _LONGEST_MARGIN
 
 
-def clock(connection: psycopg.Connection) -> datetime:
-    """The database's clock."""
-    row = connection.execute("select pg_catalog.clock_timestamp()").fetchone()
-    if row is None:
-        raise AnswermillError("the database does not tell the time")
-    now: datetime = row[0]
-    return now
-
-
 def remembered(connection: WatchedConnection, target: Target) -> list[Entry]:
     """What the memory holds."""
     with connection.bounded_transaction():

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +15,13 @@ import psycopg
 
 from runtime.errors import InputError
 from stages.common.files import whole_file
-from stages.common.mirror import Mirror
+from stages.common.mirror import Mirror, keeps_listing
 from stages.common.names import REJECTED, Origin
 from stages.loading.connection import Session
 from stages.loading.copying import AnsweredCsv, examine
 from stages.loading.failures import is_about_rows
 from stages.loading.files import ReplacedError, check_current, groups, open_csv, origins_of, pass_on
-from stages.loading.memory import prepare_memory
+from stages.loading.memory import clock, prepare_memory
 from stages.loading.schema import Target, prepare, resolve
 from stages.loading.small import examine_each
 from stages.loading.table import Counts, TableLoader, input_error
@@ -100,10 +101,14 @@ class LoadRun:
         self._output = output
         self._mirror = mirror
         self._options = options
+        # Of a datum; of a plain run's files, the paths tell whether they are current.
+        self._opened_at: datetime | None = None
 
     def load(self, files: Mapping[str, Path]) -> list[str]:
         """Loads each file. Returns the names of those that failed."""
         origins = origins_of(files, self._options.plain_names)
+        if self._options.batch_datums or not keeps_listing():
+            self._opened_at = self._opened.run(clock)
         if not self._options.dry_run:
             self._target = self._opened.run(lambda connection: prepare_target(connection, self._target, self._options))
         failed: list[str] = []
@@ -120,7 +125,7 @@ class LoadRun:
         opened, faults = [], {}
         for path in group:
             try:
-                csv = AnsweredCsv(path, origins[path], open_csv(files[path]))
+                csv = AnsweredCsv(path, origins[path], open_csv(files[path]), self._opened_at)
             except InputError as error:
                 faults[path] = error
                 continue
@@ -135,7 +140,7 @@ class LoadRun:
 
         The old one stays open, so that whoever tries again finds once more that it has been replaced.
         """
-        fresh = AnsweredCsv(csv.path, csv.origin, open_csv(location))
+        fresh = AnsweredCsv(csv.path, csv.origin, open_csv(location), self._opened_at)
         try:
             examine(fresh, self._target)
         except BaseException:

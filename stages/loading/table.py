@@ -14,6 +14,9 @@ then. On Pachyderm a datum has files of its own, which tell nothing of their age
 - Parts of one file are different paths, and rows of one are not rows of another until `--shard-rows` changes, which
   makes a new version of the pipeline: the jobs of the old one end before (`answermill deploy` waits for them).
 
+A process that nobody reaches any more is under none of these rules: its node was cut off from Kubernetes but not from
+the database, or stood still, and its job ended without it. `check_latest` stops it.
+
 With three places this is not so: a file that is there, gone and there again is not in the base of the third job, and
 the first may still be loading it. So `answermill check` warns of a third worker. tests/support/ticks.py plays these
 rules, in all orders.
@@ -33,6 +36,7 @@ from stages.loading import memory
 from stages.loading.arrays import integers, rows_from, texts
 from stages.loading.copying import AnsweredCsv, columns_of, prefetch, row_of_line
 from stages.loading.failures import one_line, remedy, shortened
+from stages.loading.files import check_latest
 from stages.loading.memory import Entry
 from stages.loading.schema import Target
 from stages.loading.small import rows_of_each
@@ -80,7 +84,7 @@ class TableLoader:
 
         `locked` is called once no other loader can write these files; what it raises ends the load. `copied` is called
         for each CSV before its entry is stamped. Raises InputError for a CSV that breaks a rule, psycopg.Error for what
-        the server refuses.
+        the server refuses, DatabaseError where newer rows are in a datum's place.
         """
         # The second of two loaders of one file finds the rows of the first.
         memory.take_turns(self.connection, {csv.origin.file for csv in csvs})
@@ -88,6 +92,7 @@ class TableLoader:
         known: dict[str, list[Entry]] = defaultdict(list)
         for entry in memory.entries(self.connection, self.target, {csv.origin.file for csv in csvs}):
             known[entry.origin.file].append(entry)
+        check_latest(csvs, known)
         same = self._unchanged(csvs, known)
         changed = [csv for csv in csvs if csv.origin not in same]
         before = self._delete(changed, known)

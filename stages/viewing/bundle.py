@@ -8,6 +8,10 @@ from typing import Any
 from runtime.errors import BundleError
 from runtime.manifest import Manifest
 from stages.csvs.answered import Row
+from stages.viewing.survey import cut
+
+# Characters of a card that a page shows; those that export writes have some thousand.
+CARD = 50_000
 
 
 def bundle_data(folder: Path) -> dict[str, Any]:
@@ -17,7 +21,7 @@ def bundle_data(folder: Path) -> dict[str, Any]:
     facts = dataclasses.asdict(manifest)
     return {
         "id": manifest.bundle_id,
-        "card": card.read_text("utf-8", "replace") if card.is_file() else "",
+        "card": cut(card.read_text("utf-8", "replace"), CARD) if card.is_file() else "",
         **{name: facts[name] for name in ("source", "architecture", "precision", "quantization", "verification")},
         "bytes": sum(file.size for file in manifest.files.values()),
     }

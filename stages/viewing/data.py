@@ -1,15 +1,20 @@
 """The rows of a page as plain data, column by column, in no more bytes than a mail takes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stages.csvs.answered import Choice
 from stages.viewing.shell import as_json
-from stages.viewing.survey import Glimpse, Judged
+from stages.viewing.survey import NAME, Glimpse, Judged, cut
 
-# Characters that a passage, or another text, keeps at most; the first width at which the page is small enough is taken.
-WIDTHS = (1 << 30, 16_000, 8_000, 4_000, 2_000, 1_000, 500, 250, 120)
+WHOLE = 1 << 30
+# Characters that a passage, or another text, keeps at most, and whether the user's own columns stay; the first that
+# makes the page small enough is taken.
+PLANS = (
+    *((width, True) for width in (WHOLE, 16_000, 8_000, 4_000, 2_000, 1_000, 500, 250, 120)),
+    *((width, False) for width in (2_000, 500, 120, 40, 10)),
+)
 
 
 @dataclass(slots=True)
@@ -26,28 +31,43 @@ class Texts:
 def fitting(rows: Sequence[Judged], budget: int) -> dict[str, Any]:
     """The rows, with texts cut where they would take more bytes than the budget; at worst without the last rows."""
     while True:
-        for width in WIDTHS:
-            data = columns(rows, width)
-            if len(as_json(data).encode()) <= budget or not rows:
+        for width, with_own in PLANS:
+            if rows and _characters(rows, width, with_own=with_own) > budget:
+                continue
+            data = columns(rows, width, with_own=with_own)
+            if not rows or len(as_json(data).encode()) <= budget:
                 return data
         rows = rows[: len(rows) // 2]
 
 
-def columns(rows: Sequence[Judged], width: int) -> dict[str, Any]:
+def _characters(rows: Iterable[Judged], width: int, *, with_own: bool) -> int:
+    """Fewer characters than the page has for these rows; rows of a gigabyte need not be written out to count them."""
+    contexts = {row.row.context for row in rows if len(row.row.context) <= width}
+    texts = (text for row in rows for text in _texts(row, with_own=with_own))
+    return sum(map(len, contexts)) + sum(min(len(text), width) for text in texts)
+
+
+def _texts(row: Judged, *, with_own: bool) -> Iterator[str]:
+    yield from (row.row.question, row.expected or "", *(choice.text for choice in (row.row.best, *row.row.others)))
+    if with_own:
+        yield from row.row.own.values()
+
+
+def columns(rows: Sequence[Judged], width: int, *, with_own: bool = True) -> dict[str, Any]:
     """One list for each column of the page; a passage is cut round its answers."""
-    contexts, files = Texts({}), Texts({})
+    contexts, files, errors = Texts({}), Texts({}), Texts({})
     pieces = [piece(row, width) for row in rows]
-    own = sorted({name for row in rows for name in row.row.own})
+    own = sorted({name for row in rows for name in row.row.own}) if with_own else []
     data: dict[str, Any] = {
-        "width": width if width < WIDTHS[0] else None,
+        "width": width if width < WHOLE else None,
+        "ownLeftOut": not with_own and any(row.row.own for row in rows),
         "file": [files.number(row.row.file) for row in rows],
         "row": [row.row.row for row in rows],
         "question": [cut(row.row.question, width) for row in rows],
         "context": [contexts.number(text) for text, _ in pieces],
         "offset": [offset for _, offset in pieces],
         "length": [len(row.row.context) for row in rows],
-        "error": [row.row.error for row in rows],
-        "model": [row.row.model for row in rows],
+        "error": [errors.number(cut(row.row.error, NAME)) for row in rows],
         "expected": [None if row.expected is None else cut(row.expected, width) for row in rows],
         "exact": [row.exact for row in rows],
         "f1": [_rounded(row.overlap) for row in rows],
@@ -56,7 +76,8 @@ def columns(rows: Sequence[Judged], width: int) -> dict[str, Any]:
         "best": [choice(row.row.best, width) for row in rows],
         "own": {name: [cut(row.row.own.get(name, ""), width) for row in rows] for name in own},
     }
-    return {**data, "contexts": list(contexts.numbers), "files": list(files.numbers)}
+    shared = {"contexts": contexts, "files": files, "errors": errors}
+    return {**data, **{name: list(texts.numbers) for name, texts in shared.items()}}
 
 
 def piece(row: Judged, width: int) -> tuple[str, int]:
@@ -89,16 +110,11 @@ def choice(answer: Choice, width: int) -> list[Any]:
 def _glimpse(row: Judged, against: Glimpse, width: int) -> Mapping[str, Any]:
     return {
         "best": choice(against.best, width),
-        "error": against.error,
+        "error": cut(against.error, NAME),
         "exact": against.exact,
         "changed": row.is_changed,
         "samePassage": against.asked == hash((row.row.question, row.row.context)),
     }
-
-
-def cut(text: str, width: int) -> str:
-    """The text, ended with an ellipsis where it is longer."""
-    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _rounded(number: float | None) -> float | None:

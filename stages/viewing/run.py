@@ -3,18 +3,20 @@
 import json
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import AnswermillError
+from stages.viewing.graph import in_order, sources
+from stages.viewing.legible import legible
 
 # Beyond these a page helps nobody; the counts still cover all datums.
 DATUMS = 200
 REJECTED = 500
 JOBS = 50
 TROUBLE = ("failed", "recovered")
+FAILED_JOBS = ("failure", "killed", "unrunnable")
 
 
 def read_status(root: Path | None) -> dict[str, Any]:
@@ -30,45 +32,48 @@ def read_status(root: Path | None) -> dict[str, Any]:
 
 def run_data(overview: Mapping[str, Any]) -> dict[str, Any]:
     """What the page shows of an overview."""
-    rejected = [{"repo": repo["name"], **note} for repo in overview["repos"] for note in repo["rejected"]]
-    return {
-        "root": overview["root"],
-        "repos": [
-            {"name": repo["name"], "commits": repo["commits"], "files": len(repo["files"]), "bytes": repo["bytes"]}
-            for repo in overview["repos"]
-        ],
-        "pipelines": in_order([_pipeline(one) for one in overview["pipelines"]]),
-        "rejected": rejected[:REJECTED],
-        "rejectedCount": len(rejected),
-    }
+    rejected = [{"repo": repo["name"], **_note(note)} for repo in overview["repos"] for note in repo["rejected"]]
+    jobs = [_job(pipeline, job) for pipeline in overview["pipelines"] for job in pipeline["jobs"]]
+    pipelines = in_order([_pipeline(one) for one in overview["pipelines"]])
+    data: dict[str, Any] = legible(
+        {
+            "root": overview["root"],
+            "running": overview["running"],
+            "sources": sources(pipelines, [repo["name"] for repo in overview["repos"]]),
+            "pipelines": pipelines,
+            "jobs": sorted(jobs, key=_worst_and_latest)[:JOBS],
+            "jobCount": len(jobs),
+            "rejected": rejected[:REJECTED],
+            "rejectedCount": len(rejected),
+        }
+    )
+    return data
+
+
+def _note(note: Mapping[str, Any]) -> dict[str, Any]:
+    """A note on a file that was rejected; a stage of the user's may have put anything there."""
+    shown = {name: note.get(name) for name in ("row", "column", "reason", "remedy")}
+    texts = {name: value if isinstance(value, str | int) else "" for name, value in shown.items()}
+    return {"object": str(note.get("object", note["note"])), **texts}
+
+
+def _worst_and_latest(job: Mapping[str, Any]) -> tuple[bool, float]:
+    return job["state"] not in FAILED_JOBS, -job["started"]
+
+
+def _job(pipeline: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
+    shown = ("number", "state", "started", "seconds", "reason", "counts")
+    return {"pipeline": pipeline["name"], **{name: job[name] for name in shown}}
 
 
 def _pipeline(pipeline: Mapping[str, Any]) -> dict[str, Any]:
-    jobs, datums = pipeline["jobs"], pipeline["datums"]
+    datums = pipeline["datums"]
     trouble = [datum for datum in datums if datum["state"] in TROUBLE]
     shown = ("id", "label", "state", "tries", "seconds", "error", "log")
     return {
         "name": pipeline["name"],
-        "inputs": sorted(jobs[-1]["inputs"]) if jobs else [],
-        "jobs": [
-            {name: job[name] for name in ("number", "state", "seconds", "reason", "counts")} for job in jobs[-JOBS:]
-        ],
-        "counts": dict(Counter(datum["state"] for datum in datums)),
+        "input": pipeline["input"],
+        "last": _job(pipeline, pipeline["jobs"][-1]) if pipeline["jobs"] else None,
         "trouble": [{name: datum[name] for name in shown} for datum in trouble[:DATUMS]],
         "troubleCount": len(trouble),
     }
-
-
-def in_order(pipelines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Pipelines after those whose repos they read, each with its `level`: 0 where it reads none of the others."""
-    by_name = {one["name"]: one for one in pipelines}
-    levels: dict[str, int] = {}
-
-    def level(name: str) -> int:
-        if name not in levels:
-            levels[name] = 0
-            levels[name] = max((level(one) + 1 for one in by_name[name]["inputs"] if one in by_name), default=0)
-        return levels[name]
-
-    ordered = sorted(by_name, key=lambda name: (level(name), name))
-    return [{**by_name[name], "level": levels[name]} for name in ordered]

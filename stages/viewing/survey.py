@@ -3,14 +3,18 @@
 import heapq
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runtime.squad import exact_match, f1
 from stages.csvs.answered import Choice, Row
 
 BINS = 20
+# What names a file or a bundle, or says why a row failed, is never longer in practice.
+NAME = 300
 RELIABILITY_BINS = 10
+# Kinds of errors, and bundles, that the page names; the most frequent ones.
+NAMED = 30
 # Of each kind of error this many count as the worst rows there are; more of the same would crowd out all others.
 OF_A_KIND = 100
 
@@ -55,7 +59,11 @@ def _place(row: Row) -> tuple[int | None, int | None]:
 def judged(row: Row, expected_column: str, against: "Glimpse | None" = None) -> Judged:
     """The row, with exact match and F1 where its file says what was expected and it could be answered."""
     expected = row.own.get(expected_column)
-    if expected is None or row.error:
+    if expected is None:
+        return Judged(row, None, None, None, against)
+    # It is shown beside the answer, and so not once more among the user's columns.
+    row = replace(row, own={name: value for name, value in row.own.items() if name != expected_column})
+    if row.error:
         return Judged(row, expected, None, None, against)
     answer = row.best.text
     return Judged(row, expected, exact_match(answer, expected), f1(answer, expected), against)
@@ -95,9 +103,9 @@ class Survey:
         best = row.row.best
         self.rows += 1
         self.files[row.row.file] += 1
-        self.models[row.row.model] += 1
+        self.models[cut(row.row.model, NAME)] += 1
         if row.row.error:
-            self.errors[row.row.error] += 1
+            self.errors[cut(row.row.error, NAME)] += 1
             return
         self.unanswered += not best.text
         self.with_confidence += best.confidence is not None
@@ -119,8 +127,10 @@ class Survey:
             "rows": self.rows,
             "files": len(self.files),
             "unanswered": self.unanswered,
-            "errors": dict(self.errors.most_common()),
-            "models": dict(self.models.most_common()),
+            "failed": self.errors.total(),
+            "errors": self.errors.most_common(NAMED),
+            "errorKinds": len(self.errors),
+            "models": self.models.most_common(NAMED),
             "measure": "confidence" if self.with_confidence or not any(self.bins) else "score",
             "bins": self.bins,
             "expected": self.expected,
@@ -137,6 +147,11 @@ class Survey:
     def _calibration_error(self) -> float | None:
         total = sum(rows for rows, *_ in self.reliability)
         return sum(abs(sure - right) for _, sure, right in self.reliability) / total if total else None
+
+
+def cut(text: str, width: int) -> str:
+    """The text, ended with an ellipsis where it is longer."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _bin(share: float, bins: int) -> int:
@@ -168,8 +183,9 @@ class Worst:
     def _badness(self, row: Judged) -> tuple[int, float]:
         error = row.row.error
         if error:
-            self._errors[error] += 1
-            return (4 if self._errors[error] <= OF_A_KIND else -1), 0.0
+            kind = cut(error, NAME)
+            self._errors[kind] += 1
+            return (4 if self._errors[kind] <= OF_A_KIND else -1), 0.0
         doubt = 1 - (certainty(row.row.best) or 0.0)
         if row.is_changed:
             return 3, doubt

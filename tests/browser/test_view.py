@@ -1,10 +1,7 @@
 """The page of answers, in a real Chromium: it marks the right characters, filters, and runs nobody's script."""
 
-import csv
 import re
-import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,17 +9,13 @@ import pytest
 
 from stages import view
 from tests.support.loading import run_load
+from tests.support.pages import answered, show, shown, write
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH; apt-get install chromium"),
-]
+pytestmark = pytest.mark.browser
 
-HEADER = ("question", "context", "answer", "score", "confidence", "start", "end", "error", "model", "expected")
 # Every one would change the title if a browser took it for code, or break the element that holds the data.
 HOSTILE = (
     "<script>document.title='PWNED'</script>",
@@ -43,56 +36,6 @@ PASSAGES = (
     ("tabs and lines", "one\ttwo\n\nthree\r\nfour", "three"),
     ("long", "word " * 4000 + "the needle" + " word" * 4000, "the needle"),
 )
-
-
-def answered(question: str, context: str, answer: str, **changes: str) -> dict[str, str]:
-    start = context.index(answer)
-    row = dict.fromkeys(HEADER, "") | {"question": question, "context": context, "answer": answer, "model": "m"}
-    numbers = {"score": "0.9", "confidence": "0.8", "start": str(start), "end": str(start + len(answer))}
-    return row | numbers | {"expected": answer} | changes
-
-
-def write(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    from playwright.sync_api import sync_playwright
-
-    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: "Browser") -> Iterator["Page"]:
-    opened = browser.new_page()
-    opened.set_default_timeout(20_000)
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
-    yield opened
-    opened.close()
-    assert errors == []
-
-
-def show(page: "Page", source: Path, *options: str, address: str = "") -> Path:
-    target = source.parent / f"{source.name}.html"
-    assert view.view(view.arguments([str(source), "--output", str(target), *options])) == 0
-    page.goto(f"{target.as_uri()}{address}")
-    return target
-
-
-def shown(page: "Page") -> int:
-    return page.locator("article").count()
 
 
 def test_the_answer_is_marked_at_its_code_points(page: "Page", tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ FILES = [
     "jobs/copy/000002/job.json",
     "jobs/copy/000002/datums.jsonl",
     "jobs/copy/salt.json",
+    "jobs/copy/input.json",
     "jobs/clock/created.json",
     "repos/src/000002.json",
     "repos/copy/000001.json",

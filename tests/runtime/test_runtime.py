@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import onnxruntime as ort
 import pytest
 
 from runtime import Answer, Answerer, Decoding
 from runtime.answerer import ROWS_IN_FLIGHT
 from runtime.errors import BundleError, OptionError
+from runtime.graph import Graph
 from runtime.spans import Floats
 from runtime.windows import Window
 from tests.conftest import CHECKPOINT, ROOT
@@ -112,13 +112,13 @@ def test_an_error_of_the_source_reaches_the_consumer(int8: Answerer) -> None:
 
 def test_equal_pairs_in_flight_are_computed_once(int8: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
-    logits = Answerer.logits
+    logits = Graph.logits
 
-    def counted(self: Answerer, window: Window, session: ort.InferenceSession | None = None) -> tuple[Floats, Floats]:
+    def counted(self: Graph, window: Window) -> tuple[Floats, Floats]:
         runs.append(window)
-        return logits(self, window, session)
+        return logits(self, window)
 
-    monkeypatch.setattr(Answerer, "logits", counted)
+    monkeypatch.setattr(Graph, "logits", counted)
     answers = list(int8.answer([("Who?", "Bob did it.")] * 500 + [("What?", "Bob did it.")]))
     assert len(answers) == 501
     assert len(runs) < 500 / ROWS_IN_FLIGHT

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from stages.answering.shares import Share, files_of
+from stages.common.files import partial_name
 from tests.conftest import ROOT, SAMPLES, Stage
 from tests.stages.test_answer_faults import tree
 from tests.support.processes import start
@@ -129,7 +130,9 @@ def test_three_parts_one_killed_give_what_one_process_gives(
         start("stages.answer", source, out, "--model", int8_bundle, **{**slurm, "SLURM_ARRAY_TASK_ID": str(number)})
         for number in (1, 2, 3)
     ]
-    while not (out.exists() and any(path.stat().st_size for path in out.glob(".*.*.partial"))):
+    # The largest file is the first part's; a block of its rows that is there whole is not answered again.
+    partial = partial_name("big.csv").replace("partial", "*.partial")
+    while not any(path.read_bytes().count(b"\n") > 64 for path in out.glob(partial)):
         assert parts[0].poll() is None
         time.sleep(0.01)
     parts[0].kill()
@@ -216,6 +219,25 @@ def test_an_input_without_csvs_is_said(stage: Stage, tmp_path: Path, int8_bundle
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.parquet").write_bytes(b"PAR1")
     assert "no CSV in it" in run(stage, tmp_path / "in", tmp_path / "out", int8_bundle)
+
+
+def test_an_input_without_csvs_costs_no_answers(
+    stage: Stage,
+    source: Path,
+    tmp_path: Path,
+    int8_bundle: Path,
+) -> None:
+    """A disk that is not mounted leaves an empty folder; hours of answers must not go for it."""
+    out = tmp_path / "out"
+    run(stage, source, out, int8_bundle)
+    before = {name: content for name, content in tree(out).items() if name.endswith(".csv")}
+    source.rename(tmp_path / "unmounted")
+    source.mkdir()
+    assert "nothing is answered or removed" in run(stage, source, out, int8_bundle)
+    assert {name: content for name, content in tree(out).items() if name.endswith(".csv")} == before
+    source.rmdir()
+    (tmp_path / "unmounted").rename(source)
+    assert "unchanged_files=4" in run(stage, source, out, int8_bundle)
 
 
 def test_a_dry_run_counts_and_writes_nothing(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:

@@ -114,6 +114,17 @@ def test_what_has_not_changed_is_not_fetched_again(
     assert (tmp_path / "out/b.csv").exists()
 
 
+def test_what_is_removed_is_said(tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    (source / "a.csv").write_bytes(rows(10))
+    (source / "b.csv").write_bytes(rows(1))
+    assert run(source, tmp_path / "out") == 0
+    assert "removed" not in caplog.text
+    (source / "b.csv").unlink()
+    assert run(source, tmp_path / "out") == 0
+    assert "removed 1 files of objects that are gone or changed: b.csv" in caplog.text
+
+
 def test_a_file_just_written_is_not_taken_for_unchanged(tmp_path: Path, source: Path) -> None:
     """Within a tick of the clock, two contents of one size have the same times."""
     (source / "a.csv").write_bytes(HEADER + b"old,x\n")

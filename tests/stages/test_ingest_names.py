@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stages.common.names import Origin, is_table, origin_of, part_path, rejection_path, target_path
+from stages.common.names import Origin, is_table, origin_of, part_path, path_end, rejection_path, target_path
 
 # What Pachyderm takes: printable ASCII without glob characters.
 HOLDS = re.compile(r"[ -~]+")
@@ -98,3 +98,11 @@ def test_a_path_that_ingest_never_writes_is_a_name_of_its_own(path: str) -> None
 def test_a_name_that_goes_on_behind_its_suffix_is_no_csv() -> None:
     assert is_table("a.csv") and is_table("a.CSV.gz")
     assert not is_table("a.csv\n")
+
+
+@given(OBJECTS, st.sampled_from([1, 2, 5001, 10**11]))
+@example("é" * 300 + ".csv", 5001)
+def test_the_end_of_a_path_names_the_same_part(name: str, first_row: int) -> None:
+    """A part that is given alone, by its path, belongs to the same file and row as in its folder."""
+    path = PurePosixPath("/data/out") / part_path(name.rpartition("/")[2], first_row)
+    assert path_end(path) == part_path(name.rpartition("/")[2], first_row)

@@ -12,6 +12,8 @@ What Pachyderm promises, and nothing else; from its source (2.x, src/server/work
   and does all of it again. Else come the datums that both have; those with the same content are skipped.
 - A datum is tried three times. The others of its part go on, then the job fails. It may also be killed, or begin anew
   for a reason of its own, such as a pod that dies.
+- A pod that nothing reaches any more is given up, and another does its datum again. It may stand still for ticks, and
+  then go on where it was, since nobody could end it; only what it would ask the worker for it never gets.
 - `prune` never skips, so that each waits for the one before; of different pipelines no job waits for another's, and
   `prune` may be as late as it likes.
 """
@@ -48,6 +50,8 @@ class Cluster:
         # Whether one file only comes and goes; whether a tick begins when the loads of others have ended, or any time.
         self.flickers = chance.random() < 0.4
         self.waits = chance.random() < 0.5
+        # Loads that Pachyderm has given up, and that may go on.
+        self.sleepers: list[tuple[Tick, str, Turns]] = []
         self.ticks: list[Tick] = []
         self.log: list[str] = []
         # The tick that loaded a row last, or found it as it should be.
@@ -136,6 +140,12 @@ class Cluster:
             if self.faults:
                 yield self.faults, partial(self._begin_anew, tick)
                 yield self.faults / 4, partial(self._end, tick, "failed")
+                for path, turns in tick.running.items():
+                    if turns.steps:
+                        # It has looked at the clock.
+                        yield self.faults, partial(self._fall_asleep, tick, path)
+        for sleeper in self.sleepers:
+            yield 0.1, partial(self._wake, *sleeper)
         for tick in self.ticks:
             # One step of each prune is late.
             weight = 0.05 if tick.prune_steps == tick.late else 1
@@ -229,6 +239,20 @@ class Cluster:
             tick.todo.append(path)
         else:
             tick.given_up = True
+
+    def _fall_asleep(self, tick: Tick, path: str) -> None:
+        self.sleepers.append((tick, path, tick.running.pop(path)))
+        tick.todo.append(path)
+        self._say(f"load {tick.number} of {path} stands still")
+
+    def _wake(self, tick: Tick, path: str, turns: Turns) -> None:
+        """What stood still goes on to its end."""
+        self.sleepers.remove((tick, path, turns))
+        while turns.step():
+            pass
+        lost = self._lost(lambda key: self.writer.get(key, 0) > tick.number)
+        assert not lost, f"load {tick.number} of {path} woke and changed {lost}, of a newer tick: {self.log}"
+        self._say(f"load {tick.number} of {path} goes on, and ends with {turns.code}")
 
     def _end(self, tick: Tick, state: str) -> None:
         self._kill(tick)

@@ -15,12 +15,14 @@ class Killed(BaseException):
 class Turns(threading.Thread):
     """Work that stops before each of its transactions until it is told to go on.
 
-    `code` is what the work returned, None before its end and after a kill. Its session goes back to `free`.
+    `code` is what the work returned, None before its end and after a kill. Its session goes back to `free`. `steps` are
+    the transactions that it was told to go on with.
     """
 
     def __init__(self, work: Callable[[Session], int], session: Session, free: list[Session]) -> None:
         super().__init__(daemon=True)
         self.code: int | None = None
+        self.steps = 0
         self.session = session
         self._work, self._free = work, free
         self._error: BaseException | None = None
@@ -50,6 +52,7 @@ class Turns(threading.Thread):
 
     def step(self) -> bool:
         """Goes on to the next transaction. Whether there is more to do."""
+        self.steps += 1
         if self.is_alive():
             self._go.release()
             self._stopped.acquire()

@@ -1,6 +1,7 @@
 """What is remembered of a pipeline's jobs.
 
 ROOT/jobs/PIPELINE/salt.json       changed by --reprocess
+ROOT/jobs/PIPELINE/input.json      what it reads, for people to see
 ROOT/jobs/PIPELINE/created.json    since when its cron inputs count
 ROOT/jobs/PIPELINE/000003/
     job.json                       the job as a whole; replaced in one step
@@ -185,6 +186,24 @@ class Journal:
         if not remember and not (self.folder / "created.json").exists():
             return now
         return self._remembered("created.json", now.isoformat, _read_time)
+
+    def show_input(self, tree: Mapping[str, Any]) -> None:
+        """Writes down what the pipeline reads, for people to see; nothing depends on it."""
+        if self.shown_input() == tree:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "input.json", tree)
+
+    def shown_input(self) -> dict[str, Any]:
+        """What was written down of what it reads; where there is nothing, the repos of a job that read any."""
+        try:
+            tree = read_json(self.folder / "input.json")
+        except (FileNotFoundError, ValueError):
+            tree = None
+        if isinstance(tree, dict):
+            return tree
+        repos = next((job.inputs for job in reversed(self.jobs()) if job.inputs), {})
+        return {"cross": [{"pfs": {"repo": repo}} for repo in repos]} if repos else {}
 
     def _remembered(self, name: str, make: Callable[[], str], read: Callable[[str], T], *, renew: bool = False) -> T:
         """A text that is made once; made again, with a word, where it is damaged."""

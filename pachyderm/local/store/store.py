@@ -40,6 +40,21 @@ class Store:
         folders = sorted((self.root / "jobs").glob("*"))
         return [folder.name for folder in folders if any(folder.glob("[0-9]*/job.json"))]
 
+    def known_pipelines(self) -> list[str]:
+        """Names of the pipelines, those among them that have had no job yet."""
+        waiting = [path.parent.name for path in (self.root / "jobs").glob("*/input.json")]
+        return sorted({*self.pipelines(), *waiting})
+
+    def is_in_use(self) -> bool:
+        """Whether a runner is at work here now; told by its process, because to try the lock could turn one away."""
+        try:
+            os.kill(int((self.root / "lock").read_text("utf-8")), 0)
+        except PermissionError:
+            return True
+        except (OSError, ValueError, OverflowError):
+            return False
+        return True
+
     def check(self) -> None:
         """Raises PachydermError where nothing has run yet."""
         if not (self.root / "jobs").is_dir():

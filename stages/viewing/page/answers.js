@@ -15,6 +15,9 @@ const form = byId("filters");
 let state = fromAddress(location.hash);
 let chosen = [];
 let current = -1;
+// Controls that change bit by bit, and what changed the address last.
+const GRADUAL = new Set(["text", "low", "high"]);
+let lastSource = "";
 
 /** What the two runs are called: the last part of their paths, or all of it where that is the same. */
 function runNames({ name, beforeName }) {
@@ -32,9 +35,11 @@ function fillHeader() {
     notices.push(
       `${count(rows.length)} of ${counted(survey.rows, "row")} are in this page, the worst first: errors, changed and wrong answers, then the least sure ones. The figures count all rows; filters and search see the ${count(rows.length)}.`,
     );
+  if (data.rows.ownLeftOut) notices.push("Your own columns are left out to keep the page small; fewer rows (--rows) leave room for them.");
   if (data.rows.width) notices.push(`Texts of more than ${count(data.rows.width)} characters are cut, passages around their answers, to keep the page small.`);
-  const failed = Object.entries(data.failed).map(([name, reason]) => element("li", {}, `${name}: ${reason}`));
-  if (failed.length) notices.push([`${counted(failed.length, "file")} could not be read whole:`, element("ul", {}, failed)]);
+  const failed = data.failed.map(([name, reason]) => element("li", {}, element("bdi", {}, name), ": ", element("bdi", {}, reason)));
+  if (data.failedFiles > failed.length) failed.push(element("li", {}, `and ${count(data.failedFiles - failed.length)} more`));
+  if (failed.length) notices.push([`${counted(data.failedFiles, "file")} could not be read whole:`, element("ul", {}, failed)]);
   byId("notices").append(...notices.map((notice) => element("div", { class: "notice" }, notice)));
   byId("summary").append(...summary(data, names, choose));
 }
@@ -72,25 +77,45 @@ function readForm() {
 }
 
 function choose(changed) {
-  state = { ...state, ...changed };
+  state = { ...state, at: "", ...changed };
   if (changed.only) state.error = changed.error ?? "";
   apply();
+  keepAddress("choice");
 }
 
-/** Shows the rows that the filters leave, and keeps the filters in the address. */
+/** Shows the rows that the filters leave. */
 function apply() {
   showState();
   chosen = selection(rows, state);
   current = -1;
-  const error = state.error ? ` with "${state.error}"` : "";
-  byId("count").textContent = chosen.length === rows.length ? counted(rows.length, "row") : `${count(chosen.length)} of ${counted(rows.length, "row")}${error}`;
+  const isAll = chosen.length === rows.length;
+  const error = state.error ? [" with the error ", element("bdi", {}, state.error)] : [];
+  byId("count").replaceChildren(isAll ? counted(rows.length, "row") : `${count(chosen.length)} of ${counted(rows.length, "row")}`, ...error);
   byId("list").replaceChildren(...(chosen.length ? [] : [element("p", { class: "empty" }, "No row is left by these filters.")]));
   showMore();
-  keepAddress();
 }
 
-function keepAddress() {
-  history.replaceState(null, "", toAddress(state) || location.href.split("#")[0]);
+/** Keeps the filters in the address. A word that is typed, or a slider that is moved, is one step of Back; a row none. */
+function keepAddress(source) {
+  const address = toAddress(state) || location.href.split("#")[0];
+  const isStep = source !== "row" && (!GRADUAL.has(source) || source !== lastSource);
+  try {
+    if (isStep && address !== (location.hash || location.href)) history.pushState(null, "", address);
+    else history.replaceState(null, "", address);
+  } catch {
+    // A page shown inside of another, as mails are, may have no address of its own. Its filters work all the same.
+  }
+  lastSource = source;
+}
+
+/** Shows what the address says: when the page opens, and on the way back and forth. */
+function followAddress() {
+  state = fromAddress(location.hash);
+  lastSource = "";
+  const { at } = state;
+  apply();
+  const place = at ? chosen.findIndex((row) => `${row.row}:${row.file}` === at) : -1;
+  if (place >= 0) go(place);
 }
 
 function showMore(upTo = 0) {
@@ -111,7 +136,7 @@ function go(index) {
   const isTall = node.getBoundingClientRect().height > innerHeight;
   ((isTall && node.querySelector("mark")) || node).scrollIntoView({ block: "center" });
   state.at = `${chosen[current].row}:${chosen[current].file}`;
-  keepAddress();
+  keepAddress("row");
 }
 
 const KEYS = {
@@ -125,7 +150,10 @@ const KEYS = {
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.matches("input[type=search], select")) {
-    if (event.key === "Escape") event.target.blur();
+    if (event.key !== "Escape") return;
+    // Browsers would empty the search; that is what the next Escape is for.
+    event.preventDefault();
+    event.target.blur();
     return;
   }
   if (!Object.hasOwn(KEYS, event.key)) return;
@@ -135,10 +163,12 @@ function onKey(event) {
 
 fillHeader();
 fillForm();
-form.addEventListener("input", () => {
+form.addEventListener("input", (event) => {
   state = readForm();
   apply();
+  keepAddress(event.target.name);
 });
+byId("text").addEventListener("change", () => (lastSource = ""));
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("reset", (event) => {
   event.preventDefault();
@@ -151,12 +181,5 @@ byId("more").addEventListener("click", () => showMore());
 new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && showMore(), { rootMargin: "1200px" }).observe(byId("more"));
 addEventListener("keydown", onKey);
 addEventListener("beforeprint", () => showMore(chosen.length));
-addEventListener("hashchange", () => {
-  state = fromAddress(location.hash);
-  apply();
-});
-
-const wanted = state.at;
-apply();
-const place = wanted ? chosen.findIndex((row) => `${row.row}:${row.file}` === wanted) : -1;
-if (place >= 0) go(place);
+addEventListener("popstate", followAddress);
+followAddress();

@@ -9,8 +9,17 @@ export function element(tag, attributes = {}, ...children) {
     if (typeof value === "function") node.addEventListener(name.slice(2), value);
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  const present = children.flat().filter((child) => child !== null && child !== undefined && child !== false);
+  node.append(...present.map((child) => (typeof child === "string" ? pictured(child) : child)));
   return node;
+}
+
+// Control characters but for tabs and line ends. Each becomes its picture, one for one, so that places stay true.
+const CONTROLS = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g;
+
+/** The text with a picture, such as ␛, for every control character that would not be seen. */
+export function pictured(text) {
+  return text.replace(CONTROLS, (char) => String.fromCharCode(char === "\x7f" ? 0x2421 : 0x2400 + char.charCodeAt(0)));
 }
 
 /** The element of the page's own HTML with this id. */

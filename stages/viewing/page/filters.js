@@ -1,6 +1,6 @@
 // Which rows are shown, in which order, and how the address says so.
 
-import { change, haystack, isUnanswered } from "./rows.js";
+import { change, folded, holdsWords, isUnanswered } from "./rows.js";
 
 export const NOTHING = { text: "", only: "all", error: "", low: 0, high: 100, file: "", sort: "worst", at: "" };
 
@@ -29,7 +29,7 @@ export const ORDERS = {
 
 /** The rows that the filters leave, in their order. */
 export function selection(rows, state) {
-  const words = state.text.toLowerCase();
+  const words = folded(state.text.trim());
   const [low, high] = [state.low / 100, state.high / 100];
   const isWhole = state.low === 0 && state.high === 100;
   const { holds } = KINDS[state.only];
@@ -39,7 +39,7 @@ export function selection(rows, state) {
       (!state.error || row.error === state.error) &&
       (!state.file || row.file === state.file) &&
       (isWhole || (row.sure !== null && row.sure >= low && row.sure <= high)) &&
-      (!words || haystack(row).includes(words)),
+      (!words || holdsWords(row, words)),
   );
   return chosen.sort(ORDERS[state.sort].compare);
 }

@@ -1,13 +1,13 @@
 // One row as a card: question, answer, and the passage with the answer marked in it.
 
-import { count, element, facts, percent } from "./dom.js";
+import { count, counted, element, facts, percent, pictured } from "./dom.js";
 import { gauge } from "./charts.js";
-import { pieces, units, visible } from "./text.js";
+import { hasInk, pieces, units, windows } from "./text.js";
 import { change, isUnanswered } from "./rows.js";
 
-// Passages of more units than this are folded, to about as many on each side of the answer as AROUND says.
-const LONG = 700;
-const AROUND = 260;
+// Passages of more units than this are folded, to about as many on each side of an answer as AROUND says by its kind.
+const LONG = 900;
+const AROUND = { best: 260, against: 160, rank: 80 };
 
 /** The card of a row. `names` are those of the two runs. */
 export function card(row, names) {
@@ -15,7 +15,7 @@ export function card(row, names) {
   return element(
     "article",
     { class: "row", tabindex: -1, "aria-labelledby": title },
-    element("h3", { id: title, dir: "auto" }, row.question || element("span", { class: "none" }, "no question")),
+    element("h3", { id: title, dir: "auto" }, legible(row.question, "question")),
     answers(row, names),
     row.expected !== null && element("p", { class: "expected" }, "expected ", element("b", { dir: "auto" }, row.expected)),
     passage(row),
@@ -23,8 +23,14 @@ export function card(row, names) {
   );
 }
 
+/** The text; where there is nothing to see in it, words that say so. */
+function legible(text, noun) {
+  if (hasInk(text)) return text;
+  return element("span", { class: "none" }, text ? `${noun} of white space alone` : `no ${noun}`);
+}
+
 function answers(row, names) {
-  const here = answer(row, row.best, row.error, row.against ? names.here : null, tags(row));
+  const here = answer(row, row.best, row.error, row.against?.changed ? names.here : null, tags(row));
   if (!row.against?.changed) return [here];
   const { best, error, exact, samePassage } = row.against;
   const marks = [
@@ -36,10 +42,10 @@ function answers(row, names) {
 
 function answer(row, best, error, run, marks) {
   const text = error
-    ? element("span", { class: "tag bad" }, error)
-    : best.text === ""
-      ? element("span", { class: "none" }, "no answer")
-      : element("strong", { class: "text", dir: "auto" }, best.text);
+    ? element("span", { class: "tag bad", dir: "auto" }, error)
+    : hasInk(best.text)
+      ? element("strong", { class: "text", dir: "auto" }, best.text)
+      : legible(best.text, "answer");
   return element("p", { class: "answer" }, run && element("span", { class: "run" }, run), text, error ? null : certaintyOf(best), marks);
 }
 
@@ -62,52 +68,57 @@ function tags(row) {
   return [row.exact === 0 && tag("warn", "differs from expected"), changed && tag(...changed)];
 }
 
-/** The passage, folded around its answer if it is long; a button shows all of it. */
+/** The passage, folded around its answers if it is long; a button shows all of it. */
 function passage(row) {
-  if (!row.context) return element("p", { class: "none" }, "no passage");
-  const marks = marksOf(row);
+  if (!hasInk(row.context)) return element("p", { class: "none" }, legible(row.context, "passage"));
+  const { marks, outside } = marksOf(row);
   const node = element("blockquote", { class: "passage", dir: "auto" });
-  const [start, end] = focus(row, marks);
-  const isLong = row.context.length > LONG + 200;
-  fill(node, row, marks, isLong ? visible(row.context, start, end, AROUND) : [0, row.context.length]);
-  return node;
+  fill(node, row, marks, row.context.length > LONG ? folds(row.context, marks) : [[0, row.context.length]]);
+  if (!outside) return node;
+  const where = row.kept < row.length ? "what this page keeps of the passage" : "the passage";
+  return [node, element("p", { class: "outside none" }, `${counted(outside, "answer")} more outside of ${where}`)];
 }
 
-function focus(row, marks) {
-  const best = marks.find((mark) => mark.kind === "best") ?? marks[0];
-  return best ? [best.start, best.end] : [0, 0];
+function folds(text, marks) {
+  return windows(text, marks.length ? marks.map((mark) => ({ ...mark, around: AROUND[mark.kind] })) : [{ start: 0, end: 0, around: 2 * AROUND.best }]);
 }
 
-function fill(node, row, marks, [from, to]) {
-  const before = row.offset;
-  const after = row.length - row.offset - [...row.context].length;
+function fill(node, row, marks, shown) {
+  const end = row.context.length;
   const unfold = () => {
-    const anchor = node.querySelector("mark") ?? node;
-    const height = anchor.getBoundingClientRect().top;
-    fill(node, row, marks, [0, row.context.length]);
+    const anchor = () => node.querySelector("mark.best") ?? node.querySelector("mark") ?? node;
+    const height = anchor().getBoundingClientRect().top;
+    fill(node, row, marks, [[0, end]]);
     // The answer stays where the reader's eyes are.
-    globalThis.scrollBy(0, (node.querySelector("mark") ?? node).getBoundingClientRect().top - height);
+    globalThis.scrollBy(0, anchor().getBoundingClientRect().top - height);
     node.closest(".row").focus({ preventScroll: true });
   };
   const fold = (text) => element("button", { class: "link fold", type: "button", onclick: unfold }, text);
+  const before = row.offset;
+  const after = row.length - row.offset - row.kept;
+  const last = shown.at(-1)[1];
   node.replaceChildren(
     ...[
-      before > 0 && from === 0 ? left(before, "before") : null,
-      from > 0 ? [fold(`… ${count(from)} characters before`), " "] : null,
-      pieces(row.context, from, to, marks).map(marked),
-      to < row.context.length ? [" ", fold(`${count(row.context.length - to)} characters after …`)] : null,
-      after > 0 && to === row.context.length ? left(after, "after") : null,
+      before > 0 && shown[0][0] === 0 ? left(before, "before") : null,
+      shown.map(([from, to], index) => [gap(index ? shown[index - 1][1] : 0, from, fold), pieces(row.context, from, to, marks).map(marked)]),
+      last < end ? [" ", fold(`${count(end - last)} characters after …`)] : null,
+      after > 0 && last === end ? left(after, "after") : null,
     ]
-      .flat(2)
+      .flat(3)
       .filter(Boolean),
   );
+}
+
+function gap(from, to, fold) {
+  if (from === to) return null;
+  return from ? [" ", fold(`… ${count(to - from)} characters …`), " "] : [fold(`… ${count(to)} characters before`), " "];
 }
 
 function left(characters, where) {
   return element("span", { class: "none fold" }, ` [${count(characters)} characters ${where} are not in this page] `);
 }
 
-/** What is marked, in UTF-16 units of the passage as the page holds it. */
+/** What is marked, in UTF-16 units of the passage as the page holds it, and how many answers lie outside of that. */
 function marksOf(row) {
   const wanted = row.others.map((other, index) => ({ kind: "rank", title: `rank ${index + 2}, ${scores(other)}`, ...other }));
   if (row.against?.changed && row.against.samePassage && !row.against.error)
@@ -115,13 +126,14 @@ function marksOf(row) {
   if (!row.error && !isUnanswered(row)) wanted.push({ kind: "best", title: scores(row.best), ...row.best });
   const placed = wanted.filter((mark) => mark.start !== null && mark.end > mark.start);
   const places = units(row.context, placed.flatMap((mark) => [mark.start - row.offset, mark.end - row.offset]));
-  return placed
+  const marks = placed
     .map(({ kind, title }, index) => ({ kind, title, start: places[2 * index], end: places[2 * index + 1] }))
     .filter((mark) => mark.end > mark.start);
+  return { marks, outside: placed.length - marks.length };
 }
 
 function marked(piece) {
-  if (!piece.marks.length) return piece.text;
+  if (!piece.marks.length) return pictured(piece.text);
   const kinds = new Set(piece.marks.map((mark) => mark.kind));
   if (kinds.has("best")) kinds.delete("rank");
   return element("mark", { class: [...kinds].join(" "), title: piece.marks.map((mark) => mark.title).join("; ") }, piece.text);
@@ -132,7 +144,7 @@ function footer(row) {
   return element(
     "footer",
     {},
-    element("span", {}, `${row.file}, row ${count(row.row)}`),
+    element("span", {}, element("bdi", {}, row.file), `, row ${count(row.row)}`),
     own.length > 0 &&
       element("details", {}, element("summary", {}, own.length === 1 ? "1 more column" : `${own.length} more columns`), facts(own)),
     row.others.length > 0 && element("details", {}, element("summary", {}, `${row.others.length + 1} ranks`), ranks(row)),

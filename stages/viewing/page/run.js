@@ -1,75 +1,97 @@
-// The page of a run: pipelines, their jobs, what failed and why, rejected files.
+// The page of a run: what is wrong, pipelines, their jobs, what failed and why, rejected files.
 
 import { byId, count, counted, element, pageData, panel } from "./dom.js";
 import { gauge } from "./charts.js";
+import { drawLines, graph } from "./graph.js";
 
 const data = pageData();
+const SAID = { failure: "failed", killed: "killed", unrunnable: "could not run", running: "running", success: "success" };
 
-function table(heads, rows) {
+function table(label, heads, rows) {
   const head = element("tr", {}, heads.map((name) => element("th", { scope: "col" }, name)));
   const body = rows.map((cells) => element("tr", {}, cells.map((cell) => element("td", { dir: "auto" }, cell))));
-  return element("div", { class: "table" }, element("table", {}, element("thead", {}, head), element("tbody", {}, body)));
+  // A table that is wider than the page scrolls, and so takes the keyboard.
+  return element("div", { class: "table", tabindex: 0, role: "region", "aria-label": label }, element("table", {}, element("thead", {}, head), element("tbody", {}, body)));
+}
+
+function said(state) {
+  return element("span", { class: state }, SAID[state] ?? state);
 }
 
 function states(counts) {
   return Object.entries(counts).map(([state, datums]) => `${count(datums)} ${state}`).join(", ") || "no datums";
 }
 
-function node(pipeline) {
-  const last = pipeline.jobs.at(-1);
-  return element(
-    "div",
-    { class: "node" },
-    element("p", {}, element("strong", {}, pipeline.name), " ", last && element("span", { class: last.state }, last.state)),
-    element("p", { class: "quiet" }, states(pipeline.counts)),
-    element("p", { class: "quiet" }, pipeline.inputs.length ? `reads ${pipeline.inputs.join(", ")}` : "reads no repo"),
-  );
+/** What became of the pipeline's last job, in a word. */
+function outcome({ last }) {
+  if (!last) return element("span", { class: "quiet" }, data.running ? "waits for its turn" : "no job yet");
+  if (last.state === "running" && !data.running) return element("span", { class: "failed" }, "interrupted");
+  return said(last.state);
 }
 
-function graph() {
-  const levels = [...new Set(data.pipelines.map((one) => one.level))];
-  const items = levels.map((level) => element("li", { class: "level" }, data.pipelines.filter((one) => one.level === level).map(node)));
-  return panel("Pipelines", {}, element("ol", { class: "graph" }, items));
+function describe(pipeline) {
+  return [
+    element("p", {}, element("strong", {}, pipeline.name), " ", outcome(pipeline)),
+    pipeline.last && element("p", { class: "quiet" }, `${states(pipeline.last.counts)}, ${pipeline.last.seconds} s`),
+  ];
+}
+
+/** What somebody who opens the page should know first. */
+function notices() {
+  const lines = [];
+  const last = data.pipelines.map((one) => one.last).filter(Boolean);
+  const running = last.filter((job) => job.state === "running").map((job) => job.pipeline);
+  if (running.length && data.running) lines.push(`${running.join(", ")} was running when this page was made; it shows what was done by then.`);
+  if (running.length && !data.running) lines.push(`${running.join(", ")} was interrupted: the runner has ended. Run again to go on from there.`);
+  for (const job of last) if (job.reason) lines.push([element("bdi", {}, job.pipeline), ` ${SAID[job.state] ?? job.state}: `, element("bdi", {}, job.reason)]);
+  return lines.map((line) => element("div", { class: "notice" }, line));
 }
 
 function times() {
-  const seconds = (pipeline) => pipeline.jobs.at(-1)?.seconds ?? 0;
-  const most = Math.max(0.1, ...data.pipelines.map(seconds));
-  const rows = data.pipelines.map((one) => [
-    one.name,
-    `${seconds(one)} s`,
-    element("div", { class: "seconds" }, gauge(seconds(one) / most, `${one.name}: ${seconds(one)} s`)),
-  ]);
-  return panel("Time of the last job", {}, table(["Pipeline", "Seconds", ""], rows));
+  const jobs = data.pipelines.map((one) => one.last).filter(Boolean);
+  if (!jobs.length) return null;
+  const most = Math.max(0.1, ...jobs.map((job) => job.seconds));
+  const rows = jobs.map((job) => [job.pipeline, `${job.seconds} s`, element("div", { class: "seconds" }, gauge(job.seconds / most, `${job.pipeline}: ${job.seconds} s`))]);
+  return panel("Time of the last job", {}, table("Time of the last job", ["Pipeline", "Seconds", ""], rows));
 }
 
 function jobs() {
-  const rows = data.pipelines.flatMap((one) =>
-    [...one.jobs].reverse().map((job) => [one.name, job.number, element("span", { class: job.state }, job.state), states(job.counts), `${job.seconds} s`, job.reason]),
-  );
-  return panel("Jobs", {}, table(["Pipeline", "Job", "State", "Datums", "Time", "Reason"], rows));
+  if (!data.jobCount) return panel("Jobs", {}, element("p", { class: "quiet" }, "No pipeline has had a job yet."));
+  const when = (job) => new Date(1000 * job.started).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
+  const rows = data.jobs.map((job) => [job.pipeline, job.number, said(job.state), when(job), states(job.counts), `${job.seconds} s`, job.reason]);
+  const isCut = data.jobs.length < data.jobCount;
+  const order = isCut ? `${count(data.jobs.length)} of ${counted(data.jobCount, "job")}: failed ones first, then the latest.` : "Failed ones first, then the latest.";
+  return panel("Jobs", {}, element("p", { class: "quiet" }, order), table("Jobs", ["Pipeline", "Job", "State", "Started", "Datums", "Time", "Reason"], rows));
 }
 
 function trouble(pipeline) {
-  const rows = pipeline.trouble.map((datum) => [
-    datum.label,
-    element("span", { class: datum.state }, datum.state),
-    datum.tries,
-    [datum.error, datum.log.length ? element("details", {}, element("summary", {}, "Last log lines"), element("pre", {}, datum.log.join("\n"))) : null],
-  ]);
-  const cells = rows.map(([label, state, tries, [error, log]]) => [label, state, tries, element("div", {}, error, log)]);
+  const reason = ({ error, log }) =>
+    element("div", {}, error, log.length > 0 && element("details", {}, element("summary", {}, "Last log lines"), element("pre", { tabindex: 0 }, log.join("\n"))));
+  const rows = pipeline.trouble.map((datum) => [datum.label, said(datum.state), datum.tries, reason(datum)]);
   const more = pipeline.troubleCount - rows.length;
-  return panel(`Datums of ${pipeline.name} that failed`, {}, table(["Datum", "State", "Tries", "Reason"], cells), more > 0 && element("p", { class: "quiet" }, `and ${count(more)} more`));
+  const heading = `Datums of ${pipeline.name} that failed`;
+  return panel(heading, {}, table(heading, ["Datum", "State", "Tries", "Reason"], rows), more > 0 && element("p", { class: "quiet" }, `and ${count(more)} more`));
 }
 
 function rejected() {
   const place = ({ row, column }) => [row && `row ${row}`, column && `column ${column}`].filter(Boolean).join(", ");
-  const rows = data.rejected.map((note) => [note.repo, String(note.object ?? note.note), place(note), String(note.reason ?? ""), String(note.remedy ?? "")]);
+  const rows = data.rejected.map((note) => [note.repo, note.object, place(note), note.reason, note.remedy]);
   const more = data.rejectedCount - rows.length;
-  return panel(counted(data.rejectedCount, "rejected file"), {}, table(["Repo", "File", "Where", "Reason", "What to do"], rows), more > 0 && element("p", { class: "quiet" }, `and ${count(more)} more`));
+  const heading = counted(data.rejectedCount, "rejected file");
+  return panel(heading, {}, table(heading, ["Repo", "File", "Where", "Reason", "What to do"], rows), more > 0 && element("p", { class: "quiet" }, `and ${count(more)} more`));
 }
 
 byId("about").textContent = `${data.root} · page made ${new Date(data.made).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" })}`;
-byId("run").append(graph(), ...data.pipelines.filter((one) => one.trouble.length).map(trouble));
-if (data.rejectedCount) byId("run").append(rejected());
-byId("run").append(times(), jobs());
+byId("run").append(
+  ...[
+    notices(),
+    graph(data.sources, data.pipelines, describe),
+    data.pipelines.filter((one) => one.trouble.length).map(trouble),
+    data.rejectedCount > 0 && rejected(),
+    times(),
+    jobs(),
+  ]
+    .flat()
+    .filter(Boolean),
+);
+drawLines(data.pipelines);

@@ -16,7 +16,7 @@ export function summary(data, names, choose) {
 }
 
 function tiles(survey, bundle) {
-  const failed = Object.values(survey.errors).reduce((sum, rows) => sum + rows, 0);
+  const { failed } = survey;
   const answered = survey.rows - failed - survey.unanswered;
   return [
     tile("Rows", count(survey.rows), `in ${counted(survey.files, "file")}`),
@@ -30,7 +30,7 @@ function tiles(survey, bundle) {
 }
 
 function errors(survey, choose) {
-  const kinds = Object.entries(survey.errors);
+  const kinds = survey.errors;
   if (!kinds.length) return null;
   const most = Math.max(...kinds.map(([, rows]) => rows));
   const lines = kinds.map(([error, rows]) =>
@@ -46,7 +46,8 @@ function errors(survey, choose) {
       gauge(rows / most, `${error}: ${counted(rows, "row")}`),
     ),
   );
-  return panel("Errors by kind", {}, element("ul", { class: "kinds" }, lines));
+  const more = survey.errorKinds - kinds.length;
+  return panel("Errors by kind", {}, element("ul", { class: "kinds" }, lines), more > 0 && element("p", { class: "quiet" }, `and ${counted(more, "kind")} more`));
 }
 
 function trust(survey) {
@@ -56,14 +57,14 @@ function trust(survey) {
 }
 
 function models(survey) {
-  const known = Object.entries(survey.models).filter(([id]) => id);
+  const known = survey.models.filter(([id]) => id);
   if (!known.length) return null;
   return panel("Answered by", {}, facts(known.map(([id, rows]) => [id, counted(rows, "row")])));
 }
 
 function theBundle(bundle, survey) {
   const { source, quantization, verification } = bundle;
-  const strangers = Object.keys(survey.models).filter((id) => id && id !== bundle.id);
+  const strangers = survey.models.map(([id]) => id).filter((id) => id && id !== bundle.id);
   return panel(
     "The bundle",
     {},
@@ -88,7 +89,6 @@ function changes({ changes: counts, survey, before }, names, choose) {
   const line = (name, here, there) =>
     element("tr", {}, element("th", { scope: "row" }, name), [here, there].map((value) => element("td", { class: "number" }, value)));
   const judged = survey.expected > 0 && before.expected > 0;
-  const failures = (run) => Object.values(run.errors).reduce((sum, rows) => sum + rows, 0);
   return panel(
     "What changed",
     {},
@@ -111,7 +111,7 @@ function changes({ changes: counts, survey, before }, names, choose) {
           "tbody",
           {},
           line("rows", count(survey.rows), count(before.rows)),
-          line("errors", count(failures(survey)), count(failures(before))),
+          line("errors", count(survey.failed), count(before.failed)),
           line("no answer", count(survey.unanswered), count(before.unanswered)),
           judged && line("exact match", percent(survey.exact), percent(before.exact)),
           judged && line("F1", percent(survey.f1), percent(before.f1)),

@@ -1,0 +1,139 @@
+"""One row on its way through the threads: cut into windows, run, decoded, and if it is a near tie looked at again."""
+
+import dataclasses
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from runtime import confidence
+from runtime.answer import Answer, ranked_answers
+from runtime.decoding import Decoding
+from runtime.graph import Graph, LazyGraph
+from runtime.manifest import Confidence
+from runtime.spans import Spans, candidate_spans
+from runtime.windows import UnanswerableRowError, Window, Windower
+
+Pair = tuple[str | None, str | None]
+Ranked = tuple[Answer, ...]
+
+# Spans a window that are compared where decoding itself looks at one.
+COMPARED = 12
+
+
+class Ranking(NamedTuple):
+    """A row's answers, best first, and the share of the best one's score that the second has; 0 without a second."""
+
+    answers: Ranked
+    ratio: float
+
+    @classmethod
+    def failed(cls, error: Exception) -> "Ranking":
+        """The ranking of a row that cannot be answered."""
+        return cls((Answer.failed(str(error)),), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How rows are read.
+
+    Attributes:
+        graph: reads every row.
+        float_graph: reads a row again where its ratio is at least `second_look`; None for no row.
+        curve: makes a confidence of score and ratio; None for no confidence.
+
+    """
+
+    graph: Graph
+    float_graph: LazyGraph
+    second_look: float | None
+    curve: Confidence | None
+    windower: Windower
+    decoding: Decoding
+
+    def candidates(self, graph: Graph, window: Window) -> tuple[Spans, Spans]:
+        """The spans that the answers come from, and those that tell how close the second-best comes."""
+        logits = graph.logits(window)
+        longest = self.decoding.max_answer_len
+        spans = candidate_spans(*logits, window.allowed, count=self.decoding.candidates, max_answer_len=longest)
+        if self.decoding.candidates > 1:
+            return spans, spans
+        # Where the reference looks at the best span alone, nothing else may take part in the answer.
+        return spans, candidate_spans(*logits, window.allowed, count=COMPARED, max_answer_len=longest)
+
+    def ranking(self, context: str, windows: Sequence[Window], spans: Sequence[tuple[Spans, Spans]]) -> Ranking:
+        """The row's answers, out of the candidates of all its windows."""
+        compared = dataclasses.replace(self.decoding, top_k=max(2, self.decoding.top_k))
+        answers = ranked_answers(context, list(zip([each for _, each in spans], windows, strict=True)), compared)
+        ratio = confidence.ratio(answers)
+        if self.decoding.candidates > 1:
+            return Ranking(answers[: self.decoding.top_k], ratio)
+        best = list(zip([each for each, _ in spans], windows, strict=True))
+        return Ranking(ranked_answers(context, best, self.decoding), ratio)
+
+    def needs_second_look(self, ranking: Ranking) -> bool:
+        """Whether the fp32 graph reads the row again."""
+        return self.second_look is not None and ranking.ratio >= self.second_look
+
+    def with_confidence(self, ranking: Ranking) -> Ranking:
+        """The ranking with a confidence in its best answer."""
+        best, *others = ranking.answers
+        if self.curve is None or best.error:
+            return ranking
+        sure = confidence.of_answer(self.curve, best, ranking.ratio)
+        return Ranking((dataclasses.replace(best, confidence=sure), *others), ranking.ratio)
+
+
+class RowJob:
+    """One row: tokenized by one thread, its windows spread over all, decoded by whichever ends last."""
+
+    def __init__(self, pair: Pair, reading: Reading) -> None:
+        self.future: Future[Ranking] = Future()
+        self._pair = pair
+        self._reading = reading
+        self._windows: list[Window] = []
+        self._spans: dict[int, tuple[Spans, Spans]] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, pool: ThreadPoolExecutor) -> None:
+        """Cuts the row into windows, hands out all but the first, and runs that one."""
+        try:
+            self._windows = self._reading.windower.windows(*self._pair)
+            for index in range(1, len(self._windows)):
+                pool.submit(self._run, index)
+        except UnanswerableRowError as error:
+            self.future.set_result(Ranking.failed(error))
+        except BaseException as error:  # noqa: BLE001 - the consumer raises it; a panic of tokenizers is no Exception
+            self.future.set_exception(error)
+        else:
+            self._run(0)
+
+    def _run(self, index: int) -> None:
+        try:
+            spans = self._reading.candidates(self._reading.graph, self._windows[index])
+            with self._lock:
+                self._spans[index] = spans
+                last = len(self._spans) == len(self._windows)
+            if last:
+                self.future.set_result(self._decode())
+        except UnanswerableRowError as error:
+            self._fail(error)
+        except BaseException as error:  # noqa: BLE001 - the consumer raises it; a panic of tokenizers is no Exception
+            self.future.set_exception(error)
+
+    def _fail(self, error: UnanswerableRowError) -> None:
+        """The row's answer is its error; several windows may say so, each once."""
+        with self._lock:
+            if not self.future.done():
+                self.future.set_result(Ranking.failed(error))
+
+    def _decode(self) -> Ranking:
+        context, reading = self._pair[1] or "", self._reading
+        ranking = reading.ranking(context, self._windows, [self._spans[index] for index in range(len(self._windows))])
+        if reading.needs_second_look(ranking):
+            # All windows by this one thread: such rows are few, and the others have rows of their own.
+            graph = reading.float_graph.get()
+            spans = [reading.candidates(graph, window) for window in self._windows]
+            ranking = reading.ranking(context, self._windows, spans)
+        return reading.with_confidence(ranking)
