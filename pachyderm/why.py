@@ -114,12 +114,14 @@ def main(argv: Sequence[str]) -> int:
     """Prints why. Returns the exit code: 1 where a job has failed."""
     parser = command.parser("why", "Shows why jobs failed: files, reasons, last log lines, and how to go on.")
     parser.add_argument(
-        "job", nargs="?", default="", metavar="PIPELINE[@JOB]", help="all pipelines' last jobs if left out"
+        "job", nargs="?", default="", metavar="PIPELINE[@JOB]", help="default: the last jobs of all pipelines"
     )
     parser.add_argument("--cluster", action="store_true", help="ask pachctl instead of the local runner's folder")
-    parser.add_argument("--root", type=Path, help=f"folder of all state; default: the later used of {ROOT}, {DEMO}")
     parser.add_argument(
-        "--rpc-timeout", type=command.positive, default=60, metavar="SECONDS", help="deadline of a call"
+        "--root", type=Path, help=f"folder with the state; default: {ROOT} or {DEMO}, whichever was used last"
+    )
+    parser.add_argument(
+        "--rpc-timeout", type=command.positive, default=60, metavar="SECONDS", help="time limit of each call of pachctl"
     )
     return command.run("why", _why, parser.parse_args(argv))
 

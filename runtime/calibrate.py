@@ -34,7 +34,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--question-column", default="question", help="column with the questions")
     parser.add_argument("--context-column", default="context", help="column with the contexts")
     parser.add_argument("--expected-column", default="expected", help="column with the right answers")
-    parser.add_argument("--threads", type=command.positive, help="default: the CPUs this process may use")
+    parser.add_argument(
+        "--threads", type=command.positive, help="number of threads; default: the CPUs that this process may use"
+    )
     return parser.parse_args(argv)
 
 

@@ -17,8 +17,8 @@ MODULES = ("dom.js", "charts.js", "graph.js", "run.js")
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = command.parser("status", "Writes the state of a run as one HTML page.")
-    parser.add_argument("--html", type=Path, required=True, metavar="FILE", help="the page")
-    parser.add_argument("--root", type=Path, help="folder of all state; default: the one that was used last")
+    parser.add_argument("--html", type=Path, required=True, metavar="FILE", help="HTML file to write")
+    parser.add_argument("--root", type=Path, help="folder with the state; default: the one that was used last")
     return parser.parse_args(argv)
 
 
