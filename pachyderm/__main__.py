@@ -220,9 +220,9 @@ def _check(given: argparse.Namespace) -> int:
     verdict = check(read_specs(files), given.repo)
     verdict.enforce(strict=given.strict)
     if verdict.lint:
-        logging.info("%d specs: a cluster takes them; --strict fails for what is said above", len(files))
+        logging.info("%d specs: a cluster accepts them; --strict fails for what is named above", len(files))
     else:
-        logging.info("%d specs keep all rules", len(files))
+        logging.info("%d specs follow all rules", len(files))
     return DONE
 
 

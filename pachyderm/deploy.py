@@ -82,9 +82,9 @@ def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
 def _check_usage(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     """Ends the process where options are missing or do not go together."""
     if given.verb in ("plan", "deploy", "stamp") and not given.image:
-        parser.error("--image is missing: which image are the pipelines to run on?")
+        parser.error("--image is missing: give the image that the pipelines run on")
     if given.verb == "stamp" and not given.output:
-        parser.error("--output is missing: which folder are the specs to be written to?")
+        parser.error("--output is missing: give the folder to write the specs to")
     if given.verb in ("plan", "deploy"):
         if bool(given.bucket) == bool(given.repo):
             parser.error("give either --bucket gs://bucket/prefix or --repo NAME")
@@ -129,7 +129,7 @@ def _is_equal(step: Step, pachctl: Pachctl) -> bool:
         or _comparable(theirs) != _comparable(step.spec)
     ):
         return False
-    logging.info("pipeline %s is there and equal; left alone", step.probe[2])
+    logging.info("pipeline %s is unchanged; left alone", step.probe[2])
     return True
 
 
@@ -145,7 +145,7 @@ def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:
         _wait_for_jobs(there, pachctl)
     elif running := _unfinished(there, pachctl):
         raise PachydermError(
-            f"an update would kill jobs that run: {', '.join(running)}; --wait waits for them, --now kills them"
+            f"an update would kill running jobs: {', '.join(running)}; --wait waits for them, --now kills them"
         )
 
 

@@ -51,7 +51,7 @@ def lines(jobs: Sequence[FailedJob], remedy: str) -> Iterator[str]:
             yield f"  {datum.file} ({datum.id[:12]}{tries}): {datum.reason}"
             yield from (f"    | {line}" for line in datum.log)
     if waiting := [job.name for job in jobs if job.state == "unrunnable"]:
-        yield f"behind it wait: {', '.join(waiting)}"
+        yield f"waiting for it: {', '.join(waiting)}"
     yield f"to go on: {remedy}" if jobs else "no pipeline's last job has failed"
 
 
@@ -130,9 +130,9 @@ def _why(given: argparse.Namespace) -> int:
     pipeline, _, job = given.job.partition("@")
     if given.cluster:
         jobs = list(cluster_failures(Pachctl(given.rpc_timeout), pipeline, job))
-        remedy = "correct what is said above, then pachctl run cron ingest"
+        remedy = "correct what is named above, then pachctl run cron ingest"
     else:
         jobs = list(local_failures(given.root or last_root(), pipeline, job))
-        remedy = "correct what is said above, then run again"
+        remedy = "correct what is named above, then run again"
     sys.stdout.writelines(f"{command.printable(line)}\n" for line in lines(jobs, remedy))
     return command.FAILED if jobs else command.DONE

@@ -102,7 +102,7 @@ def labelled_rows(options: argparse.Namespace) -> list[tuple[str, str, str]]:
                     raise InputError("no such column", row=0, column=name, remedy=remedy)
             rows = [tuple(row[name] or "" for name in names) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"it is no CSV in UTF-8: {error}", remedy="pass it through the ingest stage") from error
+        raise InputError(f"it is not a CSV in UTF-8: {error}", remedy="pass it through the ingest stage") from error
     return [(question, context, expected) for question, context, expected in rows if question and context and expected]
 
 

@@ -50,7 +50,7 @@ def compare(options: argparse.Namespace) -> int:
     elif not counts.rows:
         raise AnswermillError(f"{options.a} and {options.b} have no row in common; name two runs over the same files")
     if options.expected and not counts.labelled:
-        raise OptionError(f"--expected {options.expected}: no compared row has a value in such a column; name another")
+        raise OptionError(f"--expected {options.expected}: no compared row has a value in this column; name another")
     lines = [as_json(counts, pairing, shown)] if options.json else as_text(counts, pairing, shown)
     sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     return code

@@ -119,7 +119,7 @@ def take(result: FetchResult, stem: Path, books: Books, rules: Rules) -> None:
         logging.error("%s: %s", name, result.error)
         books.fail(name)
     elif result.error is None and result.item is None:
-        logging.warning("%s: deleted after it was listed; passed over", name)
+        logging.warning("%s: skipped, because it was deleted after it was listed", name)
         books.counts.gone += 1
     else:
         try:

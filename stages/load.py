@@ -98,7 +98,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         )
     for name in ("listing", "clock_margin", "prune_all"):
         if getattr(options, name) and not options.prune:
-            parser.error(f"--{name.replace('_', '-')} goes with --prune")
+            parser.error(f"--{name.replace('_', '-')} needs --prune")
     return options
 
 
@@ -154,7 +154,7 @@ def load_files(
     from stages.loading.run import LoadRun
 
     if not files:
-        logging.warning("%s: there is no CSV; load takes what the answer stage wrote", options.input)
+        logging.warning("%s: it contains no CSV; load takes what the answer stage wrote", options.input)
     with _listing(options) as mirror:
         run = LoadRun(opened, target, options.output, mirror, options)
         failed = run.load(files)
@@ -185,7 +185,9 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
     looked_at = opened.run(memory.clock)
     files = csv_files(options.input)
     if not files and not listing:
-        raise AnswermillError(f"{options.input}: there is no CSV, which proves nothing; nothing was deleted")
+        raise AnswermillError(
+            f"{options.input}: it contains no CSV, which does not prove that files are gone; nothing was deleted"
+        )
     here = origins_of(files, options.plain_names)
     entries = opened.run(lambda connection: pruning.remembered(connection, resolved))
     if listing:

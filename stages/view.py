@@ -115,7 +115,7 @@ def check_output(options: argparse.Namespace) -> None:
     """Raises OptionError where the page would be written over what it is made from."""
     for source in (options.answers, options.against):
         if source is not None and options.output.resolve() == source.resolve():
-            raise OptionError(f"--output {options.output} is what the page is made from; choose another name")
+            raise OptionError(f"--output {options.output} is also an input of the page; choose another name")
 
 
 def answers_data(

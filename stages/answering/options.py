@@ -93,7 +93,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if options.dask and (options.batch_datums or Path("-") in (options.input, options.output)):
         parser.error("--dask takes files; neither a pipe nor a worker of Pachyderm's")
     if options.format == "parquet" and options.output == Path("-"):
-        parser.error("--format parquet: such a file cannot go through a pipe; name a folder, or say --format ndjson")
+        parser.error(
+            "--format parquet: a Parquet file cannot be written to a pipe; name a folder, or give --format ndjson"
+        )
     return options
 
 

@@ -165,7 +165,7 @@ def _read(listing: Path, *, mend: bool) -> dict[str, str | None]:
             continue
         entries[path] = made_from
     if damaged:
-        logging.warning("%s: %d lines are damaged and passed over; a file that only they named stays", listing, damaged)
+        logging.warning("%s: ignored %d damaged lines; a file that only they named stays", listing, damaged)
     if damaged and mend:
         # What is appended must not continue a torn line.
         with whole_file(listing) as file:

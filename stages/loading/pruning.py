@@ -63,9 +63,11 @@ def read_listing(path: Path) -> Listing:
     except InputError as error:
         raise OptionError(f"--listing {path}: {error.reason}; {remedy}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise OptionError(f"--listing {path}: it is no listing of ingest; {remedy}") from error
+        raise OptionError(f"--listing {path}: it is not a listing that ingest wrote; {remedy}") from error
     if not complete:
-        raise AnswermillError(f"--listing {path}: it is not complete, so it proves no absence; run ingest again")
+        raise AnswermillError(
+            f"--listing {path}: it is incomplete, so it does not prove that files are gone; run ingest again"
+        )
     return Listing(at if at.tzinfo else at.replace(tzinfo=UTC), paths, rejected)
 
 

@@ -35,7 +35,7 @@ def _rows(connection: psycopg.Connection, query: sql.Composed) -> Iterator[Row]:
             cursor.itersize = FETCHED
             yield from map(_row, cursor.execute(query))
     except psycopg.errors.UndefinedTable as error:
-        raise DatabaseError("there is no such table; name it with --schema and --table") from error
+        raise DatabaseError("the table does not exist; name it with --schema and --table") from error
     except psycopg.Error as error:
         raise DatabaseError(f"{' '.join(str(error).split())}; run again") from error
 
