@@ -44,7 +44,7 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     (ANSWER, "resourceLimits.cpu", "two", "resourceLimits.cpu: must be a number"),
     (INGEST, "input.cron.start", "tomorrow", "input.cron.start: must be a time"),
     (INGEST, "input.cron.glob", "/*", "input.cron.glob: is not a field"),
-    (ANSWER, "datum_tries", 3, "datum_tries: stands twice, in two spellings"),
+    (ANSWER, "datum_tries", 3, "datum_tries: appears twice, in two spellings"),
     # Names.
     (ANSWER, "pipeline.name", ABSENT, "pipeline.name: '' is not a valid name"),
     (ANSWER, "pipeline.name", "question answer", "pipeline.name: 'question answer' is not a valid name"),
