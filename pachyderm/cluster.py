@@ -32,6 +32,7 @@ class Queue:
         succeeded: seconds since the last one succeeded; None where none has.
         state: of the last job that ended, such as `success`; empty where none has.
         job: its id.
+        success: id of the last one that succeeded, which is also that of its output; empty where none has.
 
     """
 
@@ -41,6 +42,7 @@ class Queue:
     succeeded: float | None
     state: str
     job: str
+    success: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +77,16 @@ def queue_of(pipeline: str, jobs: Sequence[Mapping[str, Any]], now: datetime) ->
     """What `list job --raw` says about a pipeline."""
     waiting = [_age(job, "created", now) for job in jobs if job.get("state") in UNFINISHED]
     ended = sorted((job for job in jobs if job.get("finished")), key=lambda job: str(job["finished"]))
-    succeeded = [_age(job, "finished", now) for job in ended if job.get("state") == "JOB_SUCCESS"]
-    last = ended[-1] if ended else {}
+    succeeded = [job for job in ended if job.get("state") == "JOB_SUCCESS"]
+    last, success = ended[-1] if ended else {}, succeeded[-1] if succeeded else {}
     return Queue(
         pipeline,
         len(waiting),
         max(waiting, default=None),
-        min(succeeded, default=None),
+        _age(success, "finished", now) if success else None,
         str(last.get("state", "")).removeprefix("JOB_").lower(),
         str(last.get("job", {}).get("id", "")),
+        str(success.get("job", {}).get("id", "")),
     )
 
 
@@ -149,25 +152,31 @@ def look(pachctl: Pachctl, table: str, now: datetime) -> tuple[list[Queue], File
     if not there:
         raise PachydermError("none of the pipelines is on the cluster; answermill deploy puts them there")
     queues = [queue_of(name, list(objects(pachctl.run(("list", "job", "-p", name, "--raw")))), now) for name in there]
-    return queues, Files(_listed(pachctl, there), *_loaded(pachctl, there), _in_table(table))
+    # After a failed job `@master` is only what that one did.
+    outputs = {queue.pipeline: f"{queue.pipeline}@{queue.success}" for queue in queues if queue.success}
+    return queues, Files(
+        _listed(pachctl, outputs.get("ingest")), *_loaded(pachctl, outputs.get("load")), _in_table(table)
+    )
 
 
-def _listed(pachctl: Pachctl, there: Sequence[str]) -> int | None:
-    if "ingest" not in there or not pachctl.exists(("inspect", "file", "ingest@master:/listing.json")):
+def _listed(pachctl: Pachctl, output: str | None) -> int | None:
+    listing = f"{output}:/listing.json"
+    if not output or not pachctl.exists(("inspect", "file", listing)):
         return None
     try:
-        return len(json.loads(pachctl.run(("get", "file", "ingest@master:/listing.json")))["files"])
+        return len(json.loads(pachctl.run(("get", "file", listing)))["files"])
     except (ValueError, KeyError, TypeError) as error:
-        raise PachydermError("ingest@master:/listing.json is not a listing that ingest wrote") from error
+        raise PachydermError(f"{listing} is not a listing that ingest wrote") from error
 
 
-def _loaded(pachctl: Pachctl, there: Sequence[str]) -> tuple[int | None, int | None]:
+def _loaded(pachctl: Pachctl, output: str | None) -> tuple[int | None, int | None]:
     """How many files load has passed on, and how many it has refused."""
-    if "load" not in there or not pachctl.exists(("inspect", "branch", "load@master")):
+    if not output:
         return None, None
-    files = objects(pachctl.run(("glob", "file", "load@master:/**.[cC][sS][vV]", "--raw")))
-    notes = objects(pachctl.run(("glob", "file", "load@master:/rejected/**.json", "--raw")))
-    return sum(1 for _ in files), sum(1 for _ in notes)
+    globs = (f"{output}:/**.[cC][sS][vV]", f"{output}:/rejected/**.json")
+    loaded, refused = (objects(pachctl.run(("glob", "file", glob, "--raw"))) for glob in globs)
+    # A folder may be called a.csv.
+    return sum(one.get("file_type") != "DIR" for one in loaded), sum(one.get("file_type") != "DIR" for one in refused)
 
 
 def _in_table(table: str) -> int | None:

@@ -121,16 +121,35 @@ def deploy(steps: Sequence[Step], given: argparse.Namespace, pachctl: Pachctl) -
 
 def _is_equal(step: Step, pachctl: Pachctl) -> bool:
     """Whether the cluster has this very pipeline, and nothing is to be done again."""
-    theirs = pachctl.spec(step.probe[2])
-    if (
-        not theirs
-        or step.spec is None
-        or "--reprocess" in step.present[0]
-        or _comparable(theirs) != _comparable(step.spec)
-    ):
+    name, theirs = step.probe[2], pachctl.spec(step.probe[2])
+    if not theirs or step.spec is None or "--reprocess" in step.present[0]:
         return False
-    logging.info("pipeline %s is unchanged; left alone", step.probe[2])
+    if unknown := _unknown(theirs):
+        logging.info("pipeline %s has what its spec here lacks, and is set back: %s", name, ", ".join(unknown))
+        return False
+    if _comparable(theirs) != _comparable(step.spec):
+        return False
+    logging.info("pipeline %s is unchanged; left alone", name)
     return True
+
+
+def _unknown(theirs: Mapping[str, Any]) -> list[str]:
+    """Fields that a newer server may know and that somebody has set: to leave them unseen would call different equal.
+
+    Ours cannot have such fields: the check refuses them.
+    """
+    _, problems = read_spec(_without_empty(theirs))
+    return [problem.path for problem in problems if not problem.is_legal]
+
+
+def _without_empty(value: Any) -> Any:
+    """The same without fields that hold what a server takes for absent."""
+    if isinstance(value, list):
+        return [_without_empty(one) for one in value]
+    if isinstance(value, dict):
+        fields = {name: _without_empty(one) for name, one in value.items()}
+        return {name: one for name, one in fields.items() if one}
+    return value
 
 
 def _comparable(raw: Mapping[str, Any]) -> Spec:

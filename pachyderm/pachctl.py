@@ -5,6 +5,7 @@ silence for more than a minute, and taking that for "absent" once made an undepl
 """
 
 import json
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ class Pachctl:
         done = self._call(probe, "")
         if done.returncode == 0:
             return True
-        if "not found" in done.stderr.lower():
+        if _is_absent(probe, done.stderr):
             return False
         raise PachydermError(_failure(probe, done.stderr))
 
@@ -81,6 +82,15 @@ class Pachctl:
                 f"pachctl {shlex.join(words)}: no answer within {self.timeout:g} s; check whether `pachctl version` "
                 "reaches the server, or give a longer --rpc-timeout"
             ) from error
+
+
+def _is_absent(probe: Sequence[str], stderr: str) -> bool:
+    """Whether it is this very thing that the server did not find; `services "pachd" not found` tells nothing of it.
+
+    The forms: `pipeline "load" not found`, `secrets "name" not found`, `repo default/questions not found`.
+    """
+    kind, name = probe[1], probe[2].rpartition(":")[2]
+    return bool(re.search(rf'\b{kind}s?\b[^\n]*["/ ]{re.escape(name.lstrip("/"))}\b[^\n]* not found', stderr))
 
 
 def _failure(words: Sequence[str], stderr: str) -> str:

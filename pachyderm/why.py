@@ -84,7 +84,9 @@ def cluster_failures(pachctl: Pachctl, pipeline: str, job: str) -> Iterator[Fail
     for name in [pipeline] if pipeline else _PIPELINES:
         if not pipeline and not pachctl.exists(("inspect", "pipeline", name)):
             continue
-        told = objects(pachctl.run(("list", "job", "-p", name, "--raw")))
+        told = list(objects(pachctl.run(("list", "job", "-p", name, "--raw"))))
+        if job and job not in [one["job"]["id"] for one in told]:
+            raise PachydermError(f"{name} has no job {job}; pachctl list job -p {name} names them")
         # A job that still runs says nothing about why the one before has failed.
         jobs = [one for one in told if (one["job"]["id"] == job if job else one.get("state") not in UNFINISHED)]
         for one in sorted(jobs, key=lambda one: str(one.get("created", "")))[-1:]:
@@ -101,13 +103,22 @@ def _datums(pachctl: Pachctl, name: str, job: str) -> Iterator[FailedDatum]:
         if one.get("state") != "FAILED":
             continue
         datum = one["datum"]["id"]
-        meta = json.loads(pachctl.run(("get", "file", f"{name}.meta@{job}:/meta/{datum}/meta")))
-        files = [part["fileInfo"]["file"]["path"] for part in meta.get("inputs", [])]
+        files, reason = _meta(pachctl, f"{name}.meta@{job}:/meta/{datum}/meta")
         log: list[str] = []
         # There are none once the pods are gone, which is an error to pachctl.
         with contextlib.suppress(PachydermError):
             log = pachctl.run(("logs", "-j", f"{name}@{job}", "--datum", datum)).splitlines()[-_LOG_LINES:]
-        yield FailedDatum(datum, " ".join(files), " ".join(str(meta.get("reason", "")).split()), 0, log)
+        yield FailedDatum(datum, files, reason, 0, log)
+
+
+def _meta(pachctl: Pachctl, file: str) -> tuple[str, str]:
+    """The files of a datum and the reason why it failed; of a job that was killed neither may have been kept."""
+    try:
+        meta = json.loads(pachctl.run(("get", "file", file)))
+        files = [part["fileInfo"]["file"]["path"] for part in meta.get("inputs", [])]
+        return " ".join(files), " ".join(str(meta.get("reason", "")).split())
+    except (PachydermError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return "?", f"its reason is not known: {error}"
 
 
 def main(argv: Sequence[str]) -> int:

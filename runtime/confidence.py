@@ -22,6 +22,10 @@ FOLDS, BINS = 5, 10
 _CLIP = 1e-4
 # Of a standardised coefficient; it keeps the curve finite where the rows can be told apart without an error.
 _RIDGE = 1.0
+# Of an earlier curve's shift and slope: rows that say "it is right as it is", so that no label sends either off.
+_PRIOR = (1.0, 5.0)
+# Twice the log likelihood that shift and slope gain on labels that say nothing new: one for each of them (Wilks).
+_GAIN_BY_CHANCE = 2.0
 _STEPS = 50
 
 
@@ -46,14 +50,10 @@ def features(answer: Answer, second: float) -> Matrix:
 def fit(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> Matrix:
     """Coefficients, (4,), for features (rows, 4) and whether each answer is right, (rows,): ridge-penalised IRLS.
 
-    With the coefficients `known` of an earlier curve only what a few hundred rows can tell is fitted anew: how much
-    of its log-odds is to be believed, and a shift.
+    The coefficients `known` of an earlier curve are stretched and shifted as far as these rows call for it.
     """
     if known is not None:
-        odds = inputs @ known
-        shift, slope = _fit(np.stack([np.ones_like(odds), odds], axis=1), right)
-        stretched: Matrix = max(slope, 0.0) * known + np.asarray([shift, 0.0, 0.0, 0.0])
-        return stretched
+        return _stretch(inputs, right, known)
     coefficients = _fit(inputs, right)
     if coefficients[1] >= 0:
         return coefficients
@@ -146,20 +146,49 @@ def _fit(inputs: Matrix, right: Matrix) -> Matrix:
     center, spread = inputs.mean(axis=0), inputs.std(axis=0)
     center[0] = 0.0
     scale = np.where(spread > 1e-9, spread, 1.0)
-    scaled = (inputs - center) / scale
-    penalty = np.diag([0.0, *([_RIDGE] * (inputs.shape[1] - 1))])
-    weights = np.zeros(inputs.shape[1])
+    penalty = np.asarray([0.0, *([_RIDGE] * (inputs.shape[1] - 1))])
+    weights = _most_likely((inputs - center) / scale, right, np.zeros(inputs.shape[1]), penalty)
+    coefficients: Matrix = weights / scale
+    coefficients[0] = weights[0] - float((weights[1:] * center[1:] / scale[1:]).sum())
+    return coefficients
+
+
+def _stretch(inputs: Matrix, right: Matrix, known: Matrix) -> Matrix:
+    """The curve `known` with its log-odds stretched and shifted, never so that it falls where the score rises.
+
+    Some hundred labels move a curve also where it was right, and make it worse. So of the move that fits them best,
+    the share is taken that chance does not explain: none where the labels are as likely by the earlier curve, nearly
+    all where they contradict it or are many.
+    """
+    odds = inputs @ known
+    lines, unmoved = np.stack([np.ones_like(odds), odds], axis=1), np.asarray([0.0, 1.0])
+    line = _most_likely(lines, right, unmoved, np.asarray(_PRIOR))
+    if line[1] < 0:
+        shift = _most_likely(lines[:, :1], right, unmoved[:1], np.asarray(_PRIOR[:1]))
+        line = np.asarray([shift[0], 0.0])
+    gain = 2 * (_log_likelihood(lines @ line, right) - _log_likelihood(odds, right))
+    believed = 1 - _GAIN_BY_CHANCE / gain if gain > _GAIN_BY_CHANCE else 0.0
+    shift, slope = unmoved + believed * (line - unmoved)
+    stretched: Matrix = slope * known + np.asarray([shift, 0.0, 0.0, 0.0])
+    return stretched
+
+
+def _most_likely(inputs: Matrix, right: Matrix, prior: Matrix, penalty: Matrix) -> Matrix:
+    """Logistic weights by Newton's method; `penalty` holds each to its prior."""
+    weights = prior
     for _ in range(_STEPS):
-        sure = _sigmoid(scaled @ weights)
-        gradient = scaled.T @ (right - sure) - penalty @ weights
-        curvature = (scaled * (sure * (1 - sure))[:, None]).T @ scaled + penalty + 1e-9 * np.eye(len(weights))
+        sure = _sigmoid(inputs @ weights)
+        gradient = inputs.T @ (right - sure) - penalty * (weights - prior)
+        curvature = (inputs * (sure * (1 - sure))[:, None]).T @ inputs + np.diag(penalty + 1e-9)
         step = np.linalg.solve(curvature, gradient)
         weights = weights + step
         if float(np.abs(step).max()) < 1e-9:
             break
-    coefficients: Matrix = weights / scale
-    coefficients[0] = weights[0] - float((weights[1:] * center[1:] / scale[1:]).sum())
-    return coefficients
+    return weights
+
+
+def _log_likelihood(odds: Matrix, right: Matrix) -> float:
+    return float(np.sum(right * odds - np.logaddexp(0.0, odds)))
 
 
 def _sigmoid(value: Matrix) -> Matrix:

@@ -7,8 +7,6 @@ is answered already is left alone, what is gone from INPUT goes from OUTPUT too.
 
 import argparse
 import contextlib
-import errno
-import json
 import logging
 import os
 import sys
@@ -25,10 +23,10 @@ from stages.answering.formats import FORMATS, target_name
 from stages.answering.options import arguments, decoding_of
 from stages.answering.rows import COLUMNS, Columns, Counts, Job, Least
 from stages.answering.shares import Share, files_of, share_of_environment
+from stages.answering.summary import summarise
 from stages.common import batching
-from stages.common.files import check_apart, csv_files, size_of, whole_file
+from stages.common.files import check_apart, csv_files, size_of
 from stages.common.mirror import keeps_listing, open_mirror
-from stages.common.names import REJECTED, origin_of
 from stages.common.progress import Progress
 
 if TYPE_CHECKING:
@@ -36,9 +34,6 @@ if TYPE_CHECKING:
     from stages.answering.spread import DaskSpread
 
 __all__ = ["COLUMNS"]
-
-# Fewer answers than these say nothing of a model.
-MIN_ROWS_TO_JUDGE = 20
 
 
 def answer(options: argparse.Namespace) -> int:
@@ -62,6 +57,8 @@ def answer(options: argparse.Namespace) -> int:
         due = {name: path for name, path in files.items() if name in names}
     job = load_job(options)
     if not keeps_listing():
+        from stages.answering.datum import answer_datum
+
         failures = answer_datum(job, options)
         return command.exit_code(list(failures), len(files))
     if options.dry_run:
@@ -166,47 +163,10 @@ def measured(
     return reported(Report(job, counts, progress, options), options.metrics, record)
 
 
-def answer_datum(job: Job, options: argparse.Namespace) -> dict[str, str]:
-    """Answers a datum of Pachyderm's, whose output starts empty. Returns what the environment kept from being answered.
-
-    A CSV that breaks a rule must not hold up the others for ever: it is named in `rejected`.
-    """
-    from stages.answering.stream import File, Stream
-
-    files, counts, failures = csv_files(options.input), Counts(), {}
-
-    def fail(file: File, error: InputError | OSError) -> None:
-        if isinstance(error, OSError) and file.source.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP):
-            # No try of the datum would end otherwise.
-            error = InputError("a link that leads to no file", remedy="put a file in its place, or remove it")
-        logging.error("%s: %s", file.name, error)
-        if isinstance(error, InputError):
-            reject(options.output, file.name, error)
-        else:
-            failures[file.name] = f"{file.name}: {error}"
-
-    with Progress(sum(size_of(path) for path in files.values())) as progress:
-        stream = Stream(job, counts, progress, lambda _: None, fail)
-        stream.run(File(name, path, options.output / target_name(name, job.format)) for name, path in files.items())
-    summarise(job.model, counts, progress.seconds, list(files))
-    return failures
-
-
-def reject(output: Path, name: str, error: InputError) -> None:
-    """Writes why a CSV was not answered, in the form that ingest gives its own."""
-    note = {
-        "object": origin_of(name).file,
-        "row": error.row,
-        "column": error.column,
-        "reason": error.reason,
-        "remedy": error.remedy,
-    }
-    with whole_file(output / REJECTED / f"{name}.json") as file:
-        file.write(json.dumps(note, ensure_ascii=True, indent=1).encode() + b"\n")
-
-
 def prepare(options: argparse.Namespace) -> Callable[[], str]:
     """Loads the model once. Returns what answers the datum that lies in INPUT, and says what was wrong with it."""
+    from stages.answering.datum import answer_datum
+
     job = load_job(options)
 
     def process() -> str:
@@ -234,33 +194,6 @@ def load_job(options: argparse.Namespace) -> Job:
     # Limits that the model cannot keep are a mistake of the command line, not of the first file.
     answerer.answer((), job.decoding)
     return job
-
-
-def summarise(model: str, counts: Counts, seconds: float, names: list[str]) -> None:
-    """The line that ends a run."""
-    figures = {
-        "files": counts.files,
-        "rows": counts.rows,
-        "answered": counts.rows - counts.errors.total() - counts.weak,
-        "below_min_score": counts.weak,
-        "errors": dict(counts.errors),
-        "unchanged_files": counts.unchanged,
-        "reused_rows": counts.reused,
-        "seconds": round(seconds, 2),
-        "rows_per_second": round(counts.rows / seconds, 1) if seconds else 0.0,
-        "tokens_per_second": round(counts.tokens / seconds) if seconds else 0,
-        "model": model,
-        # A set's log does not say which datum a line is of.
-        **({"file": names[0]} if len(names) == 1 else {}),
-    }
-    command.summarise("done", figures)
-    if counts.rows >= MIN_ROWS_TO_JUDGE and counts.whole > counts.rows / 2:
-        logging.warning(
-            "%d of %d answers are their whole context, which the tokenizer takes for one word, as in scripts without "
-            "blanks; try --align-to-words no",
-            counts.whole,
-            counts.rows,
-        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

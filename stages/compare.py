@@ -35,7 +35,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def compare(options: argparse.Namespace) -> int:
     """Reads both runs and writes what differs to stdout. Returns the exit code: 0 also where rows differ."""
     from stages.comparing.counts import Counts
-    from stages.comparing.pairs import Pair, Pairing
+    from stages.comparing.pairs import Pair, Pairing, nothing_to_compare
     from stages.comparing.report import as_json, as_text
 
     check_kinds(options)
@@ -48,7 +48,7 @@ def compare(options: argparse.Namespace) -> int:
         if not counts.rows:
             return code
     elif not counts.rows:
-        raise AnswermillError(f"{options.a} and {options.b} have no row in common; name two runs over the same files")
+        raise AnswermillError(nothing_to_compare(options, counts.first_otherwise))
     if options.expected and not counts.labelled:
         raise OptionError(f"--expected {options.expected}: no compared row has a value in this column; name another")
     lines = [as_json(counts, pairing, shown)] if options.json else as_text(counts, pairing, shown)

@@ -46,6 +46,7 @@ class Counts:
     rows: int = 0
     agreeing: int = 0
     asked_otherwise: int = 0
+    first_otherwise: Pair | None = None
     labelled: int = 0
     exact: list[float] = field(default_factory=lambda: [0.0, 0.0])
     f1: list[float] = field(default_factory=lambda: [0.0, 0.0])
@@ -56,6 +57,7 @@ class Counts:
         """Counts one row."""
         if not pair.is_comparable:
             self.asked_otherwise += 1
+            self.first_otherwise = self.first_otherwise or pair
             return
         self.rows += 1
         self.agreeing += pair.agrees

@@ -116,6 +116,19 @@ class Pairing:
         return sides
 
 
+def nothing_to_compare(options: argparse.Namespace, otherwise: Pair | None) -> str:
+    """Why two runs have no row to compare, and what to do; `otherwise` is the first row that asks something else."""
+    if otherwise:
+        return (
+            f"{options.a} and {options.b} ask something else in every row that both have, first in {otherwise.file}, "
+            f"row {otherwise.row}; name two runs over the same files, with their rows in the same order"
+        )
+    for folder in (options.a, options.b):
+        if not answered_files(folder):
+            return f"{folder}: no CSV in it; compare reads what the answer stage writes with --format csv, its default"
+    return f"{options.a} and {options.b} have no row in common; name two runs over the same files"
+
+
 def parts_by_file(source: Path) -> dict[str, Parts]:
     """The CSVs of a run by the user's file that they are parts of. Raises AnswermillError."""
     files: dict[str, dict[str, Path]] = defaultdict(dict)

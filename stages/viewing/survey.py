@@ -3,7 +3,7 @@
 import heapq
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runtime.squad import exact_match, f1
@@ -59,7 +59,11 @@ def _place(row: Row) -> tuple[int | None, int | None]:
 def judged(row: Row, expected_column: str, against: "Glimpse | None" = None) -> Judged:
     """The row, with exact match and F1 where its file says what was expected and it could be answered."""
     expected = row.own.get(expected_column)
-    if expected is None or row.error:
+    if expected is None:
+        return Judged(row, None, None, None, against)
+    # It is shown beside the answer, and so not once more among the user's columns.
+    row = replace(row, own={name: value for name, value in row.own.items() if name != expected_column})
+    if row.error:
         return Judged(row, expected, None, None, against)
     answer = row.best.text
     return Judged(row, expected, exact_match(answer, expected), f1(answer, expected), against)

@@ -26,7 +26,11 @@ def read_table(schema: str | None, table: str, retry_for: float) -> Iterator[Row
     query = sql.SQL('select * from {} order by file, "row"').format(name)
     with session("answermill view", retry_for) as opened:
         # Only the connection is tried again: rows that the page has seen cannot be taken back.
-        yield from _rows(opened.run(lambda connection: connection), query)
+        try:
+            yield from _rows(opened.run(lambda connection: connection), query)
+        except psycopg.errors.UndefinedTable as error:
+            where = ".".join(filter(None, (schema, table)))
+            raise DatabaseError(f"no table {where} in this database; name one with --schema and --table") from error
 
 
 def _rows(connection: psycopg.Connection, query: sql.Composed) -> Iterator[Row]:
@@ -34,8 +38,8 @@ def _rows(connection: psycopg.Connection, query: sql.Composed) -> Iterator[Row]:
         with connection.transaction(), closing(connection.cursor("view", row_factory=dict_row)) as cursor:
             cursor.itersize = FETCHED
             yield from map(_row, cursor.execute(query))
-    except psycopg.errors.UndefinedTable as error:
-        raise DatabaseError("the table does not exist; name it with --schema and --table") from error
+    except psycopg.errors.UndefinedTable:
+        raise
     except psycopg.Error as error:
         raise DatabaseError(f"{' '.join(str(error).split())}; run again") from error
 

@@ -21,11 +21,13 @@ from pathlib import Path
 told = json.loads(Path(os.environ["STORY"]).read_text())
 call = " ".join(sys.argv[1:])
 if call not in told:
-    sys.exit("pipeline not found" if call.startswith("inspect") else f"rpc error: {call}")
+    verb, kind, name = sys.argv[1:4]
+    forms = {"pipeline": 'pipeline "%s" not found', "file": "file /%s not found in repo default/ingest at commit a"}
+    sys.exit(forms[kind] % name.rpartition("/")[2] if verb == "inspect" else f"rpc error: {call}")
 print(told[call])
 """
-GLOB = "glob file load@master:/**.[cC][sS][vV] --raw"
-NOTES = "glob file load@master:/rejected/**.json --raw"
+GLOB = "glob file load@a:/**.[cC][sS][vV] --raw"
+NOTES = "glob file load@a:/rejected/**.json --raw"
 PIPELINES = ("ingest", "question-answer", "load", "prune")
 
 
@@ -40,11 +42,11 @@ def job(name: str, state: str, minutes: float) -> str:
 
 def story(**jobs: list[str]) -> dict[str, str]:
     """A healthy cluster, but for the jobs that are given."""
-    told = {"inspect file ingest@master:/listing.json": "{}", "inspect branch load@master": "{}"}
+    told = {"inspect file ingest@a:/listing.json": "{}"}
     for name in PIPELINES:
         told[f"inspect pipeline {name}"] = "{}"
         told[f"list job -p {name} --raw"] = "\n".join(jobs.get(name.replace("-", "_"), [job("a", "JOB_SUCCESS", 20)]))
-    told["get file ingest@master:/listing.json"] = json.dumps({"files": {"a.csv": {}, "b.csv": {}}})
+    told["get file ingest@a:/listing.json"] = json.dumps({"files": {"a.csv": {}, "b.csv": {}}})
     files = [json.dumps({"file": {"path": f"/{name}.csv"}}) for name in "ab"]
     told[GLOB], told[NOTES] = "".join(files), ""
     return told
@@ -80,7 +82,7 @@ def test_a_healthy_cluster_is_exit_code_zero(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("jobs", "said"),
     [
-        ({"load": [("old", "JOB_SUCCESS", 60), ("bad", "JOB_FAILURE", 5)]}, "answermill why --cluster load@bad"),
+        ({"load": [("a", "JOB_SUCCESS", 60), ("bad", "JOB_FAILURE", 5)]}, "answermill why --cluster load@bad"),
         ({"prune": [("late", "JOB_UNRUNNABLE", 5)]}, "prune: its last job is unrunnable"),
         ({"load": [("a", "JOB_SUCCESS", 300), ("b", "JOB_RUNNING", 240)]}, "load: a job has waited for 4.0 h"),
         ({"ingest": [("a", "JOB_SUCCESS", 60 * 72)]}, "ingest: its last success was 3.0 d ago"),
@@ -115,9 +117,30 @@ def test_why_tells_of_the_last_job_that_has_ended(tmp_path: Path) -> None:
     assert ask(tmp_path, told, "load@b", verb="why").returncode == 0
 
 
+def test_a_failed_jobs_output_is_not_counted(tmp_path: Path) -> None:
+    """`load@master` is what the failed job did, and no more; a folder that is called like a CSV is none."""
+    told = story(load=[job("a", "JOB_SUCCESS", 60), job("bad", "JOB_FAILURE", 5)])
+    told[GLOB] += json.dumps({"file": {"path": "/folder.csv/"}, "file_type": "DIR"})
+    done = ask(tmp_path, told)
+    assert "files: 2 listed by ingest, 2 passed on by load, 0 refused" in done.stdout
+    assert done.stdout.count("stuck: ") == 1
+
+
+def test_why_says_what_it_cannot_read(tmp_path: Path) -> None:
+    """A job that was killed may have kept no reason; a job that is not there is no job that has not failed."""
+    told = story(load=[job("bad", "JOB_KILLED", 5)])
+    told["list datum load@bad --raw"] = json.dumps({"datum": {"id": "d1"}, "state": "FAILED"})
+    done = ask(tmp_path, told, verb="why")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "  ? (d1): its reason is not known: pachctl get file" in done.stdout
+    done = ask(tmp_path, told, "load@none", verb="why")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "load has no job none" in done.stderr
+
+
 def test_files_that_differ_are_said_where_nothing_runs(tmp_path: Path) -> None:
     told = story()
-    told["get file ingest@master:/listing.json"] = json.dumps({"files": {name: {} for name in "abc"}})
+    told["get file ingest@a:/listing.json"] = json.dumps({"files": {name: {} for name in "abc"}})
     done = ask(tmp_path, told)
     assert done.returncode == 1
     assert "stuck: files: 3 listed, 2 loaded and 0 refused; the next prune" in done.stdout
@@ -149,7 +172,7 @@ def test_what_is_refused_or_still_to_be_pruned_is_not_stuck(tmp_path: Path, data
     ("change", "said"),
     [
         ({"list job -p load --raw": None}, "rpc error"),
-        ({"get file ingest@master:/listing.json": "[]"}, "is not a listing that ingest wrote"),
+        ({"get file ingest@a:/listing.json": "[]"}, "is not a listing that ingest wrote"),
         ({f"inspect pipeline {name}": None for name in PIPELINES}, "none of the pipelines is on the cluster"),
     ],
 )

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from pachyderm import steps
+from pachyderm.errors import PachydermError
 from tests.conftest import ROOT
 from tests.support.waiting import until
 
@@ -34,6 +36,9 @@ flaky = state / "flaky"
 if flaky.exists() and words[:2] == ["create", "secret"] and (left := int(flaky.read_text())):
     flaky.write_text(str(left - 1))
     sys.exit("rpc error: no")
+away = state / "away"
+if away.exists():
+    sys.exit(away.read_text())
 broken = state / "broken"
 if broken.exists() and " ".join(words).startswith(broken.read_text()):
     sys.exit("rpc error: no")
@@ -51,7 +56,8 @@ if (state / "failed").exists() and words[:4] == ["list", "job", "-p", "load"]:
 if verb == "inspect":
     thing = state / f"{kind}-{names[0]}"
     if not thing.exists():
-        sys.exit(f'{kind} "default/{names[0]}" not found')
+        absent = {"pipeline": 'pipeline "%s" not found', "repo": "repo default/%s not found"}
+        sys.exit(absent.get(kind, 'failed to get secret: secrets "%s" not found') % names[0])
     print(json.dumps({"pipeline": {"name": names[0]}, "user_spec_json": thing.read_text()}))
 elif verb == "list":
     jobs = state / f"jobs-{names[1]}"
@@ -223,6 +229,51 @@ def test_deploy_waits_for_the_jobs_that_it_makes(cluster: Cluster) -> None:
     assert done.stderr.endswith("deploy: waiting for prune@abc\n")
 
 
+def test_no_wait_leaves_the_jobs_that_it_makes_alone(cluster: Cluster) -> None:
+    cluster.has(*SECRETS)
+    (cluster.state / "jobs-prune").write_text(" ".join(map(str, range(100))))
+    done = cluster.run(*ALL, "--no-wait")
+    assert done.returncode == 0
+    assert "waiting" not in done.stderr
+    assert cluster.calls() == ["create pipeline -f -"] * 4
+    assert not [call for call in (cluster.state / "calls").read_text().splitlines() if call.startswith("list")]
+
+
+@pytest.mark.parametrize(
+    ("change", "updated"),
+    [
+        ({"datumHopes": 7}, True),
+        ({"transform": {"sandbox": "on"}}, True),
+        ({"datumTries": 4}, True),
+        # What a server takes for absent, and what is no part of the spec.
+        ({"datumHopes": 0, "another": {"inner": []}}, False),
+        ({"update": True, "salt": "abc"}, False),
+        ({"datum_tries": "3"}, False),
+    ],
+)
+def test_what_only_the_server_knows_is_a_difference(cluster: Cluster, change: dict[str, Any], updated: bool) -> None:
+    """A field of a newer server that somebody has set is set back, and named; what is empty changes nothing."""
+    cluster.has(*SECRETS)
+    assert cluster.run(*ALL).returncode == 0
+    cluster.forget_calls()
+    file = cluster.state / "pipeline-load"
+    spec = json.loads(file.read_text())
+    transform = spec["transform"] | change.get("transform", {})
+    if "datum_tries" in change:
+        del spec["datumTries"]
+    file.write_text(json.dumps({**spec, **change, "transform": transform}))
+    done = cluster.run(*ALL)
+    assert cluster.calls() == ["update pipeline -f -"] * updated
+    assert ("set back: " in done.stderr) == (updated and "datumTries" not in change)
+
+
+def test_a_field_that_we_do_not_know_is_not_deployed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused by name, not left out in silence."""
+    monkeypatch.setattr(steps, "read_specs", lambda files: {"x": {"pipeline": {"name": "x"}, "datumHopes": 7}})
+    with pytest.raises(PachydermError, match="datumHopes: is not a field"):
+        steps.specs_for(IMAGE, "gs://b", None)
+
+
 @pytest.mark.parametrize("verb", [ALL, ["undeploy"]])
 def test_a_failing_question_is_not_taken_for_no(cluster: Cluster, verb: list[str]) -> None:
     cluster.has(*SECRETS)
@@ -231,6 +282,28 @@ def test_a_failing_question_is_not_taken_for_no(cluster: Cluster, verb: list[str
     assert done.returncode == 1
     assert "rpc error: no" in done.stderr
     assert "make secrets" not in done.stderr
+    assert cluster.calls() == []
+
+
+# What pachctl prints without a server, without a login, and on what it finds in the wrong place.
+NO_ANSWER = [
+    "context deadline exceeded",
+    "could not connect to pachd at 127.0.0.1:30650",
+    "no authentication token (try logging in)",
+    "provided auth token is corrupted or has expired (try logging in again)",
+    'failed to port forward: services "pachd" not found',
+    'dial tcp: lookup pachyderm.example: host not found; pipeline "else" not found',
+]
+
+
+@pytest.mark.parametrize("told", NO_ANSWER)
+@pytest.mark.parametrize("verb", [ALL, ["undeploy"], ["secrets"]], ids=lambda verb: verb[0])
+def test_only_the_things_own_absence_is_absence(cluster: Cluster, verb: list[str], told: str) -> None:
+    """An undeploy that took such an answer for "nothing is there" did nothing and was content."""
+    (cluster.state / "away").write_text(told)
+    done = cluster.run(*verb, PGHOST="db")
+    assert done.returncode == 1
+    assert done.stderr.rstrip("\n").endswith(told)
     assert cluster.calls() == []
 
 

@@ -120,6 +120,54 @@ def test_the_sign_test_is_the_sum_of_binomials() -> None:
         assert sign_test(a, b) == sign_test(b, a) == pytest.approx(float(min(Fraction(1), 2 * tail)), rel=1e-12)
 
 
+# Answers of two runs, the right answer, and what SQuAD's metric gives them, worked out by hand: exact match, F1.
+Marks = tuple[float, float]
+JUDGED: list[tuple[str, str, str, Marks, Marks]] = [
+    ("Ada called", "Ada", "Ada", (0, 2 / 3), (1, 1)),
+    ("from Lima", "noon from Lima", "Lima", (0, 2 / 3), (0, 1 / 2)),
+    ("Bob at noon", "Bob", "the Bob!", (0, 1 / 2), (1, 1)),
+    ("", "Lima", "noon", (0, 0), (0, 0)),
+    ("called Bob", "Ada called", "Ada called Bob", (0, 4 / 5), (0, 4 / 5)),
+    ("at noon", "noon", "at noon", (1, 1), (0, 2 / 3)),
+]
+
+
+def test_exact_match_and_f1_are_those_worked_out_by_hand(tmp_path: Path, stage: Stage) -> None:
+    a = write_rows(tmp_path / "a.csv", [row(answer, expected) for answer, _, expected, *_ in JUDGED])
+    b = write_rows(tmp_path / "b.csv", [row(answer, expected) for _, answer, expected, *_ in JUDGED])
+    report = json.loads(stage("compare", a, b, "--json").stdout)
+    sides = {"a": [marks for *_, marks, _ in JUDGED], "b": [marks for *_, marks in JUDGED]}
+    for side, marks in sides.items():
+        assert report[side]["exact_match"] == pytest.approx(sum(exact for exact, _ in marks) / len(JUDGED))
+        assert report[side]["f1"] == pytest.approx(sum(f1 for _, f1 in marks) / len(JUDGED))
+    assert (report["a"]["right_only"], report["b"]["right_only"]) == (1, 2)
+    # Of three rows one run is always right on at most one.
+    assert report["sign_test_p"] == 1.0
+
+
+def test_nine_rows_against_one_are_hardly_chance(tmp_path: Path, stage: Stage) -> None:
+    wrong, right = row("Bob", "Ada"), row("Ada", "Ada")
+    a = write_rows(tmp_path / "a.csv", [*[wrong] * 9, right, right])
+    b = write_rows(tmp_path / "b.csv", [*[right] * 9, wrong, right])
+    assert stage("compare", a, b).stdout.endswith("sign test: p = 0.02148\n")
+
+
+def test_of_several_ranks_the_first_is_compared(tmp_path: Path, stage: Stage) -> None:
+    """One run was asked for its three best answers, the other for one."""
+    order = (*HEADER[:3], "rank", *HEADER[3:])
+    ranks = [row(answer) | {"rank": str(rank)} for rank, answer in enumerate(("Ada", "Bob", "Lima"), 1)]
+    several = write_rows(tmp_path / "a.csv", [{name: each[name] for name in order} for each in ranks * 2])
+    one = write_rows(tmp_path / "b.csv", [row("Ada"), row("Bob")])
+    report = json.loads(stage("compare", several, one, "--json").stdout)
+    assert (report["rows"], report["agreeing"], report["only_a"]) == (2, 1, 0)
+
+
+def test_a_run_compared_with_itself_is_the_same(tmp_path: Path, stage: Stage) -> None:
+    a = write_rows(tmp_path / "a.csv", [row("Ada", "Ada"), row("Bob", "Ada")])
+    report = json.loads(stage("compare", a, a, "--json").stdout)
+    assert (report["agreement"], report["sign_test_p"], report["differences"]) == (1.0, 1.0, [])
+
+
 def test_a_terminal_obeys_no_text_of_the_rows(tmp_path: Path, stage: Stage) -> None:
     hostile = "\x1b[31m\x9b2J\x07\r\u2028\x00red".replace("\x00", "")
     texts = dict.fromkeys(("question", "context", "expected", "model"), hostile)
@@ -184,6 +232,8 @@ def test_files_that_only_one_side_has_are_counted(tmp_path: Path, stage: Stage) 
         (("a.csv", "none.csv"), "none.csv: no such file or folder"),
         (("a.csv", "folder"), "are a file and a folder; give two CSVs, or two folders"),
         (("folder", "other"), "have no row in common"),
+        (("a.csv", "turned.csv"), "ask something else in every row that both have, first in a.csv, row 1"),
+        (("folder", "tables"), "tables: no CSV in it; compare reads what the answer stage writes with --format csv"),
         (("a.csv", "raw.csv"), 'column "answer"'),
     ],
 )
@@ -191,6 +241,9 @@ def test_what_cannot_be_compared_is_said(make: tuple[str, str], message: str, tm
     write_rows(tmp_path / "a.csv", [row("Ada")])
     write_rows(tmp_path / "folder/x.csv", [row("Ada")])
     write_rows(tmp_path / "other/y.csv", [row("Ada")])
+    write_rows(tmp_path / "turned.csv", [row("Ada", question="Where?"), row("Ada")])
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/x.csv.parquet").write_bytes(b"PAR1")
     write_rows(tmp_path / "raw.csv", [{"question": "Who?", "context": PASSAGE}])
     done = stage("compare", *(tmp_path / name for name in make))
     assert (done.returncode, done.stdout) == (1, "")

@@ -30,7 +30,7 @@ function legible(text, noun) {
 }
 
 function answers(row, names) {
-  const here = answer(row, row.best, row.error, row.against ? names.here : null, tags(row));
+  const here = answer(row, row.best, row.error, row.against?.changed ? names.here : null, tags(row));
   if (!row.against?.changed) return [here];
   const { best, error, exact, samePassage } = row.against;
   const marks = [

@@ -1,0 +1,53 @@
+"""A datum of Pachyderm's: a folder of CSVs, and an output that starts empty."""
+
+import argparse
+import errno
+import json
+import logging
+from pathlib import Path
+
+from runtime.errors import InputError
+from stages.answering.formats import target_name
+from stages.answering.rows import Counts, Job
+from stages.answering.stream import File, Stream
+from stages.answering.summary import summarise
+from stages.common.files import csv_files, size_of, whole_file
+from stages.common.names import REJECTED, origin_of
+from stages.common.progress import Progress
+
+
+def answer_datum(job: Job, options: argparse.Namespace) -> dict[str, str]:
+    """Answers a datum of Pachyderm's, whose output starts empty. Returns what the environment kept from being answered.
+
+    A CSV that breaks a rule must not hold up the others for ever: it is named in `rejected`.
+    """
+    files, counts, failures = csv_files(options.input), Counts(), {}
+
+    def fail(file: File, error: InputError | OSError) -> None:
+        if isinstance(error, OSError) and file.source.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP):
+            # No try of the datum would end otherwise.
+            error = InputError("a link that leads to no file", remedy="put a file in its place, or remove it")
+        logging.error("%s: %s", file.name, error)
+        if isinstance(error, InputError):
+            reject(options.output, file.name, error)
+        else:
+            failures[file.name] = f"{file.name}: {error}"
+
+    with Progress(sum(size_of(path) for path in files.values())) as progress:
+        stream = Stream(job, counts, progress, lambda _: None, fail)
+        stream.run(File(name, path, options.output / target_name(name, job.format)) for name, path in files.items())
+    summarise(job.model, counts, progress.seconds, list(files))
+    return failures
+
+
+def reject(output: Path, name: str, error: InputError) -> None:
+    """Writes why a CSV was not answered, in the form that ingest gives its own."""
+    note = {
+        "object": origin_of(name).file,
+        "row": error.row,
+        "column": error.column,
+        "reason": error.reason,
+        "remedy": error.remedy,
+    }
+    with whole_file(output / REJECTED / f"{name}.json") as file:
+        file.write(json.dumps(note, ensure_ascii=True, indent=1).encode() + b"\n")
