@@ -25,8 +25,10 @@ _FIELDS: list[tuple[str, int, int, list[str]]] = [
     ("month", 1, 12, _MONTHS),
     ("day of week", 0, 6, _DAYS),
 ]
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|ns)")
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
+# Of Go's durations, which count nanoseconds in 64 bits.
+_LONGEST = 2**63 / 1e9
+_DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(h|ms|m|s|us|µs|μs|ns)")
 
 SECOND = timedelta(seconds=1)
 
@@ -103,17 +105,25 @@ def _names() -> str:
 
 
 def _every(text: str) -> timedelta:
-    parts = _DURATION.findall(text)
-    length = timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
-    if "".join(number + unit for number, unit in parts) != text or length < timedelta(seconds=1):
+    """As Go reads durations; less than a second counts as one."""
+    sign, unsigned = ("-", text[1:]) if text.startswith("-") else ("", text.removeprefix("+"))
+    parts = _DURATION.findall(unsigned)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if (unsigned != "0" and "".join(map("".join, parts)) != unsigned) or not unsigned or seconds >= _LONGEST:
         raise PachydermError(f"@every {text}: write a duration of a second or more, such as 90s, 10m or 1h30m")
-    return length
+    return max(SECOND, timedelta(seconds=-seconds if sign else seconds))
+
+
+def is_too_often(spec: str) -> bool:
+    """Whether a schedule ticks each second, which nobody may have meant. Raises PachydermError as `schedule` does."""
+    return spec.startswith("@every ") and _every(spec.removeprefix("@every ")) == SECOND
 
 
 def _values(text: str, name: str, low: int, high: int, names: list[str]) -> frozenset[int]:
     """The values that one field allows."""
     values: set[int] = set()
-    for part in text.split(","):
+    # As the server's parser, which passes over what is empty between two commas.
+    for part in filter(None, text.split(",")) if text.strip(",") else [text]:
         span, _, step = part.partition("/")
         first, dash, last = span.partition("-")
         try:
@@ -122,7 +132,7 @@ def _values(text: str, name: str, low: int, high: int, names: list[str]) -> froz
                 end = _value(last, low, names)
             elif step and span not in ("*", "?"):
                 end = high
-            stride = int(step) if step else 1
+            stride = _value(step, 0, []) if step else 1
         except ValueError:
             start, end, stride = 1, 0, 1
         if not low <= start <= end <= high or stride < 1:
@@ -132,4 +142,9 @@ def _values(text: str, name: str, low: int, high: int, names: list[str]) -> froz
 
 
 def _value(text: str, low: int, names: list[str]) -> int:
-    return names.index(text.lower()) + low if text.lower() in names else int(text)
+    if text.lower() in names:
+        return names.index(text.lower()) + low
+    # Python reads other scripts' digits and underscores too.
+    if not re.fullmatch(r"\+?[0-9]+", text):
+        raise ValueError(text)
+    return int(text)

@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from pachyderm.spec.inputs import Time
@@ -14,8 +15,11 @@ from pachyderm.spec.model import Seconds, Spec, Uint
 from runtime.typed_json import Dialect, Problem, Scalar, Spelling, read, shown
 
 _SECONDS = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)s")
+# A number of JSON, which is also read where it stands in a text.
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
+_LARGEST = 3.4028234663852886e38
 _LONGEST = 315_576_000_000
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_TIME = re.compile(r"(?a)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 # What 1.x had under other names; the server only says that it does not know them.
 _MOVED = {"chunkSpec": "datumSetSpec", "standby": "autoscaling", "resourceRequest": "resourceRequests"}
 # Fields of the request that are no part of a spec.
@@ -42,33 +46,34 @@ def _flag(raw: Any) -> Scalar:
     return Scalar(raw) if isinstance(raw, bool) else _misfit("true or false", raw)
 
 
-def _whole(raw: Any, spoken: str = "a whole number", lowest: int = -(2**63)) -> Scalar:
-    if isinstance(raw, str) and re.fullmatch(r"-?\d{1,19}", raw):
-        number = _whole(int(raw), spoken, lowest)
+def _whole(raw: Any, spoken: str = "a whole number", lowest: int = -(2**63), highest: int = 2**63 - 1) -> Scalar:
+    if isinstance(raw, str) and _NUMBER.fullmatch(raw) and lowest <= Decimal(raw) <= highest:
+        number = _whole(float(raw) if Decimal(raw) % 1 else int(Decimal(raw)), spoken, lowest, highest)
         return number if number.reason else Scalar(number.value, f"it is text; write {number.value}", is_legal=True)
     if isinstance(raw, float) and raw.is_integer():
         raw = int(raw)
-    fits = isinstance(raw, int) and not isinstance(raw, bool) and lowest <= raw < 2**63
+    fits = isinstance(raw, int) and not isinstance(raw, bool) and lowest <= raw <= highest
     return Scalar(raw) if fits else _misfit(spoken, raw)
 
 
 def _from_zero(raw: Any) -> Scalar:
-    return _whole(raw, "a whole number from 0", 0)
+    return _whole(raw, "a whole number from 0", 0, 2**64 - 1)
 
 
 def _number(raw: Any) -> Scalar:
-    if isinstance(raw, str) and re.fullmatch(r"-?\d+(\.\d+)?", raw):
+    """What a float of 32 bits holds. NaN as text is legal to Pachyderm, and no quantity to Kubernetes."""
+    if isinstance(raw, str) and _NUMBER.fullmatch(raw) and abs(Decimal(raw)) <= _LARGEST:
         return Scalar(float(raw), f"it is text; write {raw}", is_legal=True)
-    fits = isinstance(raw, int | float) and not isinstance(raw, bool)
+    fits = isinstance(raw, int | float) and not isinstance(raw, bool) and abs(raw) <= _LARGEST
     return Scalar(raw) if fits else _misfit("a number", raw)
 
 
 def _seconds(raw: Any) -> Scalar:
     """What protobuf takes: no finer than a nanosecond, no longer than 10,000 years."""
     if isinstance(raw, str) and _SECONDS.fullmatch(raw):
-        number, fraction = float(raw[:-1]), raw[:-1].partition(".")[2]
-        if len(fraction) <= 9 and number <= _LONGEST:
-            return Scalar(number)
+        whole, _, fraction = raw[:-1].partition(".")
+        if len(fraction) <= 9 and int(whole or 0) <= _LONGEST:
+            return Scalar(float(raw[:-1]))
     return _misfit('seconds as text, such as "3600s"', raw)
 
 

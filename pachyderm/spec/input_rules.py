@@ -15,7 +15,7 @@ from runtime.typed_json import Problem
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LONGEST_NAME = 51
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
-_SIZE = re.compile(r"\d+(\.\d+)? ?([kmgtp]i?)?b?", re.IGNORECASE)
+_SIZE = re.compile(r"(?a)\d+(\.\d+)? ?([kmgtp]i?)?b?", re.IGNORECASE)
 # An input is an environment variable too, and would hide these.
 _TAKEN = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "USER", "PWD", "SHELL", "HOSTNAME")
 
@@ -101,6 +101,8 @@ def _cron(node: Cron, path: str) -> Iterator[Problem]:
         yield Problem(f"{path}.spec", 'missing; write five fields or "@every 10m"')
     elif reason := _reason(lambda: cron.schedule(node.spec)):
         yield Problem(f"{path}.spec", reason)
+    elif cron.is_too_often(node.spec):
+        yield lint(f"{path}.spec", f"{node.spec} ticks each second; write how long a tick may take, such as @every 10m")
 
 
 def _input_names(node: Input, path: str, environment: Mapping[str, str]) -> Iterator[Problem]:

@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from posixpath import normpath
 
 from pachyderm.spec.model import Resources, Secret, Spec
 from pachyderm.spec.problems import lint
 from runtime.typed_json import Problem
 
-QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([EPTGMk]|[EPTGMK]i|m|e\d+)?")
+QUANTITY = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([EPTGMk]|[EPTGMK]i|m|u|n|[eE][+-]?[0-9]{1,2})?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
-_POWERS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18, "m": 1e-3}
+_POWERS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _BINARY = {f"{letter}i": 2 ** (10 * power) for power, letter in enumerate("KMGTPE", 1)}
 # What Pachyderm mounts in the user's container itself.
 _MOUNTED = ("/pfs", "/tmp", "/pach-bin", "/pach")  # noqa: S108
@@ -41,7 +42,9 @@ def _secrets(secrets: Sequence[Secret]) -> Iterator[Problem]:
             yield Problem(f"{path}.name", f"{secret.name!r} is not a valid name of a secret: a-z, 0-9, - and . only")
         if not secret.mount_path:
             continue
-        mount = secret.mount_path.rstrip("/") or "/"
+        mount = secret.mount_path
+        if mount.startswith("/"):
+            mount = normpath("/" + mount.lstrip("/"))
         yield from _mount(f"{path}.mountPath", mount)
         if secret.name in names:
             yield Problem(f"{path}.name", f"{secret.name} is mounted twice, and two volumes have one name")
@@ -54,6 +57,8 @@ def _secrets(secrets: Sequence[Secret]) -> Iterator[Problem]:
 def _mount(path: str, mount: str) -> Iterator[Problem]:
     if mount in _MOUNTED:
         yield Problem(path, f"Pachyderm mounts {mount} itself; write another path")
+    elif mount == "/" or ":" in mount:
+        yield Problem(path, f"no pod starts with a secret at {mount}; write a path such as /secrets/name")
     elif mount.startswith("/pfs/"):
         yield lint(path, f"{mount} is in /pfs, which the worker clears for each datum; write another path")
     elif not mount.startswith("/"):
@@ -84,7 +89,7 @@ def size(quantity: str) -> float | None:
     if match is None:
         return None
     number, unit = match.groups()
-    if unit and unit.startswith("e"):
+    if unit and unit[0] in "eE" and unit[1:] not in ("", "i"):
         return float(number + unit)
     return float(number) * ({**_POWERS, **_BINARY}[unit] if unit else 1)
 

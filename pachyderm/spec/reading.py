@@ -20,7 +20,7 @@ HERE = Path(__file__).parent.parent
 
 _SETS_PER_WORKER = 4
 _TRIES = 3
-_SURROGATE = re.compile(r"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}")
+_SURROGATE = re.compile(r"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def read_specs(paths: Sequence[Path]) -> dict[str, RawSpec]:
     for path in paths:
         try:
             text = path.read_text("utf-8")
-            content = json.loads(text, object_pairs_hook=_without_twins)
+            content = json.loads(text, object_pairs_hook=_without_twins, parse_constant=_no_number)
         except OSError as error:
             raise PachydermError(f"{path}: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
@@ -129,6 +129,10 @@ def placed(raw: RawSpec, *, image: str | None = None, bucket: str | None = None,
     if repo and copy["input"]["pfs"]["repo"] == "ingest":
         copy["input"]["pfs"]["repo"] = repo
     return copy
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

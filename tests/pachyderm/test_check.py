@@ -91,6 +91,8 @@ def test_the_command_line_passes_the_shipped_specs() -> None:
     [
         ("{", "not JSON"),
         ('{"description": "\\ud83d\\ude00"}', "takes no escaped surrogates"),
+        ('{"description": "\\udc00"}', "takes no escaped surrogates"),
+        ('{"datumTries": NaN}', "NaN is no number of JSON"),
         ('{"a": 1, "a": 2}', "a stands twice"),
         ("[7]", "bad.json[0]: not an object"),
     ],

@@ -36,6 +36,14 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     (ANSWER, "datumTries", 2**63, "datumTries: must be a whole number"),
     (ANSWER, "datumTries", str(2**63), "datumTries: must be a whole number"),
     (ANSWER, "parallelismSpec.constant", -1, "parallelismSpec.constant: must be a whole number from 0"),
+    (ANSWER, "datumTries", "+3", "datumTries: must be a whole number"),
+    (ANSWER, "datumTries", "3.5", "datumTries: must be a whole number"),
+    (ANSWER, "datumTries", "\u0663", "datumTries: must be a whole number"),
+    (ANSWER, "datumTries", "", "datumTries: must be a whole number"),
+    (ANSWER, "datumTries", -(2**63) - 1, "datumTries: must be a whole number"),
+    (ANSWER, "parallelismSpec.constant", 2**64, "parallelismSpec.constant: must be a whole number from 0"),
+    (ANSWER, "datumTimeout", "\u0661s", "datumTimeout: must be seconds"),
+    (ANSWER, "resourceLimits.cpu", 1e39, "resourceLimits.cpu: must be a number"),
     (ANSWER, "parallelismSpec.coefficient", 1, "parallelismSpec.coefficient: is not a field"),
     (ANSWER, "datumTimeout", "1h", "datumTimeout: must be seconds"),
     (ANSWER, "datumTimeout", "315576000001s", "datumTimeout: must be seconds"),
@@ -80,6 +88,16 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     (INGEST, "input.cron.spec", ABSENT, "input.cron.spec: missing"),
     (INGEST, "input.cron.spec", "@every  10m", "input.cron.spec"),
     (INGEST, "input.cron.spec", "@every 10m ", "input.cron.spec"),
+    (INGEST, "input.cron.spec", "@every 10 m", "input.cron.spec"),
+    (INGEST, "input.cron.spec", "@every\t10m", "input.cron.spec"),
+    (INGEST, "input.cron.spec", " @every 10m", "input.cron.spec"),
+    (INGEST, "input.cron.spec", "@every 1d", "input.cron.spec"),
+    # Go's durations end after 292 years.
+    (INGEST, "input.cron.spec", "@every 2562048h", "input.cron.spec"),
+    (INGEST, "input.cron.spec", "@daily ", "input.cron.spec"),
+    (INGEST, "input.cron.spec", "\u0663 * * * *", "input.cron.spec"),
+    (INGEST, "input.cron.spec", "1_0 * * * *", "input.cron.spec"),
+    (INGEST, "input.cron.spec", "0 0 * * 7", "input.cron.spec"),
     # How it runs.
     (ANSWER, "reprocessSpec", "always", "reprocessSpec: must be"),
     (INGEST, "maximumExpectedUptime", "60s", "maximumExpectedUptime: only with autoscaling"),
@@ -116,6 +134,10 @@ REFUSED: list[tuple[str, str, Any, str]] = [
     ),
     (LOAD, "transform.secrets", [{"name": "S_1", "mountPath": "/s"}], "'S_1' is not a valid name of a secret"),
     (LOAD, "transform.secrets", [{"name": "s", "mountPath": "/tmp/"}], "Pachyderm mounts /tmp itself"),  # noqa: S108
+    (LOAD, "transform.secrets", [{"name": "s", "mountPath": "//tmp"}], "Pachyderm mounts /tmp itself"),
+    (LOAD, "transform.secrets", [{"name": "s", "mountPath": "/pfs/../pach"}], "Pachyderm mounts /pach itself"),
+    (LOAD, "transform.secrets", [{"name": "s", "mountPath": "/"}], "no pod starts with a secret at /"),
+    (LOAD, "transform.secrets", [{"name": "s", "mountPath": "/a:b"}], "no pod starts with a secret at /a:b"),
     (LOAD, "transform.secrets", [{"name": "s", "mountPath": "/pach"}], "Pachyderm mounts /pach itself"),
     (LOAD, "transform.secrets", [{"name": "s", "mountPath": "/pach-bin/"}], "Pachyderm mounts /pach-bin itself"),
     (LOAD, "transform.secrets", [{"name": "s", "mountPath": "/pfs"}], "Pachyderm mounts /pfs itself"),
@@ -130,6 +152,10 @@ REFUSED: list[tuple[str, str, Any, str]] = [
 # Taken by Pachyderm and by Kubernetes; the message says "legal, but" first.
 UNWISE: list[tuple[str, str, Any, str]] = [
     (ANSWER, "datumTries", "3", "datumTries: legal, but it is text; write 3"),
+    (ANSWER, "datumTries", "3e0", "datumTries: legal, but it is text; write 3"),
+    (ANSWER, "resourceLimits.cpu", "2e0", "resourceLimits.cpu: legal, but it is text"),
+    (INGEST, "input.cron.spec", "@every 500ms", "input.cron.spec: legal, but @every 500ms ticks each second"),
+    (INGEST, "input.cron.spec", "@every -1m", "input.cron.spec: legal, but @every -1m ticks each second"),
     (ANSWER, "datumTries", 0, "datumTries: legal, but 0 means the default, 3"),
     (ANSWER, "datumTries", -1, "datumTries: legal, but with fewer than one try"),
     (ANSWER, "reprocessSpec", "", "reprocessSpec: legal, but an empty text means the default"),
@@ -193,6 +219,18 @@ TAKEN: list[tuple[str, str, Any]] = [
     (ANSWER, "parallelismSpec.constant", 1000),
     (ANSWER, "datumTries", 3.0),
     (ANSWER, "outputBranch", ""),
+    (ANSWER, "datumTries", 2**63 - 1),
+    (ANSWER, "parallelismSpec.constant", 2**64 - 1),
+    (ANSWER, "datumTimeout", "315576000000s"),
+    (ANSWER, "datumTimeout", "1.000000001s"),
+    (INGEST, "input.cron.spec", "@every 1.5h"),
+    (INGEST, "input.cron.spec", "1,,2  +3 * * *"),
+    *((ANSWER, "resourceRequests.memory", text) for text in ("1E9", ".5Gi", "5.", "+1Gi", "10e8", "5000000000m")),
+    *(
+        (LOAD, "transform.secrets", [{"name": "s", "mountPath": path}])
+        for path in ("/tmp/x", "/pach/x", "/a/../b")  # noqa: S108
+    ),
+    *((ANSWER, "service", {"type": kind}) for kind in ("", "ClusterIP", "NodePort", "LoadBalancer")),
     (LOAD, "service", {"internalPort": 80}),
     (INGEST, "input.cron.spec", "@never"),
 ]
