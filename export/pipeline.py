@@ -47,7 +47,7 @@ class ExportRequest:
         sweep: whether to try other recipes too, and take the best.
         align_to_words: whether answers grow to whole words by default; None to find out on the rows.
         source: where the rows come from, in the words of the card.
-        second_look: whether an int8 bundle holds the fp32 graph too, which answers near ties again.
+        second_look: whether an int8 bundle also holds the fp32 graph, to answer near ties again.
 
     """
 

@@ -23,7 +23,9 @@ _LONGEST_TIME = 2_000_000
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-def parser(name: str, summary: str, epilog: str = "Options beat environment variables.") -> argparse.ArgumentParser:
+def parser(
+    name: str, summary: str, epilog: str = "Options take precedence over environment variables."
+) -> argparse.ArgumentParser:
     """A parser of `answermill NAME` with the options that all commands have; help shows defaults."""
     command = argparse.ArgumentParser(
         prog=f"answermill {name}",
@@ -45,7 +47,7 @@ def verbs(program: str, summaries: Mapping[str, str], end: str = "") -> str:
 
 def add_common(command: argparse.ArgumentParser) -> None:
     """Adds `--log-format` and `--version`."""
-    command.add_argument("--log-format", choices=("text", "json"), default="text", help="how stderr is written")
+    command.add_argument("--log-format", choices=("text", "json"), default="text", help="format of the log on stderr")
     command.add_argument("--version", action=_Version, help="show the version and exit")
 
 

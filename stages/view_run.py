@@ -16,9 +16,9 @@ MODULES = ("dom.js", "charts.js", "graph.js", "run.js")
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = command.parser("status", "Writes the state of a run as one HTML page.")
-    parser.add_argument("--html", type=command.location, required=True, metavar="FILE", help="the page")
+    parser.add_argument("--html", type=command.location, required=True, metavar="FILE", help="HTML file to write")
     parser.add_argument(
-        "--root", type=command.location, help="folder of all state; default: the one that was used last"
+        "--root", type=command.location, help="folder with the state; default: the one that was used last"
     )
     return parser.parse_args(argv)
 

@@ -168,7 +168,7 @@ def _read(listing: Path, *, mend: bool) -> dict[str, str | None]:
     for line in lines:
         try:
             entry = json.loads(line)
-            path, made_from = entry if isinstance(entry, list) else ()
+            path, made_from = entry if isinstance(entry, list) else (None, None)
         except (ValueError, TypeError, RecursionError):
             damaged += 1
             continue
@@ -177,7 +177,7 @@ def _read(listing: Path, *, mend: bool) -> dict[str, str | None]:
             continue
         entries[path] = made_from
     if damaged:
-        logging.warning("%s: %d lines are damaged and passed over; a file that only they named stays", listing, damaged)
+        logging.warning("%s: ignored %d damaged lines; a file that only they named stays", listing, damaged)
     if damaged and mend:
         # What is appended must not continue a torn line.
         with whole_file(listing) as file:

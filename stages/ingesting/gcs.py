@@ -209,12 +209,12 @@ def check_key_file(path: str) -> None:
     try:
         fields = json.loads(Path(path).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) and shown != CREDENTIALS else "no JSON file"
+        reason = error.strerror if isinstance(error, OSError) and shown != CREDENTIALS else "not a JSON file"
         raise AnswermillError(f"{shown}: {reason}; {PATH_REMEDY}") from error
     if not isinstance(fields, dict) or "type" not in fields:
         raise AnswermillError(
-            f'{shown}: a JSON file without a "type", so no key; create a key of the service account, save it as a file '
-            "and set the variable to its path"
+            f'{shown}: a JSON file without a "type", so not a key; create a key of the service account, save it as a '
+            "file and set the variable to its path"
         )
     # Where the login is sent; what asks there calls a place that makes no sense a passing fault.
     if "token_uri" in fields and not re.match("https?://[^/]", str(fields["token_uri"])):

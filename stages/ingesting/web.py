@@ -30,7 +30,7 @@ class WebSource:
         """As `Source.list`. A server's folders have no listing that could be relied on."""
         if not self._name or not (wanted(self._name) or not is_table(self._name)):
             raise AnswermillError(
-                f"{safe_url(self._url)}: no file but a folder; give the URL of one file, as in https://host/folder/a.csv"
+                f"{safe_url(self._url)}: a folder, not a file; give the URL of one file, as in https://host/folder/a.csv"
             )
         with self._get() as response:
             return Listing({self._name: self._seen(response)})
@@ -55,7 +55,7 @@ class WebSource:
                     advance(-file.tell())
                     continue
                 return state
-        raise AnswermillError(f"{safe_url(self._url)}: {TRIES} times it did not arrive whole ({problem}); try again")
+        raise AnswermillError(f"{safe_url(self._url)}: it arrived incomplete {TRIES} times ({problem}); try again")
 
     def _get(self) -> "Response":
         """The server's answer, of which the body is still to come."""
@@ -78,7 +78,7 @@ class WebSource:
         if response.headers.get("Content-Type", "").partition(";")[0].strip() == "text/html":
             response.close()
             raise AnswermillError(
-                f"{safe_url(self._url)}: a web page, no table; give the URL of the file itself, signed if need be"
+                f"{safe_url(self._url)}: a web page, not a table; give the URL of the file itself, signed if need be"
             )
         return response
 

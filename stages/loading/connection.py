@@ -160,13 +160,13 @@ def _parse(url: str) -> dict[str, Any]:
     if "://" in url:
         ports = str(given.get("port", "")).replace(",", "")
         if "@" in f"{given.get('host', '')}{given.get('dbname', '')}" or not (ports.isdecimal() or not ports):
-            raise DatabaseError(f"DATABASE_URL does not come apart into host, port and database; {remedy}")
+            raise DatabaseError(f"DATABASE_URL cannot be split into host, port and database; {remedy}")
     return dict(given)
 
 
 def _reason(message: str) -> str:
     name = _foreign(message)
-    return f'has the parameter "{name}", which is not one of libpq\'s' if name else "is no connection string"
+    return f'has the parameter "{name}", which is not one of libpq\'s' if name else "is not a connection string"
 
 
 def _remedy_of(message: str) -> str | None:
@@ -188,7 +188,7 @@ def _check_places(settings: Mapping[str, Any]) -> None:
     """
     for variable in _PLAIN:
         if "://" in os.environ.get(variable, ""):
-            raise DatabaseError(f"{variable} holds a URL, which belongs into DATABASE_URL; set that one instead")
+            raise DatabaseError(f"{variable} holds a URL; put it into DATABASE_URL instead")
         if utf8(os.environ.get(variable, "")) != os.environ.get(variable, ""):
             raise DatabaseError(f"{variable} is not UTF-8; write it again")
     for name, variable in _FILES.items():

@@ -65,16 +65,18 @@ def read_listing(path: Path) -> Listing:
     except InputError as error:
         raise OptionError(f"--listing {path}: {error.reason}; {remedy}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise OptionError(f"--listing {path}: it is no listing of ingest; {remedy}") from error
+        raise OptionError(f"--listing {path}: it is not a listing that ingest wrote; {remedy}") from error
     if not complete:
-        raise AnswermillError(f"--listing {path}: it is not complete, so it proves no absence; run ingest again")
+        raise AnswermillError(
+            f"--listing {path}: it is incomplete, so it does not prove that files are gone; run ingest again"
+        )
     return Listing(at, paths, rejected)
 
 
 def _row(value: object) -> int:
     """The number of a row, as the table can hold it. Raises ValueError for anything else."""
     if type(value) is not int or not 1 <= value < 1 << 63:
-        raise ValueError("no number of a row")
+        raise ValueError("not the number of a row")
     return value
 
 

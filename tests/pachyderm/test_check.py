@@ -83,7 +83,7 @@ def test_strict_decides_whether_lint_fails(tmp_path: Path) -> None:
 
 def test_the_command_line_passes_the_shipped_specs() -> None:
     done = checked()
-    assert (done.returncode, done.stderr) == (0, "check: 4 specs keep all rules\n")
+    assert (done.returncode, done.stderr) == (0, "check: 4 specs follow all rules\n")
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_a_name_that_is_not_utf8_is_no_name(stage: Stage, tmp_path: Path, option
     done = stage("load", tmp_path / "in", tmp_path / "out", *option, DATABASE_URL="postgresql://127.0.0.1:1/db")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert rf"{option[0]}: 'x\udcff' is no name" in done.stderr
+    assert rf"{option[0]}: 'x\udcff' is not a name" in done.stderr
 
 
 @pytest.mark.parametrize("variable", ["DATABASE_URL", "PGHOST", "PGUSER", "PGDATABASE"])

@@ -127,11 +127,11 @@ def test_a_pasted_file_of_a_database(stage: Stage, source: Path, tmp_path: Path,
     "variable", ["PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGDATABASE", "PGSERVICE", "PGSSLMODE"]
 )
 def test_a_url_in_another_variable(stage: Stage, source: Path, tmp_path: Path, variable: str) -> None:
-    """A URL belongs into DATABASE_URL, and the message says so."""
+    """A URL belongs in DATABASE_URL, and the message says so."""
     url = f"postgresql://user:{PLANTED}@127.0.0.1:1/db"
     done = stage("load", source, tmp_path / "out", "--retry-for", "0", **{**NOWHERE, variable: url})
     check_failure(done)
-    assert f"{variable} holds a URL, which belongs into DATABASE_URL" in done.stderr
+    assert f"{variable} holds a URL; put it into DATABASE_URL" in done.stderr
 
 
 def test_a_broken_file_of_services(
