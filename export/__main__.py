@@ -101,7 +101,8 @@ def _export(options: argparse.Namespace) -> int:
     # Here, since the packages below take a second to import and `--help` needs none of them.
     from export import checkpoint
     from export.evaluation import read_rows
-    from export.pipeline import ExportRequest, export
+    from export.pipeline import export
+    from export.request import ExportRequest
 
     rows = read_rows(options.evaluate)
     thresholds = Thresholds(

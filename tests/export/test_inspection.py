@@ -13,7 +13,8 @@ from export.checkpoint import find
 from export.convert import max_tokens
 from export.evaluation import Row
 from export.inspection import inspect
-from export.pipeline import ExportRequest, export
+from export.pipeline import export
+from export.request import ExportRequest
 from export.thresholds import Thresholds
 from runtime.errors import AnswermillError, ExportError
 from tests.conftest import CHECKPOINT

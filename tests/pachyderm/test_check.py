@@ -93,7 +93,7 @@ def test_the_command_line_passes_the_shipped_specs() -> None:
         ('{"description": "\\ud83d\\ude00"}', "takes no escaped surrogates"),
         ('{"description": "\\udc00"}', "takes no escaped surrogates"),
         ('{"datumTries": NaN}', "NaN is no number of JSON"),
-        ('{"a": 1, "a": 2}', "a stands twice"),
+        ('{"a": 1, "a": 2}', "a appears twice"),
         ("[7]", "bad.json[0]: not an object"),
     ],
 )
