@@ -168,14 +168,14 @@ def _read(listing: Path, *, mend: bool) -> dict[str, str | None]:
     for line in lines:
         try:
             entry = json.loads(line)
-            path, made_from = entry if isinstance(entry, list) else (None, None)
+            path, made_from = entry if isinstance(entry, list) else [None, None]
         except (ValueError, TypeError, RecursionError):
             damaged += 1
             continue
         if not _is_below(path) or not isinstance(made_from, str | None):
             damaged += 1
             continue
-        entries[path] = made_from
+        entries[str(path)] = made_from
     if damaged:
         logging.warning("%s: ignored %d damaged lines; a file that only they named stays", listing, damaged)
     if damaged and mend:

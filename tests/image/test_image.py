@@ -245,7 +245,7 @@ def test_it_starts_without_a_shell(image: Image, pfs: Path) -> None:
     assert command[0] == "python"
     done = image.run(pfs, *command)
     assert done.returncode == 0
-    assert "usage: python -m stages.answer" in done.stdout
+    assert "usage: answermill answer" in done.stdout
 
 
 def test_labels_and_sbom_say_what_is_in_it(image: Image) -> None:
