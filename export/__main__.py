@@ -25,7 +25,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--revision",
         help=f"commit, tag or branch on the hub; for the default model {DEFAULT_REVISION[:12]}",
     )
-    parser.add_argument("--output", type=Path, default=Path("build/model"), help="folder to write the bundle to")
+    parser.add_argument(
+        "--output", type=command.location, default=Path("build/model"), help="folder to write the bundle to"
+    )
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="precision of the weights")
     parser.add_argument(
         "--target",
@@ -38,7 +40,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--evaluate",
-        type=Path,
+        type=command.location,
         default=Path("samples"),
         help="rows to verify on: a CSV, a folder of CSVs, or a SQuAD JSON",
     )

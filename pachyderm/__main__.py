@@ -34,7 +34,7 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "specs",
         nargs="*",
-        type=Path,
+        type=command.location,
         metavar="SPEC",
         help="spec files, or folders of them; default: the specs of this package",
     )
@@ -48,11 +48,11 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "specs",
         nargs="*",
-        type=Path,
+        type=command.location,
         metavar="SPEC",
         help="spec files, or folders of them; default: the specs of this package",
     )
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder with the state")
+    parser.add_argument("--root", type=command.location, default=ROOT, help="folder with the state")
     parser.add_argument("--bucket", metavar="URL", help="what `ingest` reads instead of the spec's gs://…")
     parser.add_argument("--tick", action="store_true", help="let cron inputs tick now, not only when they are due")
     parser.add_argument(
@@ -89,7 +89,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--secrets",
-        type=Path,
+        type=command.location,
         metavar="FOLDER",
         help="folder with a file SECRET/KEY for each key; default: ROOT/secrets",
     )
@@ -140,7 +140,9 @@ def _logs_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--root", type=Path, help=f"folder with the state; default: {ROOT} or {DEMO}, whichever was used last"
+        "--root",
+        type=command.location,
+        help=f"folder with the state; default: {ROOT} or {DEMO}, whichever was used last",
     )
 
 

@@ -165,7 +165,7 @@ def _listed(pachctl: Pachctl, output: str | None) -> int | None:
         return None
     try:
         return len(json.loads(pachctl.run(("get", "file", listing)))["files"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PachydermError(f"{listing} is not a listing that ingest wrote") from error
 
 

@@ -45,9 +45,11 @@ def arguments(verb: str, argv: Sequence[str]) -> argparse.Namespace:
     if verb in ("plan", "deploy"):
         _deploy_arguments(parser)
     if verb in ("plan", "deploy", "secrets"):
-        parser.add_argument("--bucket-key", type=Path, metavar="FILE", help="key of the service account, as JSON")
+        parser.add_argument(
+            "--bucket-key", type=command.location, metavar="FILE", help="key of the service account, as JSON"
+        )
     if verb == "stamp":
-        parser.add_argument("--output", type=Path, metavar="FOLDER", help="folder to write the specs to")
+        parser.add_argument("--output", type=command.location, metavar="FOLDER", help="folder to write the specs to")
     if verb == "undeploy":
         parser.add_argument("--with-secrets", action="store_true", help="delete the secrets too")
     if verb in ("deploy", "undeploy", "secrets"):

@@ -53,7 +53,7 @@ class Pachctl:
         try:
             info = json.loads(self.run(probe))
             spec = json.loads(info.get("user_spec_json") or info.get("userSpecJson") or "{}")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return {}
         return spec if isinstance(spec, dict) else {}
 

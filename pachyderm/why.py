@@ -129,7 +129,9 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--cluster", action="store_true", help="ask pachctl instead of the local runner's folder")
     parser.add_argument(
-        "--root", type=Path, help=f"folder with the state; default: {ROOT} or {DEMO}, whichever was used last"
+        "--root",
+        type=command.location,
+        help=f"folder with the state; default: {ROOT} or {DEMO}, whichever was used last",
     )
     parser.add_argument(
         "--rpc-timeout", type=command.positive, default=60, metavar="SECONDS", help="time limit of each call of pachctl"

@@ -28,9 +28,13 @@ DIAGRAM, CARD, MANIFEST = "reliability.svg", "README.md", "manifest.json"
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = command.parser("calibrate", "Fits a bundle's confidence on labelled rows.")
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle to start from; it stays as it is")
-    parser.add_argument("labelled", type=Path, metavar="LABELLED.csv", help="rows with their right answers")
-    parser.add_argument("--output", type=Path, required=True, metavar="BUNDLE2", help="folder of the new bundle")
+    parser.add_argument(
+        "bundle", type=command.location, metavar="BUNDLE", help="the bundle to start from; it stays as it is"
+    )
+    parser.add_argument("labelled", type=command.location, metavar="LABELLED.csv", help="rows with their right answers")
+    parser.add_argument(
+        "--output", type=command.location, required=True, metavar="BUNDLE2", help="folder of the new bundle"
+    )
     parser.add_argument("--question-column", default="question", help="column with the questions")
     parser.add_argument("--context-column", default="context", help="column with the contexts")
     parser.add_argument("--expected-column", default="expected", help="column with the right answers")

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from runtime.errors import AnswermillError
@@ -88,6 +89,16 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is less than 1")
     return number
+
+
+def location(text: str) -> Path:
+    """The path of a file or folder, as the type of an option. Raises ArgumentTypeError where there is none.
+
+    An unset variable in a script gives an empty text, which pathlib takes for the folder that one stands in.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty; say . for this folder")
+    return Path(text)
 
 
 def seconds(text: str) -> float:

@@ -7,7 +7,6 @@ replaces an old one.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from runtime import command
@@ -17,8 +16,8 @@ from runtime.errors import AnswermillError, OptionError
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = command.parser("compare", "Shows where two runs over the same rows differ, and which is right.")
-    parser.add_argument("a", type=Path, metavar="A", help="an answered CSV, or a folder of them")
-    parser.add_argument("b", type=Path, metavar="B", help="another run over the same rows")
+    parser.add_argument("a", type=command.location, metavar="A", help="an answered CSV, or a folder of them")
+    parser.add_argument("b", type=command.location, metavar="B", help="another run over the same rows")
     parser.add_argument(
         "--expected", metavar="COLUMN", help='column with the right answers; default: "expected", if there is one'
     )

@@ -38,7 +38,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The stage's options."""
     parser = command.parser("ingest", "Writes the tables below URL to OUTPUT as checked CSVs.")
     parser.add_argument("input", metavar="URL", help="gs://bucket/prefix, any other fsspec URL, or a folder")
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for the checked CSVs")
+    parser.add_argument("output", type=command.location, metavar="OUTPUT", help="folder for the checked CSVs")
     parser.add_argument(
         "--shard-rows", type=int, default=5000, help="longest part, in rows; longer files become several parts"
     )
@@ -62,6 +62,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for limit in fields(Limits):
         parser.add_argument(limit.metadata["option"], type=int, default=limit.default, help=limit.metadata["help"])
     options = parser.parse_args(argv)
+    if not options.input:
+        parser.error("URL is empty; say . for this folder")
     limits = [limit.metadata["option"][2:].replace("-", "_") for limit in fields(Limits)]
     for name in ("shard_rows", "concurrency", "timeout", *limits):
         if getattr(options, name) <= 0:

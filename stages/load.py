@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The stage's options."""
     parser = command.parser("load", "Copies answered CSVs into PostgreSQL.")
-    parser.add_argument("input", type=Path, metavar="INPUT", help="a folder of answered CSVs, or one")
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for links to what was loaded")
+    parser.add_argument("input", type=command.location, metavar="INPUT", help="a folder of answered CSVs, or one")
+    parser.add_argument("output", type=command.location, metavar="OUTPUT", help="folder for links to what was loaded")
     parser.add_argument("--schema", help="schema of the table; default: the first in the search path")
     parser.add_argument("--table", default="question_answer", help="table to load into; created if absent")
     parser.add_argument("--question-column", default="question", help="column with the questions")
@@ -79,7 +79,10 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--prune", action="store_true", help="load nothing; delete the rows of files that are no longer below INPUT"
     )
     pruning.add_argument(
-        "--listing", type=Path, metavar="FILE", help="ingest's listing.json, which proves what is gone from the bucket"
+        "--listing",
+        type=command.location,
+        metavar="FILE",
+        help="ingest's listing.json, which proves what is gone from the bucket",
     )
     pruning.add_argument(
         "--clock-margin",

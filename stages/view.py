@@ -34,10 +34,16 @@ ANSWERS_MODULES = ("dom.js", "text.js", "charts.js", "rows.js", "filters.js", "p
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = command.parser("view", "Writes answers as one HTML page.")
-    parser.add_argument("answers", type=Path, nargs="?", metavar="ANSWERS", help="an answered CSV, or a folder of them")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="HTML file to write")
-    parser.add_argument("--against", type=Path, metavar="ANSWERS", help="another run over the same rows, to compare")
-    parser.add_argument("--model", type=Path, metavar="BUNDLE", help="bundle that gave the answers, to show its card")
+    parser.add_argument(
+        "answers", type=command.location, nargs="?", metavar="ANSWERS", help="an answered CSV, or a folder of them"
+    )
+    parser.add_argument("--output", type=command.location, required=True, metavar="FILE", help="HTML file to write")
+    parser.add_argument(
+        "--against", type=command.location, metavar="ANSWERS", help="another run over the same rows, to compare"
+    )
+    parser.add_argument(
+        "--model", type=command.location, metavar="BUNDLE", help="bundle that gave the answers, to show its card"
+    )
     parser.add_argument(
         "--rows", type=command.positive, default=2_000, help="most rows in the page; it keeps the worst"
     )

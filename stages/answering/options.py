@@ -9,6 +9,7 @@ from runtime import command
 from stages.answering.formats import FORMATS
 from stages.answering.shares import share
 from stages.common import batching
+from stages.common.names import utf8
 
 if TYPE_CHECKING:
     from runtime import Decoding
@@ -19,7 +20,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command.parser("answer", "Answers the questions in every CSV below INPUT.")
     parser.add_argument("input", type=place, metavar="INPUT", help="a folder of CSVs, or one; - for stdin")
     parser.add_argument("output", type=place, metavar="OUTPUT", help="folder for the answered CSVs; - for stdout")
-    parser.add_argument("--model", type=Path, default=Path("build/model"), help="bundle to use")
+    parser.add_argument("--model", type=command.location, default=Path("build/model"), help="bundle to use")
     parser.add_argument(
         "--threads", type=command.positive, help="number of threads; default: the CPUs that this process may use"
     )
@@ -57,7 +58,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--again", action="store_true", help="answer every file again, even unchanged ones")
     parser.add_argument(
         "--reuse",
-        type=Path,
+        type=command.location,
         action="append",
         default=[],
         metavar="FOLDER",
@@ -76,13 +77,17 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="ADDRESS",
         help="spread the files over this Dask cluster, or `local` processes; INPUT and OUTPUT may then be URLs",
     )
-    parser.add_argument("--metrics", type=Path, metavar="FILE", help="write figures for Prometheus every 15 s")
+    parser.add_argument(
+        "--metrics", type=command.location, metavar="FILE", help="write figures for Prometheus every 15 s"
+    )
     parser.add_argument(
         batching.OPTION, action="store_true", help="ask a Pachyderm worker for one datum after the other"
     )
     options = parser.parse_args(argv)
     if options.question_column == options.context_column:
         parser.error("--question-column and --context-column must differ")
+    if utf8(options.prefix) != options.prefix:
+        parser.error("--prefix is not UTF-8, so no CSV could hold its columns")
     urls = [place for place in (options.input, options.output) if isinstance(place, str)]
     if len(urls) == 1 or (urls and not options.dask):
         parser.error("URLs for both INPUT and OUTPUT go with --dask; `answermill ingest` brings a bucket's CSVs here")
@@ -101,7 +106,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def place(text: str) -> Path | str:
     """A path, or a URL as it stands, as the type of an option."""
-    return text if "://" in text else Path(text)
+    return text if "://" in text else command.location(text)
 
 
 def second_look(text: str) -> str | float:

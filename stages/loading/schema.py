@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from runtime.errors import DatabaseError, OptionError
+from stages.common.names import utf8
 from stages.csvs.columns import ANSWER_COLUMNS
 
 STAMP = "qa_timestamp"
@@ -79,8 +80,8 @@ def check_names(target: Target) -> None:
 
 def _check_name(option: str, name: str, longest: int) -> None:
     size = len(name.encode("utf-8", "surrogateescape"))
-    if not name or "\0" in name:
-        raise OptionError(f"{option}: {name!r} is not a name; write one of 1 to {longest} bytes")
+    if not name or "\0" in name or utf8(name) != name:
+        raise OptionError(f"{option}: {name[:80]!r} is not a name; write one of 1 to {longest} bytes, in UTF-8")
     if size > longest:
         raise OptionError(
             f'{option}: "{name[:80]}" has {size} bytes and PostgreSQL keeps {longest} here; choose a shorter name'

@@ -93,11 +93,15 @@ def test_a_pasted_key_of_a_bucket(stage: Stage, tmp_path: Path, content: str) ->
 
 
 def test_a_damaged_key_of_a_bucket(stage: Stage, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What parses it quotes it."""
+    """What parses it quotes it; and no trying again will mend it."""
     key = tmp_path_factory.mktemp("keys") / "key.json"
-    for content in (KEY, KEY[:-9], json.dumps({"type": "authorized_user", "refresh_token": PLANTED})):
+    users = [{"type": kind, "refresh_token": PLANTED} for kind in ("authorized_user", "impersonated_service_account")]
+    addresses = [{**json.loads(KEY), "token_uri": uri} for uri in (3, PLANTED)]
+    for content in (KEY, KEY[:-9], "[" * 100_000, *map(json.dumps, [*users, *addresses])):
         key.write_text(content)
-        check_failure(stage("ingest", "gs://bucket/x", tmp_path / "out", GOOGLE_APPLICATION_CREDENTIALS=str(key)))
+        done = stage("ingest", "gs://bucket/x", tmp_path / "out", GOOGLE_APPLICATION_CREDENTIALS=str(key))
+        check_failure(done)
+        assert "try again" not in done.stderr
 
 
 @pytest.mark.parametrize("url", URLS)
