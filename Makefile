@@ -116,8 +116,10 @@ image-files:
 image-report: ## what the image that was built last holds, by size, and why
 	@test -f build/image/packages.md || { echo "make image-report: nothing is built yet; make image first" >&2; exit 1; }
 	@cat build/image/packages.md
-test-image: $(VENV)/test ## builds the image twice, runs it and looks into it; as root, with buildah and debootstrap
-	@for tool in $(if $(TEST_IMAGE),,buildah debootstrap) unshare chroot; do command -v $$tool >/dev/null \
+test-image: $(VENV)/test ## builds the image twice, pushes it, runs it and looks into it; as root, with docker or buildah
+	@$(if $(TEST_IMAGE),true,{ command -v dockerd && command -v docker-registry || command -v buildah; } >/dev/null) \
+	    || { echo "make test-image: dockerd and docker-registry, or buildah, are needed, and are not here" >&2; exit 1; }
+	@for tool in $(if $(TEST_IMAGE),,debootstrap) unshare chroot; do command -v $$tool >/dev/null \
 	    || { echo "make test-image: $$tool is needed, and is not here" >&2; exit 1; }; done
 	@test "$$(id -u)" = 0 || { echo "make test-image: root is needed, to mount and to change the root" >&2; exit 1; }
 	$(PY) -m pytest -m image

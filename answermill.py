@@ -43,10 +43,10 @@ VERBS = {
     "logs": _pachyderm("logs", "show what datums wrote to stdout and stderr"),
     "why": _pachyderm("why", "show why jobs failed, here or on a cluster"),
     "deploy": _pachyderm("deploy", "put the pipelines on a Pachyderm cluster"),
-    "plan": _pachyderm("plan", "show what deploy would call"),
+    "plan": _pachyderm("plan", "show what deploy would do"),
     "secrets": _pachyderm("secrets", "replace the cluster's secrets"),
     "undeploy": _pachyderm("undeploy", "take the pipelines off the cluster"),
-    "stamp": _pachyderm("stamp", "write the specs with an image put in"),
+    "stamp": _pachyderm("stamp", "write the specs with an image filled in"),
 }
 
 
@@ -65,7 +65,11 @@ def usage() -> str:
     from runtime.command import verbs
 
     summaries = {name: verb.summary for name, verb in VERBS.items()}
-    return verbs("answermill", summaries, "answermill VERB --help says more; --version the version.")
+    return verbs(
+        "answermill",
+        summaries,
+        "answermill VERB --help shows the options of a verb; answermill --version shows the version.",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

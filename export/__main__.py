@@ -23,9 +23,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("model", metavar="MODEL", nargs="?", default=DEFAULT_MODEL, help="hub id or checkpoint folder")
     parser.add_argument(
         "--revision",
-        help=f"commit, tag or branch of a hub id; of the default model {DEFAULT_REVISION[:12]}",
+        help=f"commit, tag or branch on the hub; for the default model {DEFAULT_REVISION[:12]}",
     )
-    parser.add_argument("--output", type=Path, default=Path("build/model"), help="folder to write the bundle to")
+    parser.add_argument(
+        "--output", type=command.location, default=Path("build/model"), help="folder to write the bundle to"
+    )
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8", help="precision of the weights")
     parser.add_argument(
         "--target",
@@ -38,33 +40,36 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--evaluate",
-        type=Path,
+        type=command.location,
         default=Path("samples"),
         help="rows to verify on: a CSV, a folder of CSVs, or a SQuAD JSON",
     )
     parser.add_argument(
-        "--min-agreement", type=float, default=limits.agreement, help="smallest share of rows answered as in fp32"
+        "--min-agreement",
+        type=float,
+        default=limits.agreement,
+        help="smallest allowed share of rows with the same answer as in fp32",
     )
     parser.add_argument(
         "--max-f1-drop",
         type=float,
         default=limits.f1_drop,
-        help=f"most points of F1 that int8 may lose; without --sweep judged on {MIN_ROWS_FOR_F1} rows or more",
+        help=f"most points of F1 that int8 may lose; without --sweep checked only with {MIN_ROWS_FOR_F1} rows or more",
     )
     parser.add_argument(
         "--max-torch-difference",
         type=float,
         default=limits.torch_difference,
-        help="most that a logit of the fp32 ONNX graph may differ from torch's",
+        help="largest allowed difference between a logit of the fp32 ONNX graph and torch's",
     )
     parser.add_argument(
         "--max-fusion-difference",
         type=float,
         default=limits.fusion_difference,
-        help="most that a logit of the fused graph may differ from the unfused graph's",
+        help="largest allowed difference between a logit of the fused and of the unfused graph",
     )
     parser.add_argument(
-        "--force", action="store_true", help="write a bundle that misses these thresholds, and say so in it"
+        "--force", action="store_true", help="write the bundle even if it misses these thresholds; its card says so"
     )
     parser.add_argument(
         "--align-to-words",
@@ -76,7 +81,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--second-look",
         choices=("auto", "off"),
         default="auto",
-        help="whether an int8 bundle holds the fp32 graph too, which answers near ties again",
+        help="whether an int8 bundle also holds the fp32 graph, to answer near ties again",
     )
     parser.add_argument("--quiet", action="store_true", help="log only errors")
     options = parser.parse_args(argv)
@@ -96,7 +101,8 @@ def _export(options: argparse.Namespace) -> int:
     # Here, since the packages below take a second to import and `--help` needs none of them.
     from export import checkpoint
     from export.evaluation import read_rows
-    from export.pipeline import ExportRequest, export
+    from export.pipeline import export
+    from export.request import ExportRequest
 
     rows = read_rows(options.evaluate)
     thresholds = Thresholds(

@@ -13,6 +13,8 @@ from runtime.errors import ExportError
 from runtime.manifest import Inputs
 
 CONFIG = "config.json"
+# Tokens; a shorter window has no room for a question and a context.
+_SHORTEST = 8
 AGAIN = "download the checkpoint again, or save it again with save_pretrained"
 
 
@@ -77,9 +79,19 @@ def max_tokens(config: Any, tokenizer_limit: int) -> int:
     RoBERTa and its kin count positions from `pad_token_id + 1`, so two of their 514 are never reached.
     """
     positions: int = getattr(config, "max_position_embeddings", tokenizer_limit)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        positions -= config.pad_token_id + 1
-    return min(positions, tokenizer_limit)
+    try:
+        if config.model_type in ("roberta", "xlm-roberta", "camembert"):
+            positions -= config.pad_token_id + 1
+        limit = min(positions, tokenizer_limit)
+    except TypeError:
+        limit = 0
+    if not isinstance(limit, int) or limit < _SHORTEST:
+        raise ExportError(
+            f"max_position_embeddings ({positions!r:.40}) in config.json and model_max_length "
+            f"({tokenizer_limit!r:.40}) in tokenizer_config.json do not tell the longest input that this model takes; "
+            "correct them"
+        )
+    return limit
 
 
 def _torch_model(checkpoint: Checkpoint) -> Any:

@@ -39,6 +39,10 @@ def inspect(folder: Path, name: str) -> None:
 
 
 def _check_pointers(folder: Path, name: str) -> None:
+    for path in sorted(folder.iterdir()):
+        # A pipe would be waited for; what leads nowhere is a download that was cut off.
+        if not path.is_dir() and not path.is_file():
+            raise ExportError(f"{name}: {path.name} is no regular file; download the checkpoint again")
     for path in sorted((*weights(folder), *folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model"))):
         with path.open("rb") as file:
             head = file.read(len(LFS_POINTER))

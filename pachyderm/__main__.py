@@ -31,19 +31,38 @@ class Verb(NamedTuple):
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("specs", nargs="*", type=Path, metavar="SPEC", help="files, or folders; default: the shipped")
-    parser.add_argument("--repo", action="append", default=[], metavar="NAME", help="a repo that exists already")
-    parser.add_argument("--strict", action="store_true", help="fail for lint too: what is legal, but unwise")
+    parser.add_argument(
+        "specs",
+        nargs="*",
+        type=command.location,
+        metavar="SPEC",
+        help="spec files, or folders of them; default: the specs of this package",
+    )
+    parser.add_argument(
+        "--repo", action="append", default=[], metavar="NAME", help="name of a repo that already exists"
+    )
+    parser.add_argument("--strict", action="store_true", help="also fail for what is legal but unwise")
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("specs", nargs="*", type=Path, metavar="SPEC", help="files, or folders; default: the shipped")
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder of all state")
-    parser.add_argument("--bucket", metavar="URL", help="what `ingest` reads, in the place of the spec's gs://…")
-    parser.add_argument("--tick", action="store_true", help="cron inputs tick now; otherwise when they are due")
-    parser.add_argument("--reprocess", action="append", default=[], metavar="PIPELINE", help="skip none of its datums")
     parser.add_argument(
-        "--workers", type=positive, metavar="N", help="most at a time; default: what the CPUs leave room for"
+        "specs",
+        nargs="*",
+        type=command.location,
+        metavar="SPEC",
+        help="spec files, or folders of them; default: the specs of this package",
+    )
+    parser.add_argument("--root", type=command.location, default=ROOT, help="folder with the state")
+    parser.add_argument("--bucket", metavar="URL", help="what `ingest` reads instead of the spec's gs://…")
+    parser.add_argument("--tick", action="store_true", help="let cron inputs tick now, not only when they are due")
+    parser.add_argument(
+        "--reprocess", action="append", default=[], metavar="PIPELINE", help="process all datums of this pipeline again"
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="most workers at the same time; default: as many as the CPUs allow",
     )
     parser.add_argument(
         "--repo",
@@ -51,7 +70,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=FOLDER",
         type=_pair,
-        help="a folder of yours as a repo that no pipeline writes",
+        help="use a folder as a repo that no pipeline writes",
     )
     parser.add_argument(
         "--map",
@@ -59,47 +78,72 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="PATH=FOLDER",
         type=_pair,
-        help="a path of the image and the folder that stands for it; default: /model=build/model",
+        help="folder that takes the place of a path in the image; default: /model=build/model",
     )
     parser.add_argument(
         "--env",
         action="append",
         default=[],
         metavar="NAME[=VALUE]",
-        help="beats the spec's; without a value this shell's is passed on, and taken away where it has none",
+        help="set a variable, instead of the spec's; without a value, pass on this shell's, or unset it",
     )
-    parser.add_argument("--secrets", type=Path, metavar="FOLDER", help="SECRET/KEY files; default: ROOT/secrets")
     parser.add_argument(
-        "--without-secret", action="append", default=[], metavar="NAME", help="not needed here; an empty folder"
+        "--secrets",
+        type=command.location,
+        metavar="FOLDER",
+        help="folder with a file SECRET/KEY for each key; default: ROOT/secrets",
     )
-    parser.add_argument("--pfs", action="store_true", help="mount the real /pfs instead of replacing it by a folder")
-    parser.add_argument("--dry-run", action="store_true", help="only show which pipelines would run, and the datums")
+    parser.add_argument(
+        "--without-secret",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="do not ask for this secret; its folder stays empty",
+    )
+    parser.add_argument(
+        "--pfs", action="store_true", help="mount a real /pfs instead of replacing the path with a folder"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only show which pipelines would run, and how many datums"
+    )
     parser.add_argument("--json", action="store_true", help="print the jobs, or the plan, as JSON")
 
 
 def _status_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pipeline", nargs="?", metavar="PIPELINE", help="show this one's jobs and datums")
-    parser.add_argument("--json", action="store_true", help="everything, for machines")
-    cluster = parser.add_argument_group("on a cluster", "for cron and probes: exit code 1 where something is stuck")
+    parser.add_argument("pipeline", nargs="?", metavar="PIPELINE", help="show the jobs and datums of this pipeline")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    cluster = parser.add_argument_group("on a cluster", "for cron and probes: exit code 1 if something is stuck")
     cluster.add_argument("--cluster", action="store_true", help="ask pachctl, and the database that DATABASE_URL names")
     cluster.add_argument(
-        "--patience", type=positive, default=10_800, metavar="SECONDS", help="how old a job or a success may be"
+        "--patience",
+        type=positive,
+        default=10_800,
+        metavar="SECONDS",
+        help="longest time that a job may wait, and since the last success",
     )
     cluster.add_argument("--table", default="question_answer", help="the table that load fills")
-    cluster.add_argument("--rpc-timeout", type=positive, default=60, metavar="SECONDS", help="deadline of a call")
-    parser.add_argument("--html", metavar="FILE", help="write all of it as a page for a browser instead")
+    cluster.add_argument(
+        "--rpc-timeout", type=positive, default=60, metavar="SECONDS", help="time limit of each call of pachctl"
+    )
+    parser.add_argument("--html", metavar="FILE", help="write everything to an HTML page instead")
     _add_root(parser)
 
 
 def _logs_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pipeline", metavar="PIPELINE", help="a pipeline of the run")
-    parser.add_argument("--job", type=int, metavar="NUMBER", help="default: the last one that ran a datum")
+    parser.add_argument(
+        "--job", type=int, metavar="NUMBER", help="number of the job; default: the last one that ran a datum"
+    )
     parser.add_argument("--datum", metavar="ID_OR_PATH", help="only this one: the start of its id, or part of its path")
     _add_root(parser)
 
 
 def _add_root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", type=Path, help=f"folder of all state; default: the later used of {ROOT}, {DEMO}")
+    parser.add_argument(
+        "--root",
+        type=command.location,
+        help=f"folder with the state; default: {ROOT} or {DEMO}, whichever was used last",
+    )
 
 
 def _pair(text: str) -> tuple[str, Path]:
@@ -178,9 +222,9 @@ def _check(given: argparse.Namespace) -> int:
     verdict = check(read_specs(files), given.repo)
     verdict.enforce(strict=given.strict)
     if verdict.lint:
-        logging.info("%d specs: a cluster takes them; --strict fails for what is said above", len(files))
+        logging.info("%d specs: a cluster accepts them; --strict fails for what is named above", len(files))
     else:
-        logging.info("%d specs keep all rules", len(files))
+        logging.info("%d specs follow all rules", len(files))
     return DONE
 
 
@@ -211,7 +255,7 @@ def _logs(given: argparse.Namespace) -> int:
 
 VERBS = {
     "check": Verb("finds what a cluster would refuse in pipeline specs", _check_arguments, _check),
-    "run": Verb("runs pipeline specs on this machine: does what there is to do, and then ends", _run_arguments, _run),
+    "run": Verb("runs pipeline specs on this machine: does what is due, then ends", _run_arguments, _run),
     "status": Verb("shows repos, jobs and datums of a run", _status_arguments, _status),
     "logs": Verb("shows what the datums of a pipeline's job wrote to stdout and stderr", _logs_arguments, _logs),
 }
@@ -221,7 +265,7 @@ def usage() -> str:
     """The text of `python -m pachyderm --help`."""
     others = {"why": "shows why jobs failed", **deploy.VERBS}
     summaries = {**{name: verb.summary for name, verb in VERBS.items()}, **others}
-    return command.verbs("python -m pachyderm", summaries, "VERB --help says more.")
+    return command.verbs("python -m pachyderm", summaries, "VERB --help shows the options of a verb.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -236,7 +280,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         (sys.stdout if wanted else sys.stderr).write(f"{usage()}\n")
         return DONE if wanted else USAGE
     verb = VERBS[first]
-    parser = command.parser(first, f"{verb.summary[0].upper()}{verb.summary[1:]}.", "Run again to go on.")
+    ends = ["If it is interrupted, run it again to continue."] if first == "run" else []
+    parser = command.parser(first, f"{verb.summary[0].upper()}{verb.summary[1:]}.", *ends)
     verb.add_options(parser)
     return command.run(first, verb.work, parser.parse_args(rest))
 

@@ -52,7 +52,7 @@ def _replace(step: Step, pachctl: Pachctl) -> None:
 def _create_again(step: Step, pachctl: Pachctl, since: float, error: PachydermError) -> None:
     name = f"{step.probe[1]} {step.probe[2]}"
     while time.monotonic() < since + pachctl.timeout:
-        logging.warning("%s is deleted, and not created again yet: %s", name, error)
+        logging.warning("%s is deleted, and could not be created again yet: %s", name, error)
         time.sleep(_PAUSE)
         try:
             # A call that seemed to fail may have reached the server.
@@ -62,7 +62,7 @@ def _create_again(step: Step, pachctl: Pachctl, since: float, error: PachydermEr
             error = again
         else:
             return
-    raise PachydermError(f"{error}; {name} is deleted by now: run this again") from error
+    raise PachydermError(f"{error}; {name} is deleted now: run this again") from error
 
 
 @contextmanager

@@ -94,7 +94,7 @@ def _age(job: Mapping[str, Any], moment: str, now: datetime) -> float:
     try:
         at = datetime.fromisoformat(str(job.get(moment)))
     except ValueError as error:
-        raise PachydermError(f"pachctl list job: {moment} is {job.get(moment)!r}, no time") from error
+        raise PachydermError(f"pachctl list job: {moment} is {job.get(moment)!r}, not a time") from error
     return max(0.0, (now - (at if at.tzinfo else at.replace(tzinfo=UTC))).total_seconds())
 
 
@@ -106,7 +106,8 @@ def problems(queues: Sequence[Queue], files: Files, patience: float) -> Iterator
             yield f"{queue.pipeline}: its last job is {queue.state}; answermill why --cluster {where}"
         if queue.oldest is not None and queue.oldest > patience:
             yield (
-                f"{queue.pipeline}: a job waits for {age(queue.oldest)}; see `pachctl list job -p {queue.pipeline}` "
+                f"{queue.pipeline}: a job has waited for {age(queue.oldest)}; check "
+                f"`pachctl list job -p {queue.pipeline}` "
                 "and whether its pod runs"
             )
         elif queue.succeeded is None or queue.succeeded > patience:
@@ -164,8 +165,8 @@ def _listed(pachctl: Pachctl, output: str | None) -> int | None:
         return None
     try:
         return len(json.loads(pachctl.run(("get", "file", listing)))["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise PachydermError(f"{listing} is no listing of ingest") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise PachydermError(f"{listing} is not a listing that ingest wrote") from error
 
 
 def _loaded(pachctl: Pachctl, output: str | None) -> tuple[int | None, int | None]:

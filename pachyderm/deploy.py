@@ -29,11 +29,11 @@ from runtime import command
 
 _PAUSE = 2.0
 VERBS = {
-    "plan": "Shows what deploy would call; needs no pachctl.",
-    "deploy": "Puts the pipelines on a cluster; leaves those alone that are equal.",
+    "plan": "Shows what deploy would do; needs no pachctl.",
+    "deploy": "Puts the pipelines on a cluster; leaves unchanged ones alone.",
     "undeploy": "Takes the pipelines and their output off the cluster.",
-    "secrets": "Replaces the cluster's secrets by those of files and of libpq's variables.",
-    "stamp": "Writes the specs with an image put in; needs no cluster.",
+    "secrets": "Replaces the cluster's secrets with those from files and libpq's variables.",
+    "stamp": "Writes the specs with an image filled in; needs no cluster.",
 }
 
 
@@ -45,14 +45,20 @@ def arguments(verb: str, argv: Sequence[str]) -> argparse.Namespace:
     if verb in ("plan", "deploy"):
         _deploy_arguments(parser)
     if verb in ("plan", "deploy", "secrets"):
-        parser.add_argument("--bucket-key", type=Path, metavar="FILE", help="the service account's key, JSON")
+        parser.add_argument(
+            "--bucket-key", type=command.location, metavar="FILE", help="key of the service account, as JSON"
+        )
     if verb == "stamp":
-        parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the specs are written")
+        parser.add_argument("--output", type=command.location, metavar="FOLDER", help="folder to write the specs to")
     if verb == "undeploy":
         parser.add_argument("--with-secrets", action="store_true", help="delete the secrets too")
     if verb in ("deploy", "undeploy", "secrets"):
         parser.add_argument(
-            "--rpc-timeout", type=command.positive, default=60, metavar="SECONDS", help="deadline of a call of pachctl"
+            "--rpc-timeout",
+            type=command.positive,
+            default=60,
+            metavar="SECONDS",
+            help="time limit of each call of pachctl",
         )
     given = parser.parse_args(argv)
     given.verb = verb
@@ -62,25 +68,25 @@ def arguments(verb: str, argv: Sequence[str]) -> argparse.Namespace:
 
 def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bucket", metavar="URL", help="what ingest reads, such as gs://bucket/prefix")
-    parser.add_argument("--repo", metavar="NAME", help="instead of a bucket: a repo that you put CSVs into; no ingest")
+    parser.add_argument("--repo", metavar="NAME", help="repo that you put CSVs into, instead of a bucket and ingest")
     parser.add_argument(
         "--reprocess",
         nargs="*",
         metavar="PIPELINE",
-        help="do every datum of these again, say for a new model; of all without a name",
+        help="process every datum of these again, for example with a new model; without a name, of all",
     )
     jobs = parser.add_mutually_exclusive_group()
     jobs.add_argument("--now", action="store_true", help="kill the running jobs of pipelines that change")
     jobs.add_argument("--wait", action="store_true", help="wait for the running jobs of pipelines that change")
-    parser.add_argument("--no-wait", action="store_true", help="do not wait for the jobs that the updates make")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for the jobs that the updates start")
 
 
 def _check_usage(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     """Ends the process where options are missing or do not go together."""
     if given.verb in ("plan", "deploy", "stamp") and not given.image:
-        parser.error("--image is missing: which image are the pipelines to run on?")
+        parser.error("--image is missing: give the image that the pipelines run on")
     if given.verb == "stamp" and not given.output:
-        parser.error("--output is missing: which folder are the specs to be written to?")
+        parser.error("--output is missing: give the folder to write the specs to")
     if given.verb in ("plan", "deploy"):
         if bool(given.bucket) == bool(given.repo):
             parser.error("give either --bucket gs://bucket/prefix or --repo NAME")
@@ -125,7 +131,7 @@ def _is_equal(step: Step, pachctl: Pachctl) -> bool:
         return False
     if _comparable(theirs) != _comparable(step.spec):
         return False
-    logging.info("pipeline %s is there and equal; left alone", name)
+    logging.info("pipeline %s is unchanged; left alone", name)
     return True
 
 
@@ -160,7 +166,7 @@ def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:
         _wait_for_jobs(there, pachctl)
     elif running := _unfinished(there, pachctl):
         raise PachydermError(
-            f"an update would kill jobs that run: {', '.join(running)}; --wait waits for them, --now kills them"
+            f"an update would kill running jobs: {', '.join(running)}; --wait waits for them, --now kills them"
         )
 
 

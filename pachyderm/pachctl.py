@@ -53,7 +53,7 @@ class Pachctl:
         try:
             info = json.loads(self.run(probe))
             spec = json.loads(info.get("user_spec_json") or info.get("userSpecJson") or "{}")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return {}
         return spec if isinstance(spec, dict) else {}
 
@@ -76,11 +76,11 @@ class Pachctl:
         except FileNotFoundError as error:
             raise PachydermError("pachctl is not on the PATH; pachyderm/README.md says how to install it") from error
         except PermissionError as error:
-            raise PachydermError("pachctl may not be executed; chmod +x it, or put another on the PATH") from error
+            raise PachydermError("pachctl is not executable; chmod +x it, or put another on the PATH") from error
         except subprocess.TimeoutExpired as error:
             raise PachydermError(
-                f"pachctl {shlex.join(words)}: no answer within {self.timeout:g} s; see whether `pachctl version` "
-                "reaches the server, or give --rpc-timeout more seconds"
+                f"pachctl {shlex.join(words)}: no answer within {self.timeout:g} s; check whether `pachctl version` "
+                "reaches the server, or give a longer --rpc-timeout"
             ) from error
 
 
@@ -94,7 +94,7 @@ def _is_absent(probe: Sequence[str], stderr: str) -> bool:
 
 
 def _failure(words: Sequence[str], stderr: str) -> str:
-    return f"pachctl {shlex.join(words)}: {' '.join(stderr.split()) or 'failed without a word'}"
+    return f"pachctl {shlex.join(words)}: {' '.join(stderr.split()) or 'failed without a message'}"
 
 
 def objects(text: str) -> Iterator[dict[str, Any]]:

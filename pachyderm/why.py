@@ -51,7 +51,7 @@ def lines(jobs: Sequence[FailedJob], remedy: str) -> Iterator[str]:
             yield f"  {datum.file} ({datum.id[:12]}{tries}): {datum.reason}"
             yield from (f"    | {line}" for line in datum.log)
     if waiting := [job.name for job in jobs if job.state == "unrunnable"]:
-        yield f"behind it wait: {', '.join(waiting)}"
+        yield f"waiting for it: {', '.join(waiting)}"
     yield f"to go on: {remedy}" if jobs else "no pipeline's last job has failed"
 
 
@@ -125,12 +125,16 @@ def main(argv: Sequence[str]) -> int:
     """Prints why. Returns the exit code: 1 where a job has failed."""
     parser = command.parser("why", "Shows why jobs failed: files, reasons, last log lines, and how to go on.")
     parser.add_argument(
-        "job", nargs="?", default="", metavar="PIPELINE[@JOB]", help="all pipelines' last jobs if left out"
+        "job", nargs="?", default="", metavar="PIPELINE[@JOB]", help="default: the last jobs of all pipelines"
     )
     parser.add_argument("--cluster", action="store_true", help="ask pachctl instead of the local runner's folder")
-    parser.add_argument("--root", type=Path, help=f"folder of all state; default: the later used of {ROOT}, {DEMO}")
     parser.add_argument(
-        "--rpc-timeout", type=command.positive, default=60, metavar="SECONDS", help="deadline of a call"
+        "--root",
+        type=command.location,
+        help=f"folder with the state; default: {ROOT} or {DEMO}, whichever was used last",
+    )
+    parser.add_argument(
+        "--rpc-timeout", type=command.positive, default=60, metavar="SECONDS", help="time limit of each call of pachctl"
     )
     return command.run("why", _why, parser.parse_args(argv))
 
@@ -139,9 +143,9 @@ def _why(given: argparse.Namespace) -> int:
     pipeline, _, job = given.job.partition("@")
     if given.cluster:
         jobs = list(cluster_failures(Pachctl(given.rpc_timeout), pipeline, job))
-        remedy = "correct what is said above, then pachctl run cron ingest"
+        remedy = "correct what is named above, then pachctl run cron ingest"
     else:
         jobs = list(local_failures(given.root or last_root(), pipeline, job))
-        remedy = "correct what is said above, then run again"
+        remedy = "correct what is named above, then run again"
     sys.stdout.writelines(f"{command.printable(line)}\n" for line in lines(jobs, remedy))
     return command.FAILED if jobs else command.DONE

@@ -28,13 +28,19 @@ DIAGRAM, CARD, MANIFEST = "reliability.svg", "README.md", "manifest.json"
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = command.parser("calibrate", "Fits a bundle's confidence on labelled rows.")
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle to start from; it stays as it is")
-    parser.add_argument("labelled", type=Path, metavar="LABELLED.csv", help="rows with their right answers")
-    parser.add_argument("--output", type=Path, required=True, metavar="BUNDLE2", help="folder of the new bundle")
+    parser.add_argument(
+        "bundle", type=command.location, metavar="BUNDLE", help="the bundle to start from; it stays as it is"
+    )
+    parser.add_argument("labelled", type=command.location, metavar="LABELLED.csv", help="rows with their right answers")
+    parser.add_argument(
+        "--output", type=command.location, required=True, metavar="BUNDLE2", help="folder of the new bundle"
+    )
     parser.add_argument("--question-column", default="question", help="column with the questions")
     parser.add_argument("--context-column", default="context", help="column with the contexts")
     parser.add_argument("--expected-column", default="expected", help="column with the right answers")
-    parser.add_argument("--threads", type=command.positive, help="default: the CPUs this process may use")
+    parser.add_argument(
+        "--threads", type=command.positive, help="number of threads; default: the CPUs that this process may use"
+    )
     return parser.parse_args(argv)
 
 
@@ -100,7 +106,7 @@ def labelled_rows(options: argparse.Namespace) -> list[tuple[str, str, str]]:
                     raise InputError("no such column", row=0, column=name, remedy=remedy)
             rows = [tuple(row[name] or "" for name in names) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"it is no CSV in UTF-8: {error}", remedy="pass it through the ingest stage") from error
+        raise InputError(f"it is not a CSV in UTF-8: {error}", remedy="pass it through the ingest stage") from error
     return [(question, context, expected) for question, context, expected in rows if question and context and expected]
 
 

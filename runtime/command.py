@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from runtime.errors import AnswermillError
@@ -22,7 +23,9 @@ _LONGEST_TIME = 2_000_000
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-def parser(name: str, summary: str, epilog: str = "Options beat environment variables.") -> argparse.ArgumentParser:
+def parser(
+    name: str, summary: str, epilog: str = "Options take precedence over environment variables."
+) -> argparse.ArgumentParser:
     """A parser of `answermill NAME` with the options that all commands have; help shows defaults."""
     command = argparse.ArgumentParser(
         prog=f"answermill {name}",
@@ -44,7 +47,7 @@ def verbs(program: str, summaries: Mapping[str, str], end: str = "") -> str:
 
 def add_common(command: argparse.ArgumentParser) -> None:
     """Adds `--log-format` and `--version`."""
-    command.add_argument("--log-format", choices=("text", "json"), default="text", help="how stderr is written")
+    command.add_argument("--log-format", choices=("text", "json"), default="text", help="format of the log on stderr")
     command.add_argument("--version", action=_Version, help="show the version and exit")
 
 
@@ -86,6 +89,16 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is less than 1")
     return number
+
+
+def location(text: str) -> Path:
+    """The path of a file or folder, as the type of an option. Raises ArgumentTypeError where there is none.
+
+    An unset variable in a script gives an empty text, which pathlib takes for the folder that one stands in.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty; say . for this folder")
+    return Path(text)
 
 
 def seconds(text: str) -> float:

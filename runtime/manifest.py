@@ -213,7 +213,7 @@ class Manifest:
             raise BundleError("manifest.json is damaged: export the bundle again") from error
         if version != FORMAT_VERSION:
             raise BundleError(
-                f"manifest.json has format version {version}, this version of answermill reads {FORMAT_VERSION}: "
+                f"manifest.json has format version {version!r:.40}, this version of answermill reads {FORMAT_VERSION}: "
                 "export the bundle again"
             )
         try:

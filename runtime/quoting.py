@@ -55,7 +55,7 @@ def without_secrets(text: str, url: str) -> str:
     """An error's text about a URL, for a message that names the URL itself."""
     if safe_url(url).endswith(HIDDEN):
         # The text may hold any part of a password, as in "port could not be cast to integer value as 'pa'".
-        return "the URL does not come apart; percent-encode @ : / ? # in its password"
+        return "the URL cannot be parsed; percent-encode @ : / ? # in its password"
     _, _, rest = url.partition("://")
     user = rest.partition("/")[0].rpartition("@")[0]
     query = "".join(re.split("[?#]", rest, maxsplit=1)[1:])

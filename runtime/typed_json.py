@@ -111,7 +111,7 @@ class _Reader:
             where = f"{path}.{name}".removeprefix(".")
             attribute = names.get(name) or self._attribute(name, names, where)
             if attribute in values:
-                self.problems.append(Problem(where, "stands twice, in two spellings"))
+                self.problems.append(Problem(where, "appears twice, in two spellings"))
             elif attribute and not (item is None and self._is_absent(hints[attribute])):
                 values[attribute] = self.value(hints[attribute], item, where)
         missing = sorted(_required(cls) - values.keys())

@@ -7,7 +7,6 @@ replaces an old one.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from runtime import command
@@ -17,14 +16,18 @@ from runtime.errors import AnswermillError, OptionError
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = command.parser("compare", "Shows where two runs over the same rows differ, and which is right.")
-    parser.add_argument("a", type=Path, metavar="A", help="an answered CSV, or a folder of them")
-    parser.add_argument("b", type=Path, metavar="B", help="another run over the same rows")
-    parser.add_argument("--expected", metavar="COLUMN", help='column with the right answers; "expected" if it is there')
-    parser.add_argument("--limit", type=command.positive, default=20, metavar="N", help="rows that differ to show")
+    parser.add_argument("a", type=command.location, metavar="A", help="an answered CSV, or a folder of them")
+    parser.add_argument("b", type=command.location, metavar="B", help="another run over the same rows")
+    parser.add_argument(
+        "--expected", metavar="COLUMN", help='column with the right answers; default: "expected", if there is one'
+    )
+    parser.add_argument(
+        "--limit", type=command.positive, default=20, metavar="N", help="number of differing rows to show"
+    )
     parser.add_argument("--json", action="store_true", help="write one JSON object")
     parser.add_argument("--question-column", default="question", help="column with the questions")
     parser.add_argument("--context-column", default="context", help="column with the contexts")
-    parser.add_argument("--prefix", default="", help="as given to the answer stage")
+    parser.add_argument("--prefix", default="", help="the --prefix that `answer` was given")
     return parser.parse_args(argv)
 
 
@@ -46,7 +49,7 @@ def compare(options: argparse.Namespace) -> int:
     elif not counts.rows:
         raise AnswermillError(nothing_to_compare(options, counts.first_otherwise))
     if options.expected and not counts.labelled:
-        raise OptionError(f"--expected {options.expected}: no compared row has a value in such a column; name another")
+        raise OptionError(f"--expected {options.expected}: no compared row has a value in this column; name another")
     lines = [as_json(counts, pairing, shown)] if options.json else as_text(counts, pairing, shown)
     sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     return code

@@ -36,26 +36,34 @@ WAITING = ".ingest.partial"
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The stage's options."""
-    parser = command.parser("ingest", "Mirrors the tables below URL into OUTPUT as CSV and checks each.")
+    parser = command.parser("ingest", "Writes the tables below URL to OUTPUT as checked CSVs.")
     parser.add_argument("input", metavar="URL", help="gs://bucket/prefix, any other fsspec URL, or a folder")
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for the checked CSVs")
-    parser.add_argument("--shard-rows", type=int, default=5000, help="most rows of a part")
+    parser.add_argument("output", type=command.location, metavar="OUTPUT", help="folder for the checked CSVs")
+    parser.add_argument(
+        "--shard-rows", type=int, default=5000, help="longest part, in rows; longer files become several parts"
+    )
     parser.add_argument("--question-column", default="question", help="column with the questions")
     parser.add_argument("--context-column", default="context", help="column with the contexts")
-    parser.add_argument("--formats", default=",".join(FORMATS), help="what is mirrored, of csv, parquet and ndjson")
+    parser.add_argument("--formats", default=",".join(FORMATS), help="file formats to read")
     parser.add_argument(
-        "--encoding", help="of lines that are not UTF-8, say cp1252, or auto to detect it; default: refuse the file"
+        "--encoding",
+        help="encoding of lines that are not UTF-8, such as cp1252, or auto to detect it; default: refuse the file",
     )
     parser.add_argument("--again", action="store_true", help="fetch unchanged objects too")
-    parser.add_argument("--follow-links", action="store_true", help="take what links out of a local folder lead to")
-    parser.add_argument("--user-project", metavar="PROJECT", help="who pays for a requester-pays bucket")
-    parser.add_argument("--concurrency", type=int, default=8, help="objects to fetch at a time")
+    parser.add_argument("--follow-links", action="store_true", help="follow links that lead out of a local folder")
+    parser.add_argument("--user-project", metavar="PROJECT", help="project that pays for a requester-pays bucket")
+    parser.add_argument("--concurrency", type=int, default=8, help="number of objects to fetch at the same time")
     parser.add_argument(
-        "--timeout", type=command.seconds, default=60.0, help="seconds without a byte, for gs:// and http(s)://"
+        "--timeout",
+        type=command.seconds,
+        default=60.0,
+        help="seconds to wait for the next byte, for gs:// and http(s)://",
     )
     for limit in fields(Limits):
         parser.add_argument(limit.metadata["option"], type=int, default=limit.default, help=limit.metadata["help"])
     options = parser.parse_args(argv)
+    if not options.input:
+        parser.error("URL is empty; say . for this folder")
     limits = [limit.metadata["option"][2:].replace("-", "_") for limit in fields(Limits)]
     for name in ("shard_rows", "concurrency", "timeout", *limits):
         if getattr(options, name) <= 0:
@@ -113,7 +121,7 @@ def take(result: FetchResult, stem: Path, books: Books, rules: Rules) -> None:
         logging.error("%s: %s", name, result.error)
         books.fail(name)
     elif result.error is None and result.item is None:
-        logging.warning("%s: deleted after it was listed; passed over", name)
+        logging.warning("%s: skipped, because it was deleted after it was listed", name)
         books.counts.gone += 1
     else:
         try:

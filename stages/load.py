@@ -29,20 +29,22 @@ if TYPE_CHECKING:
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The stage's options."""
     parser = command.parser("load", "Copies answered CSVs into PostgreSQL.")
-    parser.add_argument("input", type=Path, metavar="INPUT", help="a folder of answered CSVs, or one")
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder for links to what was loaded")
-    parser.add_argument("--schema", help="schema of the table; default: the search path's first")
-    parser.add_argument("--table", default="question_answer", help="table, created if absent")
+    parser.add_argument("input", type=command.location, metavar="INPUT", help="a folder of answered CSVs, or one")
+    parser.add_argument("output", type=command.location, metavar="OUTPUT", help="folder for links to what was loaded")
+    parser.add_argument("--schema", help="schema of the table; default: the first in the search path")
+    parser.add_argument("--table", default="question_answer", help="table to load into; created if absent")
     parser.add_argument("--question-column", default="question", help="column with the questions")
     parser.add_argument("--context-column", default="context", help="column with the contexts")
-    parser.add_argument("--prefix", default="", help="as given to the answer stage")
+    parser.add_argument("--prefix", default="", help="the --prefix that `answer` was given")
     parser.add_argument(
         "--columns",
         default="",
         metavar="NAME:TYPE,…",
-        help="columns of the CSVs that are columns of the table too; all others go to `extra`",
+        help="columns of the CSVs to load into columns of the table; all others go to `extra`",
     )
-    parser.add_argument("--migrate", action="store_true", help="add what an existing table lacks")
+    parser.add_argument(
+        "--migrate", action="store_true", help="add the columns and the index that an existing table lacks"
+    )
     parser.add_argument(
         "--on-conflict",
         choices=("replace", "keep"),
@@ -53,38 +55,45 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--on-bad-row",
         choices=("file", "skip", "fail"),
         default="file",
-        help="for a row that the table refuses: leave its file as it was, or skip the row, and name it in "
+        help="if the table refuses a row: keep the whole file as it was, or skip the row, with a note in "
         "OUTPUT/rejected; or fail",
     )
     parser.add_argument(
         "--plain-names",
         action="store_true",
-        help="INPUT was not written by ingest: the names of files are taken as they stand",
+        help="take the names of files as they are, because ingest did not write INPUT",
     )
-    parser.add_argument("--dry-run", action="store_true", help="do all of it, then roll back")
+    parser.add_argument("--dry-run", action="store_true", help="do everything, then roll it back")
     parser.add_argument(
         "--retry-for",
         type=command.seconds,
         default=60.0,
         metavar="SECONDS",
-        help="how long to wait, in all, for what may pass: no server yet, a restart, a deadlock",
+        help="how long to wait in total for temporary problems: a starting server, a restart, a deadlock",
     )
-    parser.add_argument(batching.OPTION, action="store_true", help="take datum after datum from a Pachyderm worker")
+    parser.add_argument(
+        batching.OPTION, action="store_true", help="ask a Pachyderm worker for one datum after the other"
+    )
     pruning = parser.add_argument_group("pruning")
     pruning.add_argument(
-        "--prune", action="store_true", help="load nothing; delete the rows of files that are not below INPUT any more"
+        "--prune", action="store_true", help="load nothing; delete the rows of files that are no longer below INPUT"
     )
     pruning.add_argument(
-        "--listing", type=Path, metavar="FILE", help="ingest's listing.json, which proves what is gone from the bucket"
+        "--listing",
+        type=command.location,
+        metavar="FILE",
+        help="ingest's listing.json, which proves what is gone from the bucket",
     )
     pruning.add_argument(
         "--clock-margin",
         type=command.seconds,
         default=0.0,
         metavar="SECONDS",
-        help="how far the clocks of ingest and the database may be apart",
+        help="largest difference between the clocks of ingest and the database",
     )
-    pruning.add_argument("--prune-all", action="store_true", help="delete more than half of the files, or all")
+    pruning.add_argument(
+        "--prune-all", action="store_true", help="let --prune delete the rows of more than half of the files, or of all"
+    )
     options = parser.parse_args(argv)
     if options.prune and options.input.is_file():
         parser.error(
@@ -92,7 +101,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         )
     for name in ("listing", "clock_margin", "prune_all"):
         if getattr(options, name) and not options.prune:
-            parser.error(f"--{name.replace('_', '-')} goes with --prune")
+            parser.error(f"--{name.replace('_', '-')} needs --prune")
     return options
 
 
@@ -148,7 +157,7 @@ def load_files(
     from stages.loading.run import LoadRun
 
     if not files:
-        logging.warning("%s: there is no CSV; load takes what the answer stage wrote", options.input)
+        logging.warning("%s: it contains no CSV; load takes what the answer stage wrote", options.input)
     with _listing(options) as mirror:
         run = LoadRun(opened, target, options.output, mirror, options)
         failed = run.load(files)
@@ -179,7 +188,9 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
     looked_at = opened.run(memory.clock)
     files = csv_files(options.input)
     if not files and not listing:
-        raise AnswermillError(f"{options.input}: there is no CSV, which proves nothing; nothing was deleted")
+        raise AnswermillError(
+            f"{options.input}: it contains no CSV, which does not prove that files are gone; nothing was deleted"
+        )
     here = origins_of(files, options.plain_names)
     entries = opened.run(lambda connection: pruning.remembered(connection, resolved))
     if listing:

@@ -34,20 +34,32 @@ ANSWERS_MODULES = ("dom.js", "text.js", "charts.js", "rows.js", "filters.js", "p
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = command.parser("view", "Writes answers as one HTML page.")
-    parser.add_argument("answers", type=Path, nargs="?", metavar="ANSWERS", help="an answered CSV, or a folder of them")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the page")
-    parser.add_argument("--against", type=Path, metavar="ANSWERS", help="another run over the same rows, to compare")
-    parser.add_argument("--model", type=Path, metavar="BUNDLE", help="the bundle that answered, to show its card")
-    parser.add_argument("--rows", type=command.positive, default=2_000, help="rows in the page, the worst first")
+    parser.add_argument(
+        "answers", type=command.location, nargs="?", metavar="ANSWERS", help="an answered CSV, or a folder of them"
+    )
+    parser.add_argument("--output", type=command.location, required=True, metavar="FILE", help="HTML file to write")
+    parser.add_argument(
+        "--against", type=command.location, metavar="ANSWERS", help="another run over the same rows, to compare"
+    )
+    parser.add_argument(
+        "--model", type=command.location, metavar="BUNDLE", help="bundle that gave the answers, to show its card"
+    )
+    parser.add_argument(
+        "--rows", type=command.positive, default=2_000, help="most rows in the page; it keeps the worst"
+    )
     parser.add_argument("--expected", default="expected", metavar="COLUMN", help="column with the right answers")
     parser.add_argument("--question-column", default="question", help="column with the questions")
     parser.add_argument("--context-column", default="context", help="column with the contexts")
-    parser.add_argument("--prefix", default="", help="as given to the answer stage")
-    parser.add_argument("--database", action="store_true", help="take the rows of the table, not ANSWERS")
-    parser.add_argument("--schema", help="schema of the table; default: the search path's first")
+    parser.add_argument("--prefix", default="", help="the --prefix that `answer` was given")
+    parser.add_argument("--database", action="store_true", help="read the rows from the table instead of ANSWERS")
+    parser.add_argument("--schema", help="schema of the table; default: the first in the search path")
     parser.add_argument("--table", default="question_answer", help="table that load filled")
     parser.add_argument(
-        "--retry-for", type=command.seconds, default=60.0, metavar="SECONDS", help="how long to wait for a server"
+        "--retry-for",
+        type=command.seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long to wait for the database server",
     )
     options = parser.parse_args(argv)
     if options.database == (options.answers is not None):
@@ -109,7 +121,7 @@ def check_output(options: argparse.Namespace) -> None:
     """Raises OptionError where the page would be written over what it is made from."""
     for source in (options.answers, options.against):
         if source is not None and options.output.resolve() == source.resolve():
-            raise OptionError(f"--output {options.output} is what the page is made from; choose another name")
+            raise OptionError(f"--output {options.output} is also an input of the page; choose another name")
 
 
 def answers_data(

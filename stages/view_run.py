@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from runtime import command
@@ -17,8 +16,10 @@ MODULES = ("dom.js", "charts.js", "graph.js", "run.js")
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = command.parser("status", "Writes the state of a run as one HTML page.")
-    parser.add_argument("--html", type=Path, required=True, metavar="FILE", help="the page")
-    parser.add_argument("--root", type=Path, help="folder of all state; default: the one that was used last")
+    parser.add_argument("--html", type=command.location, required=True, metavar="FILE", help="HTML file to write")
+    parser.add_argument(
+        "--root", type=command.location, help="folder with the state; default: the one that was used last"
+    )
     return parser.parse_args(argv)
 
 

@@ -227,4 +227,6 @@ def test_make_test_image_names_the_tool_that_is_missing(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == "make test-image: buildah is needed, and is not here"
+    assert done.stderr.splitlines()[0] == (
+        "make test-image: dockerd and docker-registry, or buildah, are needed, and are not here"
+    )

@@ -48,11 +48,11 @@ _ANSWERED = re.compile(r"answer: done .*?\brows=(\d+) .*?\bseconds=([\d.]+)")
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code."""
     summary, _, more = (__doc__ or "").partition("\n\n")
-    parser = command.parser("demo", f"{summary} {' '.join(more.split())}", "A second run goes on.")
+    parser = command.parser("demo", f"{summary} {' '.join(more.split())}", "A second run continues.")
     parser.prog = "python -m pachyderm.demo"
     parser.add_argument("--input", default="samples", help="folder of CSVs, or URL of a bucket")
     parser.add_argument("--model", type=Path, default=Path("build/demo/model"), help="bundle")
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder for all it writes")
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder for everything it writes")
     return command.run("demo", demo, parser.parse_args(argv))
 
 

@@ -119,7 +119,7 @@ def _rejections(commit: Commit) -> Iterator[dict[str, Any]]:
             continue
         try:
             note = json.loads(commit.path_of(path).read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             note = {"reason": f"the note cannot be read: {error}"}
         yield {"note": name, **(note if isinstance(note, dict) else {"reason": str(note)})}
 

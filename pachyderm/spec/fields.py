@@ -95,7 +95,7 @@ def _unknown(name: str, known: Mapping[str, str]) -> Spelling:
     if camel(name) in known:
         return Spelling(camel(name), f"write {camel(name)}", is_legal=True)
     if "pipeline" in known and camel(name) in _REQUEST:
-        return Spelling(None, f"no part of a spec: {_REQUEST[camel(name)]} sets it", is_legal=True)
+        return Spelling(None, f"not part of a spec: {_REQUEST[camel(name)]} sets it", is_legal=True)
     by_lower = {field.lower(): field for field in known}
     near = difflib.get_close_matches(camel(name).lower(), by_lower, 1)
     wanted = _MOVED.get(camel(name)) or (by_lower[near[0]] if near else "")

@@ -54,7 +54,7 @@ def _sequence(glob: str, at: int, closing: str) -> tuple[str, int]:
     while at < len(glob):
         char, after = glob[at], glob[at + 1 : at + 2]
         if char in "!^" and after == "(":
-            raise PachydermError(f"glob {glob}: {char}( ) is not done here; write what shall match instead")
+            raise PachydermError(f"glob {glob}: {char}( ) is not supported here; write what should match instead")
         if char in "@*+?" and after == "(":
             inner, at = _bracket(glob, at + 2, ")")
             out.append(f"((?:{inner}){_GROUPS[char]})")

@@ -73,7 +73,7 @@ def _pfs(pfs: Pfs, path: str, parent: str) -> Iterator[Problem]:
 
 def _trigger(trigger: Trigger, path: str) -> Iterator[Problem]:
     if trigger.size and not _SIZE.fullmatch(trigger.size):
-        yield Problem(f"{path}.size", f"{trigger.size!r} is no size; write one such as 100MB")
+        yield Problem(f"{path}.size", f"{trigger.size!r} is not a size; write one such as 100MB")
     if reason := trigger.cron_spec and _reason(lambda: cron.schedule(trigger.cron_spec)):
         yield Problem(f"{path}.cronSpec", reason)
 
@@ -112,7 +112,7 @@ def _input_names(node: Input, path: str, environment: Mapping[str, str]) -> Iter
         if name in ("out", ".env"):
             yield Problem(path, f"an input cannot be called {name}: /pfs/{name} is taken")
         elif name and not VARIABLE.fullmatch(name):
-            yield lint(path, f"the name {name} is no name of a variable; give the input one, without dashes")
+            yield lint(path, f"the name {name} cannot name a variable; give the input another, without dashes")
         elif name in _TAKEN or name in environment:
             yield lint(path, f"the name {name} would overwrite the environment variable")
 
@@ -133,7 +133,7 @@ def _twins(node: Input) -> list[str]:
 def name_problems(path: str, name: str) -> Iterator[Problem]:
     """What is wrong with the name of a pipeline, project, repo or branch."""
     if not _NAME.fullmatch(name):
-        yield Problem(path, f"{name!r} is no name: letters, digits, _ and -, a letter or digit first")
+        yield Problem(path, f"{name!r} is not a valid name: letters, digits, _ and -, a letter or digit first")
     elif len(name) > LONGEST_NAME:
         yield Problem(path, f"{len(name)} characters long, {LONGEST_NAME} fit")
 

@@ -39,7 +39,7 @@ def _secrets(secrets: Sequence[Secret]) -> Iterator[Problem]:
     for index, secret in enumerate(secrets):
         path = f"transform.secrets[{index}]"
         if secret.name and not (_SUBDOMAIN.fullmatch(secret.name) and len(secret.name) <= 253):
-            yield Problem(f"{path}.name", f"{secret.name!r} is no name of a secret: a-z, 0-9, - and . only")
+            yield Problem(f"{path}.name", f"{secret.name!r} is not a valid name of a secret: a-z, 0-9, - and . only")
         if not secret.mount_path:
             continue
         mount = secret.mount_path
@@ -62,13 +62,13 @@ def _mount(path: str, mount: str) -> Iterator[Problem]:
     elif mount.startswith("/pfs/"):
         yield lint(path, f"{mount} is in /pfs, which the worker clears for each datum; write another path")
     elif not mount.startswith("/"):
-        yield lint(path, f"{mount!r} is no absolute path")
+        yield lint(path, f"{mount!r} is not an absolute path")
 
 
 def _resources(path: str, resources: Resources) -> Iterator[Problem]:
     for name, quantity in (("memory", resources.memory), ("disk", resources.disk)):
         if quantity and not QUANTITY.fullmatch(quantity):
-            yield Problem(f"{path}.{name}", f"{quantity!r} is no quantity; write one such as 2Gi")
+            yield Problem(f"{path}.{name}", f"{quantity!r} is not a quantity; write one such as 2Gi")
     if (resources.cpu or 0) < 0:
         yield Problem(f"{path}.cpu", "must not be negative")
 
@@ -99,7 +99,7 @@ def _labels(path: str, labels: Mapping[str, str]) -> Iterator[Problem]:
         yield from _key(f"{path}.{name}", name)
         if not (_LABEL.fullmatch(value) and len(value) <= 63):
             yield Problem(
-                f"{path}.{name}", f"{value!r} is no value of a label: letters, digits, -, _ and ., 63 at most"
+                f"{path}.{name}", f"{value!r} is not a valid value of a label: letters, digits, -, _ and ., 63 at most"
             )
 
 
@@ -107,5 +107,7 @@ def _key(path: str, name: str) -> Iterator[Problem]:
     prefix, slash, last = name.rpartition("/")
     is_good = bool(last) and _LABEL.fullmatch(last) and len(last) <= 63
     if not is_good or (slash and not (_SUBDOMAIN.fullmatch(prefix) and len(prefix) <= 253)):
-        reason = f"{name!r} is no key of a label: letters, digits, -, _ and ., with a domain and / before it or not"
+        reason = (
+            f"{name!r} is not a valid key of a label: letters, digits, -, _ and ., with a domain and / before it or not"
+        )
         yield Problem(path, reason)

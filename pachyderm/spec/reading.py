@@ -139,5 +139,5 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     twins = sorted({name for name in names if names.count(name) > 1})
     if twins:
-        raise ValueError(f"{', '.join(twins)} stands twice in one object")
+        raise ValueError(f"{', '.join(twins)} appears twice in one object")
     return dict(pairs)

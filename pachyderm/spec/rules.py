@@ -79,10 +79,10 @@ def _transform(transform: Transform) -> Iterator[Problem]:
     if transform.err_stdin and not transform.err_cmd:
         yield lint("transform.errStdin", "nothing reads it without errCmd")
     if not (transform.working_dir or "/").startswith("/"):
-        yield lint("transform.workingDir", "no absolute path, and nobody says what it is relative to")
+        yield lint("transform.workingDir", "not an absolute path, and nothing defines what it is relative to")
     for index, code in enumerate(transform.accept_return_code):
         if not 0 <= code <= 255:
-            yield lint(f"transform.acceptReturnCode[{index}]", f"{code} is no exit code: they go from 0 to 255")
+            yield lint(f"transform.acceptReturnCode[{index}]", f"{code} is not an exit code: they go from 0 to 255")
 
 
 def _loaders(spec: Spec) -> Iterator[Problem]:
@@ -126,7 +126,7 @@ def _environment(transform: Transform) -> Iterator[Problem]:
                 yield lint(places[-1][0], "the environment is stored with every datum; mount the secret as files")
     for path, name in places:
         if not VARIABLE.fullmatch(name):
-            yield lint(path, f"{name!r} is no name of a variable")
+            yield lint(path, f"{name!r} cannot name a variable")
         elif name.startswith("POSTGRES_"):
             yield lint(path, "Pachyderm sets POSTGRES_* to its own database; use libpq's PG* names")
         elif name.startswith(("PACH_", "PPS_")):
@@ -161,7 +161,7 @@ def _sets(spec: Spec, transform: Transform) -> Iterator[Problem]:
         yield lint("datumSetSpec", "it holds no number above 0, and the worker divides by zero")
     for name, number in numbers.items():
         if number < 0:
-            yield lint(f"datumSetSpec.{name}", f"{number} is no size of a set; write one above 0")
+            yield lint(f"datumSetSpec.{name}", f"{number} is not a size of a set; write one above 0")
 
 
 def _other(spec: Spec) -> Iterator[Problem]:

@@ -219,9 +219,7 @@ def read_library(folders: list[Path], settings: Settings, columns: "Columns") ->
             else:
                 others += 1
     if others:
-        logging.warning(
-            "%d files to reuse are passed over: damaged, or not answered by this bundle with these options", others
-        )
+        logging.warning("ignored %d files to reuse: damaged, or not answered by this bundle with these options", others)
     return library
 
 

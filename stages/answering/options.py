@@ -9,6 +9,7 @@ from runtime import command
 from stages.answering.formats import FORMATS
 from stages.answering.shares import share
 from stages.common import batching
+from stages.common.names import utf8
 
 if TYPE_CHECKING:
     from runtime import Decoding
@@ -19,24 +20,32 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command.parser("answer", "Answers the questions in every CSV below INPUT.")
     parser.add_argument("input", type=place, metavar="INPUT", help="a folder of CSVs, or one; - for stdin")
     parser.add_argument("output", type=place, metavar="OUTPUT", help="folder for the answered CSVs; - for stdout")
-    parser.add_argument("--model", type=Path, default=Path("build/model"), help="bundle to use")
-    parser.add_argument("--threads", type=command.positive, help="default: the CPUs this process may use")
+    parser.add_argument("--model", type=command.location, default=Path("build/model"), help="bundle to use")
+    parser.add_argument(
+        "--threads", type=command.positive, help="number of threads; default: the CPUs that this process may use"
+    )
     parser.add_argument("--question-column", default="question", help="column with the questions")
     parser.add_argument("--context-column", default="context", help="column with the contexts")
-    parser.add_argument("--prefix", default="", help="put before the names of the new columns")
+    parser.add_argument("--prefix", default="", help="text in front of the names of the new columns")
     parser.add_argument(
         "--top-k", type=command.positive, help="write the K best answers, one row each, with a column rank"
     )
-    parser.add_argument("--min-score", type=float, default=0.0, help="leave weaker answers blank; scores stay")
     parser.add_argument(
-        "--min-confidence", type=float, default=0.0, metavar="C", help="leave less certain answers blank; figures stay"
+        "--min-score", type=float, default=0.0, help="leave answers with a lower score blank; their scores stay"
+    )
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        default=0.0,
+        metavar="C",
+        help="leave answers with a lower confidence blank; their scores stay",
     )
     parser.add_argument(
         "--second-look",
         type=second_look,
         default="auto",
         metavar="off|auto|R",
-        help="answer a row again in fp32 where its second-best answer scores at least R times the best",
+        help="answer a row again in fp32 if its second-best answer scores at least R times the best",
     )
     parser.add_argument(
         "--align-to-words", choices=("yes", "no"), help="whether answers grow to whole words; default: the bundle's"
@@ -45,32 +54,40 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-seq-len", type=command.positive, help="longest window, in tokens")
     parser.add_argument("--doc-stride", type=int, help="overlap of windows, in tokens")
     parser.add_argument("--no-answer", action="store_true", help='let "no answer" win (SQuAD 2 checkpoints)')
-    parser.add_argument(
-        "--format", choices=FORMATS, default="csv", help="what the answers are written as; default: csv"
-    )
-    parser.add_argument("--again", action="store_true", help="answer every file, also those answered before")
+    parser.add_argument("--format", choices=FORMATS, default="csv", help="file format of the answers; default: csv")
+    parser.add_argument("--again", action="store_true", help="answer every file again, even unchanged ones")
     parser.add_argument(
         "--reuse",
-        type=Path,
+        type=command.location,
         action="append",
         default=[],
         metavar="FOLDER",
-        help="take answers to equal rows from this OUTPUT of an earlier run, too; may be repeated",
+        help="also reuse the answers to equal rows from this OUTPUT of an earlier run; may be repeated",
     )
-    parser.add_argument("--limit", type=command.positive, help="answer the first rows of each CSV only, this many")
+    parser.add_argument("--limit", type=command.positive, help="answer only the first LIMIT rows of each CSV")
     parser.add_argument("--part", type=share, metavar="I/N", help="answer only the I-th of N shares of the files")
-    parser.add_argument("--dry-run", action="store_true", help="write nothing; count, and say how long it would take")
-    parser.add_argument("--price-per-cpu-hour", type=float, metavar="PRICE", help="for --dry-run: say the cost too")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="write nothing; count the rows and estimate how long the run takes"
+    )
+    parser.add_argument(
+        "--price-per-cpu-hour", type=float, metavar="PRICE", help="with --dry-run: also estimate the cost"
+    )
     parser.add_argument(
         "--dask",
         metavar="ADDRESS",
-        help="spread the files over this Dask cluster, or `local`; INPUT and OUTPUT may be URLs then",
+        help="spread the files over this Dask cluster, or `local` processes; INPUT and OUTPUT may then be URLs",
     )
-    parser.add_argument("--metrics", type=Path, metavar="FILE", help="write figures for Prometheus every 15 s")
-    parser.add_argument(batching.OPTION, action="store_true", help="take datum after datum from a Pachyderm worker")
+    parser.add_argument(
+        "--metrics", type=command.location, metavar="FILE", help="write figures for Prometheus every 15 s"
+    )
+    parser.add_argument(
+        batching.OPTION, action="store_true", help="ask a Pachyderm worker for one datum after the other"
+    )
     options = parser.parse_args(argv)
     if options.question_column == options.context_column:
         parser.error("--question-column and --context-column must differ")
+    if utf8(options.prefix) != options.prefix:
+        parser.error("--prefix is not UTF-8, so no CSV could hold its columns")
     urls = [place for place in (options.input, options.output) if isinstance(place, str)]
     if len(urls) == 1 or (urls and not options.dask):
         parser.error("URLs for both INPUT and OUTPUT go with --dask; `answermill ingest` brings a bucket's CSVs here")
@@ -81,13 +98,15 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if options.dask and (options.batch_datums or Path("-") in (options.input, options.output)):
         parser.error("--dask takes files; neither a pipe nor a worker of Pachyderm's")
     if options.format == "parquet" and options.output == Path("-"):
-        parser.error("--format parquet: such a file cannot go through a pipe; name a folder, or say --format ndjson")
+        parser.error(
+            "--format parquet: a Parquet file cannot be written to a pipe; name a folder, or give --format ndjson"
+        )
     return options
 
 
 def place(text: str) -> Path | str:
     """A path, or a URL as it stands, as the type of an option."""
-    return text if "://" in text else Path(text)
+    return text if "://" in text else command.location(text)
 
 
 def second_look(text: str) -> str | float:

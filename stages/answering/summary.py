@@ -29,7 +29,7 @@ def summarise(model: str, counts: Counts, seconds: float, names: list[str]) -> N
     command.summarise("done", figures)
     if counts.rows >= MIN_ROWS_TO_JUDGE and counts.whole > counts.rows / 2:
         logging.warning(
-            "%d of %d answers are their whole context: the model takes it for one word, as in scripts without blanks; "
+            "%d of %d answers are their whole context, which counts as one word in scripts without blanks; "
             "try --align-to-words no",
             counts.whole,
             counts.rows,

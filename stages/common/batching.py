@@ -169,7 +169,7 @@ def _worker() -> Ask:
             entries: Sequence[str] = call(error)
         except grpc.RpcError as failure:
             time.sleep(PAUSE)
-            raise AnswermillError(f"the worker at {address} broke off: {failure.details()}") from failure
+            raise AnswermillError(f"the connection to the worker at {address} broke: {failure.details()}") from failure
         return entries
 
     return ask

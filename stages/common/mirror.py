@@ -12,8 +12,8 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from runtime.errors import AnswermillError
-from stages.common.files import whole_file
+from runtime.errors import AnswermillError, InputError
+from stages.common.files import open_regular, whole_file
 
 
 def keeps_listing() -> bool:
@@ -136,10 +136,18 @@ def _lock(locks: contextlib.ExitStack, output: Path, path: Path, flags: int, kin
 
 def _is_below(path: object) -> bool:
     """Whether the path is relative, and stays below the folder that it is relative to."""
-    if not isinstance(path, str) or not path or "\0" in path:
+    if not isinstance(path, str) or not path or "\0" in path or not _is_encodable(path):
         return False
     pure = PurePosixPath(path)
     return not pure.is_absolute() and ".." not in pure.parts
+
+
+def _is_encodable(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _line(path: str, made_from: str | None) -> bytes:
@@ -151,21 +159,25 @@ def _read(listing: Path, *, mend: bool) -> dict[str, str | None]:
     entries: dict[str, str | None] = {}
     damaged = 0
     try:
-        lines = listing.read_bytes().splitlines()
+        with open_regular(listing) as file:
+            lines = file.read().splitlines()
     except FileNotFoundError:
         return entries
+    except InputError as error:
+        raise AnswermillError(f"{listing}: {error.reason}; remove it") from error
     for line in lines:
         try:
-            path, made_from = json.loads(line)
+            entry = json.loads(line)
+            path, made_from = entry if isinstance(entry, list) else [None, None]
         except (ValueError, TypeError, RecursionError):
             damaged += 1
             continue
         if not _is_below(path) or not isinstance(made_from, str | None):
             damaged += 1
             continue
-        entries[path] = made_from
+        entries[str(path)] = made_from
     if damaged:
-        logging.warning("%s: %d lines are damaged and passed over; a file that only they named stays", listing, damaged)
+        logging.warning("%s: ignored %d damaged lines; a file that only they named stays", listing, damaged)
     if damaged and mend:
         # What is appended must not continue a torn line.
         with whole_file(listing) as file:

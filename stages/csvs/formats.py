@@ -28,7 +28,7 @@ _ARCHIVES = {
     rb"PK\x05\x06": "an empty zip archive",
     rb"7z\xbc\xaf\x27\x1c": "a 7z archive",
     rb"Rar!\x1a\x07": "a RAR archive",
-    rb"\x1f[\x9d\xa0]": "a file of compress",
+    rb"\x1f[\x9d\xa0]": "a file packed with compress",
     rb".{257}ustar[\x00 ]": "a tar archive",
 }
 _OTHERS = {

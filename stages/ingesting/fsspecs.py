@@ -90,8 +90,8 @@ class FsspecSource:
         size = info.get("size")
         if not isinstance(size, int):
             raise AnswermillError(
-                f"{safe_url(str(info['name']))}: {self._url} does not tell its size, so it cannot be copied safely; "
-                "copy it to a folder first"
+                f"{safe_url(str(info['name']))}: {self._url} does not say how large it is, so it cannot be copied "
+                "safely; copy it to a folder first"
             )
         version = repr(sorted((name, str(value)) for name, value in info.items()))
         return SourceObject(str(info["name"]), size, version)

@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -207,14 +208,17 @@ def check_key_file(path: str) -> None:
     shown = quoted_path(CREDENTIALS, path)
     try:
         fields = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and shown != CREDENTIALS else "no JSON file"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) and shown != CREDENTIALS else "not a JSON file"
         raise AnswermillError(f"{shown}: {reason}; {PATH_REMEDY}") from error
     if not isinstance(fields, dict) or "type" not in fields:
         raise AnswermillError(
-            f'{shown}: a JSON file without a "type", so no key; create a key of the service account, save it as a file '
-            "and set the variable to its path"
+            f'{shown}: a JSON file without a "type", so not a key; create a key of the service account, save it as a '
+            "file and set the variable to its path"
         )
+    # Where the login is sent; what asks there calls a place that makes no sense a passing fault.
+    if "token_uri" in fields and not re.match("https?://[^/]", str(fields["token_uri"])):
+        raise AnswermillError(f"{shown}: its token_uri is no URL; create a new key and save it there")
 
 
 def _object(item: Mapping[str, str]) -> SourceObject:
@@ -234,7 +238,9 @@ def _remedy(error: Exception) -> str:
         return f"{text}; check {CREDENTIALS}, or run `gcloud auth application-default login`"
     if code in ("401", "403") or text.startswith("Forbidden") or "credential" in lowered:
         return f"{text}; check {CREDENTIALS}, or run `gcloud auth application-default login`"
-    if os.environ.get(CREDENTIALS) and isinstance(error, ValueError) and not code:
+    if os.environ.get(CREDENTIALS) and isinstance(error, TransportError):
+        return f"{text}; check the network, and the token_uri in the file that {CREDENTIALS} names"
+    if os.environ.get(CREDENTIALS) and isinstance(error, _GARBLED) and not code:
         # The key's own bytes do not parse. What the parser says is of no use, and might quote them.
         return f"the key in the file that {CREDENTIALS} names is damaged; create a new key and save it there"
     return f"{text}; try again"

@@ -18,12 +18,14 @@ def _limit(default: int, option: str, text: str) -> int:
 class Limits:
     """What is refused beyond; each is an option, whose name and help stand beside it."""
 
-    field_bytes: int = _limit(1_000_000, "--max-field", "most bytes of a field")
-    columns: int = _limit(2_000, "--max-columns", "most columns of a table")
-    blank_lines: int = _limit(100_000, "--max-blank-lines", "most blank lines of a CSV")
-    name_bytes: int = _limit(1_024, "--max-name", "most bytes of an object's name")
-    unpacked_bytes: int = _limit(8_000_000_000, "--max-unpacked", "most bytes that an archive may unpack to")
-    ratio: int = _limit(200, "--max-ratio", f"how often its own size, where that is over {HARMLESS >> 20} MiB")
+    field_bytes: int = _limit(1_000_000, "--max-field", "longest field, in bytes")
+    columns: int = _limit(2_000, "--max-columns", "most columns in a table")
+    blank_lines: int = _limit(100_000, "--max-blank-lines", "most blank lines in a CSV")
+    name_bytes: int = _limit(1_024, "--max-name", "longest name of an object, in bytes")
+    unpacked_bytes: int = _limit(8_000_000_000, "--max-unpacked", "largest unpacked archive, in bytes")
+    ratio: int = _limit(
+        200, "--max-ratio", f"how many times its own size an archive may unpack to, above {HARMLESS >> 20} MiB"
+    )
 
 
 def check_name(name: str, limits: Limits) -> None:

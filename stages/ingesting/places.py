@@ -1,13 +1,18 @@
 """Which source a URL names."""
 
+import re
 from pathlib import Path
 
+from runtime.errors import OptionError
+from runtime.quoting import safe_url
 from stages.ingesting.folder import FolderSource
 from stages.ingesting.source import Source
 
+_BUCKET = re.compile("[A-Za-z0-9._-]+")
+
 
 def open_source(url: str, timeout: float, follow_links: bool = False, user_project: str | None = None) -> Source:
-    """The source that a URL names; a path without a protocol is a local one.
+    """The source that a URL names; a path without a protocol is a local one. Raises OptionError for no bucket's name.
 
     Args:
         url: what to mirror.
@@ -17,7 +22,9 @@ def open_source(url: str, timeout: float, follow_links: bool = False, user_proje
 
     """
     protocol, _, path = url.partition("://")
-    if protocol in ("gs", "gcs") and path:
+    if protocol in ("gs", "gcs"):
+        if not _BUCKET.fullmatch(path.partition("/")[0]):
+            raise OptionError(f"{safe_url(url)}: it names no bucket; write gs://BUCKET/PREFIX, or gs://BUCKET")
         from stages.ingesting.gcs import GcsSource
 
         return GcsSource(url, timeout, user_project)

@@ -35,7 +35,7 @@ class WebSource:
         """As `Source.list`. A server's folders have no listing that could be relied on."""
         if not self._name or not (wanted(self._name) or not is_table(self._name)):
             raise AnswermillError(
-                f"{safe_url(self._url)}: no file but a folder; give the URL of one file, as in https://host/folder/a.csv"
+                f"{safe_url(self._url)}: a folder, not a file; give the URL of one file, as in https://host/folder/a.csv"
             )
         with self._get() as response:
             return Listing({self._name: self._seen(response)})
@@ -62,7 +62,7 @@ class WebSource:
                     advance(-file.tell())
                     continue
                 return state
-        raise AnswermillError(f"{safe_url(self._url)}: {TRIES} times it did not arrive whole ({problem}); try again")
+        raise AnswermillError(f"{safe_url(self._url)}: it arrived incomplete {TRIES} times ({problem}); try again")
 
     def _check_packing(self, response: "Response", head: bytes) -> None:
         """Raises AnswermillError for what a server packs, though asked not to, in a way that is not known here."""
@@ -96,7 +96,7 @@ class WebSource:
         if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() in _PAGES:
             response.close()
             raise AnswermillError(
-                f"{safe_url(self._url)}: a web page, no table; give the URL of the file itself, signed if need be"
+                f"{safe_url(self._url)}: a web page, not a table; give the URL of the file itself, signed if need be"
             )
         return response
 

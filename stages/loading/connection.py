@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from runtime.errors import DatabaseError
 from runtime.quoting import PATH_REMEDY, is_path, quoted_path
+from stages.common.names import utf8
 from stages.loading.failures import may_pass, one_line, pauses, remedy
 from stages.loading.waiting import FIRST_WORD, Patience, WatchedConnection, look_at
 
@@ -147,6 +148,8 @@ def _parse(url: str) -> dict[str, Any]:
     A password with a raw `@` or `/` would end up in the host, port or database, which libpq names in its errors.
     """
     remedy = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with @ : / ? # % in the password percent-encoded"
+    if utf8(url) != url:
+        raise DatabaseError(f"DATABASE_URL is not UTF-8; {remedy}")
     if url != url.strip() or url[:1] in ("'", '"'):
         raise DatabaseError("DATABASE_URL has quotes, blanks or a line break around it; leave them out")
     try:
@@ -157,13 +160,13 @@ def _parse(url: str) -> dict[str, Any]:
     if "://" in url:
         ports = str(given.get("port", "")).replace(",", "")
         if "@" in f"{given.get('host', '')}{given.get('dbname', '')}" or not (ports.isdecimal() or not ports):
-            raise DatabaseError(f"DATABASE_URL does not come apart into host, port and database; {remedy}")
+            raise DatabaseError(f"DATABASE_URL cannot be split into host, port and database; {remedy}")
     return dict(given)
 
 
 def _reason(message: str) -> str:
     name = _foreign(message)
-    return f'has the parameter "{name}", which is not one of libpq\'s' if name else "is no connection string"
+    return f'has the parameter "{name}", which is not one of libpq\'s' if name else "is not a connection string"
 
 
 def _remedy_of(message: str) -> str | None:
@@ -185,7 +188,9 @@ def _check_places(settings: Mapping[str, Any]) -> None:
     """
     for variable in _PLAIN:
         if "://" in os.environ.get(variable, ""):
-            raise DatabaseError(f"{variable} holds a URL, which belongs into DATABASE_URL; set that one instead")
+            raise DatabaseError(f"{variable} holds a URL; put it into DATABASE_URL instead")
+        if utf8(os.environ.get(variable, "")) != os.environ.get(variable, ""):
+            raise DatabaseError(f"{variable} is not UTF-8; write it again")
     for name, variable in _FILES.items():
         value = settings.get(name) or os.environ.get(variable) or ""
         if value and not is_path(value) and not _NO_FILE.fullmatch(value):

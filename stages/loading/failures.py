@@ -43,7 +43,7 @@ _REMEDIES = {
     "57014": 'raise statement_timeout, say PGOPTIONS="-c statement_timeout=0", or cut the file into smaller ones',
 }
 _CONNECTION_REMEDIES = {
-    "stopped answering": "look whether the server is suspended or overloaded, or the network cut",
+    "stopped answering": "check whether the server is suspended or overloaded, or the network is cut",
     "root certificate file": "set PGSSLROOTCERT to the certificate of the authority that signed the server's",
     "certificate verify failed": "check that PGSSLROOTCERT is the authority that signed the server's certificate, and "
     "that none has expired",
@@ -109,7 +109,7 @@ def shortened(text: str) -> str:
 def remedy(error: psycopg.Error) -> str:
     """What the user can do about it."""
     if error.sqlstate:
-        return _REMEDIES.get(error.sqlstate, "run it again when that is put right: no row of the file was changed")
+        return _REMEDIES.get(error.sqlstate, "correct this and run it again: no row of the file was changed")
     text = str(error)
     fitting = (advice for sign, advice in _CONNECTION_REMEDIES.items() if sign in text)
     return next(fitting, "check DATABASE_URL or PGHOST, PGPORT, PGUSER, …")

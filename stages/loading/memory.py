@@ -54,7 +54,7 @@ def prepare_memory(connection: psycopg.Connection, target: Target) -> None:
                 connection.execute(create)
     except psycopg.errors.InsufficientPrivilege:
         raise DatabaseError(
-            f"{name} is missing, which remembers what was loaded; {_statements(connection, target)}"
+            f"the table {name}, which remembers what was loaded, is missing; {_statements(connection, target)}"
         ) from None
     there = columns_of(connection, target.memory).keys()
     if not there >= _COLUMNS:

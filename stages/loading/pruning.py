@@ -19,6 +19,8 @@ from stages.loading.waiting import WatchedConnection
 
 # Files a transaction: each takes a lock, and a server has room for some thousands.
 _FILES_AT_A_TIME = 200
+# A margin that --clock-margin takes is shorter.
+_LONGEST_MARGIN = timedelta(days=24)
 # Names that a line of the log shows.
 _SHOWN = 20
 
@@ -54,19 +56,33 @@ def read_listing(path: Path) -> Listing:
     try:
         with open_regular(path) as stream:
             data = json.load(stream)
-        paths = {name: Origin(utf8(part["file"]), int(part["first_row"])) for name, part in data["files"].items()}
-        at = datetime.fromisoformat(data["listed_at"])
+        paths = {name: Origin(utf8(part["file"]), _row(part["first_row"])) for name, part in data["files"].items()}
+        at = _with_zone(datetime.fromisoformat(data["listed_at"]))
         complete = data["complete"] is True and data["version"] == 1
         rejected = frozenset(map(str, data["rejected"].values()))
     except OSError as error:
         raise AnswermillError(f"--listing {path}: {error.strerror}; {remedy}") from error
     except InputError as error:
         raise OptionError(f"--listing {path}: {error.reason}; {remedy}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise OptionError(f"--listing {path}: it is no listing of ingest; {remedy}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise OptionError(f"--listing {path}: it is not a listing that ingest wrote; {remedy}") from error
     if not complete:
-        raise AnswermillError(f"--listing {path}: it is not complete, so it proves no absence; run ingest again")
-    return Listing(at if at.tzinfo else at.replace(tzinfo=UTC), paths, rejected)
+        raise AnswermillError(
+            f"--listing {path}: it is incomplete, so it does not prove that files are gone; run ingest again"
+        )
+    return Listing(at, paths, rejected)
+
+
+def _row(value: object) -> int:
+    """The number of a row, as the table can hold it. Raises ValueError for anything else."""
+    if type(value) is not int or not 1 <= value < 1 << 63:
+        raise ValueError("not the number of a row")
+    return value
+
+
+def _with_zone(at: datetime) -> datetime:
+    """The time in UTC. Raises OverflowError within some weeks of either end of the calendar, where none is meant."""
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC) - _LONGEST_MARGIN + _LONGEST_MARGIN
 
 
 def remembered(connection: WatchedConnection, target: Target) -> list[Entry]:

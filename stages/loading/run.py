@@ -187,7 +187,7 @@ class LoadRun:
             except ReplacedError as error:
                 for csv in error.csvs:
                     self._reopen(csv, files[csv.path])
-        raise InputError("it is replaced again and again", remedy="load it again when nothing writes to it")
+        raise InputError("something keeps replacing it", remedy="load it again when nothing writes to it")
 
     def _attempt(self, csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> list[Counts]:
         options = self._options

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from runtime.errors import DatabaseError, OptionError
+from stages.common.names import utf8
 from stages.csvs.columns import ANSWER_COLUMNS
 
 STAMP = "qa_timestamp"
@@ -79,8 +80,8 @@ def check_names(target: Target) -> None:
 
 def _check_name(option: str, name: str, longest: int) -> None:
     size = len(name.encode("utf-8", "surrogateescape"))
-    if not name or "\0" in name:
-        raise OptionError(f"{option}: {name!r} is no name; write one of 1 to {longest} bytes")
+    if not name or "\0" in name or utf8(name) != name:
+        raise OptionError(f"{option}: {name[:80]!r} is not a name; write one of 1 to {longest} bytes, in UTF-8")
     if size > longest:
         raise OptionError(
             f'{option}: "{name[:80]}" has {size} bytes and PostgreSQL keeps {longest} here; choose a shorter name'
@@ -96,7 +97,7 @@ def parse_columns(text: str) -> dict[str, str]:
         if not name or not _TYPE.fullmatch(kind):
             raise OptionError(f'--columns: "{part}" is not NAME:TYPE; write, say, region:text,priority:int')
         if name in _COLUMNS:
-            raise OptionError(f'--columns: "{name}" has its place in the table already; leave it out')
+            raise OptionError(f'--columns: "{name}" is a column of the table already; leave it out')
         if name in types:
             raise OptionError(f'--columns: "{name}" is named twice; leave one out')
         types[name] = kind
@@ -137,7 +138,7 @@ def prepare(connection: psycopg.Connection, target: Target, migrate: bool) -> No
     if not migrate:
         script = " ".join(f"{statement.as_string(connection)};" for statement in missing)
         raise DatabaseError(
-            f"{target.identifier.as_string(connection)} is not ready to be loaded into; "
+            f"{target.identifier.as_string(connection)} cannot be loaded into yet; "
             f"add --migrate, or {_who(connection, target)} run: {script}"
         )
     for statement in missing:
@@ -155,7 +156,9 @@ def _check_kind(connection: psycopg.Connection, target: Target) -> bool:
     ).fetchall()[0][0]
     if kind not in ("r", "p"):
         what = _KINDS.get(kind, "no table")
-        raise DatabaseError(f"{name} is {what}, which takes no COPY; name a table with --table, say the one behind it")
+        raise DatabaseError(
+            f"{name} is {what}, which COPY cannot fill; name a table with --table, such as the one behind it"
+        )
     return bool(kind == "p")
 
 

@@ -193,8 +193,8 @@ def look_at(process: int, connect: Callable[[int], WatchedConnection]) -> Look:
             holders = connection.execute(sql.SQL(_HOLDERS).format(sql.Literal(blocking))).fetchall()
     except psycopg.Error as error:
         if error.sqlstate or "FATAL" in str(error):
-            return Look("the server, which takes no second connection to say more")
-        return Look("the server, which answers no second connection either", stands_still=True)
+            return Look("the server, which accepts no second connection for details")
+        return Look("the server, which does not answer a second connection either", stands_still=True)
     if not own:
         return Look("the server")
     kind, event, _, copied = own[0]
@@ -202,7 +202,7 @@ def look_at(process: int, connect: Callable[[int], WatchedConnection]) -> Look:
         who = "; ".join(_holder(*holder) for holder in holders) or "a transaction that was prepared, or has just ended"
         return Look(f"a lock ({event}) that another session holds: {who}", for_a_lock=True, copied=copied)
     if event == "ClientRead":
-        return Look("the server, whose process does not read what it was sent", stands_still=True)
+        return Look("the server, whose process does not read what was sent", stands_still=True)
     return Look("the server, which is at work" + (f" ({kind}: {event})" if event else ""), copied=copied)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from export.checkpoint import find
 from export.evaluation import Row
-from export.pipeline import ExportRequest, export
+from export.pipeline import export
+from export.request import ExportRequest
 from export.thresholds import Thresholds
 from runtime import Answerer
 from runtime.errors import ExportError

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import pipeline
+from export import steps
 from runtime.errors import ExportError
 from tests.conftest import CHECKPOINT, ROOT
 from tests.export.test_export import export
@@ -66,7 +66,7 @@ def test_signals_end_the_export_and_remove_its_work(tmp_path: Path, number: sign
 def test_a_library_that_raises_in_a_step_ends_in_one_line(error: Exception) -> None:
     with (
         pytest.raises(ExportError, match=r"the step 'quantize' failed: \w+: .*; ") as caught,
-        pipeline._step("quantize"),
+        steps.step("quantize"),
     ):
         raise error
     assert "\n" not in str(caught.value)

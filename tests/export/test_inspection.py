@@ -1,16 +1,20 @@
 """What a checkpoint's folder may hold: refused by name before anything is loaded, or passed over."""
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from export.checkpoint import find
+from export.convert import max_tokens
 from export.evaluation import Row
 from export.inspection import inspect
-from export.pipeline import ExportRequest, export
+from export.pipeline import export
+from export.request import ExportRequest
 from export.thresholds import Thresholds
 from runtime.errors import AnswermillError, ExportError
 from tests.conftest import CHECKPOINT
@@ -58,6 +62,44 @@ def test_a_file_that_is_not_what_it_should_be_is_named(
     with pytest.raises(ExportError, match=message) as caught:
         find(str(checkpoint), None)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "README.md", "vocab.txt"])
+def test_a_pipe_or_a_link_to_nowhere_is_named(checkpoint: Path, file: str) -> None:
+    """A pipe would be waited for; a link of the hub's cache leads nowhere after a download that was cut off."""
+    (checkpoint / file).unlink()
+    os.mkfifo(checkpoint / file)
+    with pytest.raises(ExportError, match=f"{file} is no regular file; download the checkpoint again"):
+        find(str(checkpoint), None)
+    (checkpoint / file).unlink()
+    (checkpoint / file).symlink_to("nowhere")
+    with pytest.raises(ExportError, match=f"{file} is no regular file; download the checkpoint again"):
+        find(str(checkpoint), None)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_pointer_in_the_place_of_any_weights_is_named(checkpoint: Path, shards: int) -> None:
+    (checkpoint / "model.safetensors").unlink()
+    for suffix in ("safetensors", "bin"):
+        stem = "model" if suffix == "safetensors" else "pytorch_model"
+        names = [f"{stem}-{part:05}-of-{shards:05}.{suffix}" for part in range(1, shards + 1)]
+        for pointer in names:
+            for name in names:
+                (checkpoint / name).write_bytes(POINTER if name == pointer else b"weights")
+            with pytest.raises(ExportError, match=f"{pointer} is a Git LFS pointer"):
+                find(str(checkpoint), None)
+        for name in names:
+            (checkpoint / name).unlink()
+
+
+@pytest.mark.parametrize("limit", ["x", -1, 0, None, [512], 0.5])
+def test_a_longest_input_that_makes_no_sense_is_named(limit: object) -> None:
+    config = SimpleNamespace(model_type="bert", max_position_embeddings=512)
+    with pytest.raises(ExportError, match="do not tell the longest input"):
+        max_tokens(config, limit)  # type: ignore[arg-type]
+    config = SimpleNamespace(model_type="roberta", max_position_embeddings=limit, pad_token_id=1)
+    with pytest.raises(ExportError, match="do not tell the longest input"):
+        max_tokens(config, 512)
 
 
 def test_missing_tokenizer_files_are_named(checkpoint: Path) -> None:

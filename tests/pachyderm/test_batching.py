@@ -154,7 +154,7 @@ def test_a_restart_that_dies_fails_the_job(bench: Bench) -> None:
     fragile["transform"]["cmd"] = ["sh", "-c", script]
     job = bench.run(fragile)["batch"]
     assert job.state == "failure"
-    assert job.reason.endswith("a cluster takes the rest of the set as done, with nothing written")
+    assert job.reason.endswith("a cluster treats the rest of the set as done, with nothing written")
     assert bench.states("batch") == {"/a": "processed"}
     assert bench.files("batch") == {}
 

@@ -83,7 +83,7 @@ def test_strict_decides_whether_lint_fails(tmp_path: Path) -> None:
 
 def test_the_command_line_passes_the_shipped_specs() -> None:
     done = checked()
-    assert (done.returncode, done.stderr) == (0, "check: 4 specs keep all rules\n")
+    assert (done.returncode, done.stderr) == (0, "check: 4 specs follow all rules\n")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_the_command_line_passes_the_shipped_specs() -> None:
         ('{"description": "\\ud83d\\ude00"}', "takes no escaped surrogates"),
         ('{"description": "\\udc00"}', "takes no escaped surrogates"),
         ('{"datumTries": NaN}', "NaN is no number of JSON"),
-        ('{"a": 1, "a": 2}', "a stands twice"),
+        ('{"a": 1, "a": 2}', "a appears twice"),
         ("[7]", "bad.json[0]: not an object"),
     ],
 )

@@ -93,7 +93,7 @@ def test_a_failure_is_in_the_exit_code_the_status_and_the_log(shell: Shell) -> N
     assert told.returncode == 1
     assert "copy@1 failure: datum /a failed" in told.stdout
     assert "    | /a: because" in told.stdout
-    assert "behind it wait: next@1" in told.stdout
+    assert "waiting for it: next@1" in told.stdout
     assert shell.show("logs", "copy") == "/a: because\n/a: because\n"
 
 

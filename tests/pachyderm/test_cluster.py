@@ -84,7 +84,7 @@ def test_a_healthy_cluster_is_exit_code_zero(tmp_path: Path) -> None:
     [
         ({"load": [("a", "JOB_SUCCESS", 60), ("bad", "JOB_FAILURE", 5)]}, "answermill why --cluster load@bad"),
         ({"prune": [("late", "JOB_UNRUNNABLE", 5)]}, "prune: its last job is unrunnable"),
-        ({"load": [("a", "JOB_SUCCESS", 300), ("b", "JOB_RUNNING", 240)]}, "load: a job waits for 4.0 h"),
+        ({"load": [("a", "JOB_SUCCESS", 300), ("b", "JOB_RUNNING", 240)]}, "load: a job has waited for 4.0 h"),
         ({"ingest": [("a", "JOB_SUCCESS", 60 * 72)]}, "ingest: its last success was 3.0 d ago"),
         ({"question_answer": [("a", "JOB_CREATED", 5)]}, "question-answer: its last success was never"),
     ],
@@ -172,7 +172,7 @@ def test_what_is_refused_or_still_to_be_pruned_is_not_stuck(tmp_path: Path, data
     ("change", "said"),
     [
         ({"list job -p load --raw": None}, "rpc error"),
-        ({"get file ingest@a:/listing.json": "[]"}, "is no listing of ingest"),
+        ({"get file ingest@a:/listing.json": "[]"}, "is not a listing that ingest wrote"),
         ({f"inspect pipeline {name}": None for name in PIPELINES}, "none of the pipelines is on the cluster"),
     ],
 )

@@ -100,7 +100,7 @@ def test_damage_is_said_in_the_log(bench: Bench, caplog: pytest.LogCaptureFixtur
     (bench.root / "jobs/copy/salt.json").write_text("{")
     with caplog.at_level(logging.WARNING):
         bench.run(*pipelines())
-    assert f"{bench.root}/jobs/copy/salt.json: damaged; made anew" in caplog.messages
+    assert f"{bench.root}/jobs/copy/salt.json: damaged; written again" in caplog.messages
 
 
 def test_a_tick_of_the_future_stops_no_schedule(bench: Bench) -> None:

@@ -170,7 +170,7 @@ def test_a_second_deployment_leaves_all_alone(cluster: Cluster) -> None:
     cluster.forget_calls()
     done = cluster.run(*ALL, PGHOST="elsewhere")
     assert (done.returncode, cluster.calls()) == (0, [])
-    assert done.stderr.count("equal; left alone") == 4
+    assert done.stderr.count("unchanged; left alone") == 4
 
 
 def test_specs_reach_pachctl_without_escapes(cluster: Cluster) -> None:
@@ -506,7 +506,7 @@ def test_a_secret_that_was_deleted_is_created_again(cluster: Cluster) -> None:
     done = cluster.run("secrets", PGHOST="db")
     assert done.returncode == 0, done.stderr
     assert cluster.calls() == [*REPLACED, *REPLACED[1:] * 2]
-    assert done.stderr.count("secret answermill-database is deleted, and not created again yet: ") == 2
+    assert done.stderr.count("secret answermill-database is deleted, and could not be created again yet: ") == 2
     assert "answermill-database" in (cluster.state / "secret-answermill-database").read_text()
 
 
@@ -515,7 +515,7 @@ def test_a_secret_that_cannot_come_back_is_named(cluster: Cluster) -> None:
     (cluster.state / "broken").write_text("create secret")
     done = cluster.run("secrets", "--rpc-timeout", "1", PGHOST="db")
     assert done.returncode == 1
-    assert done.stderr.endswith("rpc error: no; secret answermill-database is deleted by now: run this again\n")
+    assert done.stderr.endswith("rpc error: no; secret answermill-database is deleted now: run this again\n")
     (cluster.state / "broken").unlink()
     assert cluster.run("secrets", PGHOST="db").returncode == 0
     assert (cluster.state / "secret-answermill-database").exists()

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from runtime import Answer, Answerer
 from runtime.bundle import EXTERNAL, Bundle
 from runtime.errors import BundleError
+from runtime.manifest import Manifest
 
 
 @pytest.fixture
@@ -90,6 +91,38 @@ def test_an_odd_manifest_is_refused_in_one_line(bundle: Path, edit: Callable[[di
     with pytest.raises(BundleError) as caught:
         Answerer.load(bundle)
     assert "\n" not in str(caught.value)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where something stands in a JSON value; of lists the first element."""
+    yield path
+    for key in value if isinstance(value, dict) else range(len(value) and 1) if isinstance(value, list) else ():
+        yield from places(value[key], (*path, key))
+
+
+def changed(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
+    if not path:
+        return odd
+    copy = value.copy()
+    copy[path[0]] = changed(value[path[0]], path[1:], odd)
+    return copy
+
+
+def test_a_manifest_of_any_shape_is_taken_or_refused(int8_bundle: Path) -> None:
+    """Every field with a value of every kind: no other error, and none of many lines or pages."""
+    good = json.loads((int8_bundle / "manifest.json").read_text("utf-8"))
+    odd: list[Any] = [None, True, 0, -1, 10**31, float("inf"), float("nan"), 0.5, "", "a\0b", "\ud800", "x" * 9999]
+    odd += [[], [[]], [1, {}], {}, {"a": {"b": 1}}]
+    refused = 0
+    for path in places(good):
+        for value in odd:
+            try:
+                Manifest.from_json(json.dumps(changed(good, path, value)))
+            except BundleError as error:
+                refused += 1
+                assert "\n" not in str(error)
+                assert len(str(error)) < 1000
+    assert refused > 700
 
 
 @pytest.mark.parametrize("text", ["", "[" * 200_000, "{}", "null", '{"format_version": 1}', "9" * 5000, "\ufeff{}"])

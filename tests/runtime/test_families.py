@@ -6,7 +6,8 @@ import pytest
 
 from export.checkpoint import find
 from export.evaluation import Row
-from export.pipeline import ExportRequest, export
+from export.pipeline import export
+from export.request import ExportRequest
 from export.thresholds import Thresholds
 from runtime import Answerer, Decoding
 from tests.support.families import FAMILIES, write_checkpoint

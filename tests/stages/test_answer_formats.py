@@ -128,7 +128,7 @@ def test_a_pipe_takes_ndjson_and_refuses_parquet(stage: Stage, tmp_path: Path, i
     assert all(line["context"][line["start"] : line["end"]] == line["answer"] for line in lines)
     done = stage("answer", "-", "-", "--model", int8_bundle, "--format", "parquet")
     assert done.returncode == 2
-    assert "name a folder, or say --format ndjson" in done.stderr
+    assert "name a folder, or give --format ndjson" in done.stderr
 
 
 NAMES = st.text(st.sampled_from("ab.cCsSvV"), min_size=1).map(lambda stem: f"{stem}.csv") | st.text(

@@ -82,7 +82,7 @@ def test_answers_of_another_folder_are_reused(stage: Stage, source: Path, tmp_pa
     (tmp_path / "old/foreign.csv").write_bytes(b"question,context,answer\nWho?,Anna,Bob\n")
     write(tmp_path / "other/all.csv", ROWS)
     told = run(stage, tmp_path / "other", tmp_path / "out", int8_bundle, "--reuse", tmp_path / "old")
-    assert "2 files to reuse are passed over" in told
+    assert "ignored 2 files to reuse" in told
     assert "reused_rows=9 " in told
     run(stage, tmp_path / "other", tmp_path / "fresh", int8_bundle)
     assert tree(tmp_path / "out") == tree(tmp_path / "fresh")

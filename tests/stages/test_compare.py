@@ -94,7 +94,7 @@ def test_the_user_names_the_column_of_right_answers(tmp_path: Path, stage: Stage
     assert (report["labelled"], report["a"]["right_only"], report["b"]["right_only"]) == (1, 1, 0)
     wrong = stage("compare", a, b, "--expected", "gold")
     assert wrong.returncode == 1
-    assert "--expected gold: no compared row has a value in such a column" in wrong.stderr
+    assert "--expected gold: no compared row has a value in this column" in wrong.stderr
 
 
 def test_without_labels_nobody_is_right(tmp_path: Path, stage: Stage) -> None:

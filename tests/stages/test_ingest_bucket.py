@@ -347,7 +347,7 @@ def test_an_object_deleted_after_it_was_listed_is_left_out(store: Proxy, stage: 
     store.before = delete
     done = stage("ingest", URL, tmp_path, **store.environment)
     assert done.returncode == 0, done.stderr
-    assert "b.csv: deleted after it was listed" in done.stderr
+    assert "b.csv: skipped, because it was deleted after it was listed" in done.stderr
     assert files(tmp_path) == {"a.csv": text(5)}
 
 

@@ -197,7 +197,7 @@ def test_what_arrives_cut_is_asked_for_again(server: Server, stage: Stage, tmp_p
     server.cut = 9
     done = stage("ingest", server.url("/a.csv"), tmp_path)
     assert done.returncode == 1
-    assert "5 times it did not arrive whole" in done.stderr
+    assert "it arrived incomplete 5 times" in done.stderr
 
 
 def test_an_index_page_is_no_table(server: Server, stage: Stage, tmp_path: Path) -> None:

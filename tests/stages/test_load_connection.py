@@ -284,7 +284,7 @@ def test_a_pasted_key_in_the_url_is_not_shown(locked: Server, source: Path, tmp_
         ("{}\n", "has quotes, blanks or a line break around it"),
         ("{}?pgbouncer=true", 'has the parameter "pgbouncer", which is not one of libpq\'s; leave it out'),
         ("{}?schema=x", 'has the parameter "schema", .*; leave it out, and name the schema with --schema'),
-        ("{}?S3cretZz=x", "is no connection string"),
+        ("{}?S3cretZz=x", "is not a connection string"),
     ],
 )
 def test_what_is_wrong_with_a_url_is_named(

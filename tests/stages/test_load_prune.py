@@ -127,7 +127,7 @@ def test_a_file_that_is_no_listing_deletes_nothing(database: str, loaded: Path, 
     with pytest.raises(AnswermillError, match="--listing"):
         prune(database, loaded, "--listing", str(loaded.parent / "listing.json"))
     incomplete = write_listing(loaded.parent / "listing.json", ["a.csv"], complete=False)
-    with pytest.raises(AnswermillError, match="not complete"):
+    with pytest.raises(AnswermillError, match="incomplete"):
         prune(database, loaded, "--listing", str(incomplete), "--prune-all")
     assert names(database) == "abcde"
 

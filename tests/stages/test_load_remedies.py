@@ -46,7 +46,7 @@ def test_a_table_partitioned_by_time_is_loaded_into(database: str, source: Path,
         f"create table question_answer ({COLUMNS}) partition by range (qa_timestamp);"
         "create table now_and_later partition of question_answer for values from ('2020-01-01') to (maxvalue)",
     )
-    with pytest.raises(DatabaseError, match="is not ready to be loaded into") as caught:
+    with pytest.raises(DatabaseError, match="cannot be loaded into yet") as caught:
         run_load(database, source, tmp_path / "out")
     execute(database, told_to(caught).split("owner run: ")[1])
     for text in ("one", "two"):
@@ -90,7 +90,7 @@ def test_an_owner_who_may_not_create_is_given_the_right(database: str, source: P
             "grant select, insert, delete on question_answer to filler",
         )
         filler = make_conninfo(database, user="filler")
-        with pytest.raises(DatabaseError, match="is not ready to be loaded into") as caught:
+        with pytest.raises(DatabaseError, match="cannot be loaded into yet") as caught:
             run_load(filler, source, tmp_path / "out")
         match = re.search(r"let the schema's owner run: (.*); then let the table's owner run: (.*)", told_to(caught))
         assert match

@@ -93,11 +93,15 @@ def test_a_pasted_key_of_a_bucket(stage: Stage, tmp_path: Path, content: str) ->
 
 
 def test_a_damaged_key_of_a_bucket(stage: Stage, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What parses it quotes it."""
+    """What parses it quotes it; and no trying again will mend it."""
     key = tmp_path_factory.mktemp("keys") / "key.json"
-    for content in (KEY, KEY[:-9], json.dumps({"type": "authorized_user", "refresh_token": PLANTED})):
+    users = [{"type": kind, "refresh_token": PLANTED} for kind in ("authorized_user", "impersonated_service_account")]
+    addresses = [{**json.loads(KEY), "token_uri": uri} for uri in (3, PLANTED)]
+    for content in (KEY, KEY[:-9], "[" * 100_000, *map(json.dumps, [*users, *addresses])):
         key.write_text(content)
-        check_failure(stage("ingest", "gs://bucket/x", tmp_path / "out", GOOGLE_APPLICATION_CREDENTIALS=str(key)))
+        done = stage("ingest", "gs://bucket/x", tmp_path / "out", GOOGLE_APPLICATION_CREDENTIALS=str(key))
+        check_failure(done)
+        assert "try again" not in done.stderr
 
 
 @pytest.mark.parametrize("url", URLS)
@@ -123,11 +127,11 @@ def test_a_pasted_file_of_a_database(stage: Stage, source: Path, tmp_path: Path,
     "variable", ["PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGDATABASE", "PGSERVICE", "PGSSLMODE"]
 )
 def test_a_url_in_another_variable(stage: Stage, source: Path, tmp_path: Path, variable: str) -> None:
-    """A URL belongs into DATABASE_URL, and the message says so."""
+    """A URL belongs in DATABASE_URL, and the message says so."""
     url = f"postgresql://user:{PLANTED}@127.0.0.1:1/db"
     done = stage("load", source, tmp_path / "out", "--retry-for", "0", **{**NOWHERE, variable: url})
     check_failure(done)
-    assert f"{variable} holds a URL, which belongs into DATABASE_URL" in done.stderr
+    assert f"{variable} holds a URL; put it into DATABASE_URL" in done.stderr
 
 
 def test_a_broken_file_of_services(

@@ -34,6 +34,15 @@ def docker_daemon(folder: Path) -> Iterator[dict[str, str]]:
             finally:
                 daemon.terminate()
                 daemon.wait(60)
+                release(Path(sockets), folder)
+
+
+def release(*folders: Path) -> None:
+    """Unmounts what a daemon has left mounted, such as the network of containers that are gone."""
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text("utf-8").splitlines()]
+    for mount in reversed(mounts):
+        if any(Path(mount).is_relative_to(folder) for folder in folders):
+            subprocess.run(["umount", "--lazy", mount], check=False)
 
 
 def _answers(path: Path) -> bool:

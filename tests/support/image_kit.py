@@ -1,27 +1,30 @@
 """The image, built on a base of this test's own, and run the way a strict cluster runs it.
 
-A base image cannot be pulled where there is no registry, so Debian's own packages make one. What was built is run from
+A base image cannot be pulled where no hub answers, so Debian's own packages make one; with docker it is pushed to a
+registry on this machine, and taken from there by its digest. What was built is run from
 its files, with plain Linux means: read-only, as the image's user, with a network or without.
 """
 
+import contextlib
 import json
 import os
-import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+import pytest
+
 from benchmarks.peers import random_checkpoint
 from tests.conftest import ROOT
+from tests.support.docker import docker_daemon, registry_server
+from tests.support.image_base import make_base, pip_server, run
 
 BASE = "localhost/answermill-base"
 # DistilBERT-base with random weights: the size of the default model, whose real weights are on a hub.
 DISTILBERT = "models/distilbert-base"
-PACKAGES = ("python3", "python3-venv", "python-is-python3", "ca-certificates")
 
 # The root read-only; /tmp, /proc, /dev and /pfs as a pod has them; no shell to be found. `$@` are the words to run.
 _ENTER = """
@@ -84,10 +87,14 @@ class Image:
 
 @dataclass(frozen=True)
 class Workshop:
-    """A store for images, and a copy of the working tree to build from, both in one folder."""
+    """What builds images, the base they stand on, and a copy of the working tree to build from, all in one folder."""
 
     folder: Path
-    environment: dict[str, str] = field(default_factory=dict)
+    builder: str
+    base_name: str
+    build_options: str
+    environment: dict[str, str]
+    registry: str = ""
 
     @property
     def tree(self) -> Path:
@@ -97,25 +104,55 @@ class Workshop:
     def base(self) -> Path:
         return self.folder / "base"
 
-    def buildah(self, *words: object) -> str:
-        ran = subprocess.run(["buildah", *map(str, words)], env=self.environment, capture_output=True, text=True)
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout.strip()
+    def do(self, *words: object) -> str:
+        """Runs the builder."""
+        return run(self.environment, self.builder, *words)
 
     def image(self, name: str, model: str, *options: str) -> Image:
         """Builds with `make image`."""
-        volumes = " ".join(f"--volume {volume}:ro" for volume in pip_volumes(self.folder))
-        settings = [f"IMAGE={name}", f"MODEL={model}", f"BASE={BASE}", "COMMIT=0123abc", f"BUILD_OPTIONS={volumes}"]
-        command = ["make", "-C", str(self.tree), "image", "BUILDER=buildah", *settings, *options]
+        settings = [f"IMAGE={name}", f"MODEL={model}", f"BASE={self.base_name}", "COMMIT=0123abc"]
+        settings += [f"BUILDER={self.builder}", f"BUILD_OPTIONS={self.build_options}", *options]
+        command = ["make", "-C", str(self.tree), "image", *settings]
         ran = subprocess.run(command, env=self.environment, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
-        container = self.buildah("from", "--pull-never", name)
-        config = json.loads(self.buildah("inspect", "--type", "image", name))["OCIv1"]["config"]
-        return Image(Path(self.buildah("mount", container)), config)
+        assert ("has no digest" in ran.stderr) is ("@" not in self.base_name)
+        if self.builder == "docker":
+            root = self.folder / "roots" / model
+            root.mkdir(parents=True)
+            return exported(name, ["docker"], root, self.environment)
+        container = self.do("from", "--pull-never", name)
+        config = json.loads(self.do("inspect", "--type", "image", name))["OCIv1"]["config"]
+        return Image(Path(self.do("mount", container)), config)
 
 
-def open_workshop(folder: Path) -> Workshop:
-    """The working tree with DISTILBERT added, and a base image of Debian 12 with its Python."""
+@contextlib.contextmanager
+def open_workshop(folder: Path) -> Iterator[Workshop]:
+    """With docker and a registry where both are, with buildah where not; the tree has DISTILBERT besides."""
+    if not shutil.which("debootstrap"):
+        pytest.skip("NOT TESTED: debootstrap is needed to make a base image, and is not here")
+    tools = [tool for tool in ("dockerd", "docker-registry", "buildah") if shutil.which(tool)]
+    if not tools or tools == ["docker-registry"] or tools == ["dockerd"]:
+        pytest.skip("NOT TESTED: docker.io with docker-registry, or buildah, is needed, and neither is here")
+    copy_tree(folder / "tree")
+    with pip_server() as address:
+        make_base(folder / "base", address)
+        is_docker = {"dockerd", "docker-registry"} <= {*tools}
+        with docker_workshop(folder) if is_docker else contextlib.nullcontext(buildah_workshop(folder)) as workshop:
+            yield workshop
+
+
+def copy_tree(folder: Path) -> None:
+    """The working tree, with DISTILBERT."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True)
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    random_checkpoint(folder / DISTILBERT)
+
+
+def buildah_workshop(folder: Path) -> Workshop:
+    """With a store of its own, and a base that has no digest."""
     storage = folder / "storage.conf"
     storage.write_text(
         f'[storage]\ndriver = "vfs"\ngraphroot = "{folder / "store"}"\nrunroot = "{folder / "run"}"\n', "utf-8"
@@ -126,51 +163,33 @@ def open_workshop(folder: Path) -> Workshop:
         "BUILDAH_ISOLATION": "chroot",
         "STORAGE_DRIVER": "vfs",
     }
-    workshop = Workshop(folder, environment)
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True)
-    for name in listed.stdout.decode().split("\0"):
-        if name and (ROOT / name).is_file():
-            (workshop.tree / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, workshop.tree / name)
-    random_checkpoint(workshop.tree / DISTILBERT)
-    make_base(workshop)
+    workshop = Workshop(folder, "buildah", BASE, "", environment)
+    container = workshop.do("from", "scratch")
+    run(environment, "cp", "-a", f"{workshop.base}/.", workshop.do("mount", container))
+    workshop.do("commit", "--rm", container, BASE)
     return workshop
 
 
-def make_base(workshop: Workshop) -> None:
-    """Python on Debian 12, as near to the official image as packages come."""
-    command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", "bookworm", str(workshop.base)]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-2000:]
-    subprocess.run(["chroot", workshop.base, "apt-get", "clean"], check=True)
-    container = workshop.buildah("from", "scratch")
-    subprocess.run(["cp", "-a", f"{workshop.base}/.", workshop.buildah("mount", container)], check=True)
-    workshop.buildah("commit", "--rm", container, BASE)
+@contextlib.contextmanager
+def docker_workshop(folder: Path) -> Iterator[Workshop]:
+    """With a daemon and a registry of its own; the base is taken from there by its digest."""
+    (folder / "docker").mkdir()
+    with docker_daemon(folder / "docker") as docker, registry_server(folder / "registry") as host:
+        environment = {**os.environ, **docker}
+        with subprocess.Popen(["tar", "-c", "-C", folder / "base", "."], stdout=subprocess.PIPE) as packed:
+            imported = ["docker", "import", "-", f"{host}/base:1"]
+            subprocess.run(imported, stdin=packed.stdout, env=environment, check=True, stdout=subprocess.DEVNULL)
+        run(environment, "docker", "push", "--quiet", f"{host}/base:1")
+        digests = json.loads(run(environment, "docker", "inspect", "--format={{json .RepoDigests}}", f"{host}/base:1"))
+        run(environment, "docker", "rmi", f"{host}/base:1")
+        # Each time from nothing.
+        yield Workshop(folder, "docker", digests[0], "--network host --no-cache", environment, host)
 
 
-def pip_volumes(folder: Path) -> Iterator[str]:
-    """pip's configuration here, and every file and folder that it names, for the steps of a build."""
-    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
-    settings = re.findall(r"^(\S+?)='(.*)'$", listed.stdout, re.MULTILINE)
-    # Those of the environment are listed first, and win.
-    merged: dict[str, str] = {}
-    for name, value in settings:
-        merged.setdefault(name.rsplit(".", 1)[-1], value.replace("\\n", "\n"))
-    lines = [f"{name} = " + "\n    ".join(value.split("\n")) for name, value in merged.items()]
-    (folder / "pip.conf").write_text("\n".join(["[global]", *lines, ""]), "utf-8")
-    yield f"{folder / 'pip.conf'}:/etc/pip.conf"
-    for word in dict.fromkeys(word for value in merged.values() for word in value.split()):
-        # An index on disk has the files that it links to beside it.
-        place = Path(word.removeprefix("file://")).parent if word.startswith("file://") else Path(word)
-        if place.is_absolute() and place.exists():
-            yield f"{place}:{place}"
-
-
-def exported(image: str, builder: Sequence[str], folder: Path) -> Image:
+def exported(image: str, builder: Sequence[str], folder: Path, environment: Mapping[str, str] = os.environ) -> Image:
     """An image that docker or podman has, unpacked."""
-    container = subprocess.run([*builder, "create", image], capture_output=True, text=True, check=True).stdout.strip()
-    with subprocess.Popen([*builder, "export", container], stdout=subprocess.PIPE) as packed:
-        subprocess.run(["tar", "-x", "-C", folder], stdin=packed.stdout, check=True)
-    subprocess.run([*builder, "rm", container], stdout=subprocess.DEVNULL, check=True)
-    shown = subprocess.run([*builder, "image", "inspect", image], capture_output=True, text=True, check=True)
-    return Image(folder, json.loads(shown.stdout)[0]["Config"])
+    container = run(environment, *builder, "create", image)
+    with subprocess.Popen([*builder, "export", container], stdout=subprocess.PIPE, env=environment) as packed:
+        subprocess.run(["tar", "-x", "--numeric-owner", "-C", folder], stdin=packed.stdout, check=True)
+    run(environment, *builder, "rm", container)
+    return Image(folder, json.loads(run(environment, *builder, "image", "inspect", image))[0]["Config"])

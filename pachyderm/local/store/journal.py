@@ -216,7 +216,7 @@ class Journal:
                 return self._remembered(name, make, read, renew=True)
             except ValueError:
                 pass
-            logging.warning("%s: damaged; made anew", path)
+            logging.warning("%s: damaged; written again", path)
             if path.is_dir():
                 shutil.rmtree(path)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -243,7 +243,7 @@ class Journal:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, TypeError, AttributeError):
-            logging.warning("%s: damaged; this job is passed over", path)
+            logging.warning("%s: damaged; ignored this job", path)
             return None
 
     def _folder_of(self, number: int) -> Path:

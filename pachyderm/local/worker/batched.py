@@ -20,7 +20,7 @@ class StartError(PachydermError):
 # What a real worker does then, first start and restart (seen on 2.12.2). Here the job fails, and says it.
 _ON_A_CLUSTER = (
     "repeats this for ever, and no timeout applies",
-    "takes the rest of the set as done, with nothing written",
+    "treats the rest of the set as done, with nothing written",
 )
 
 
