@@ -25,7 +25,6 @@ _ARCHIVES = {
     rb"\xfd7zXZ\x00": "an xz archive",
     rb"\x28\xb5\x2f\xfd": "a Zstandard archive",
     rb"\x04\x22\x4d\x18": "an LZ4 archive",
-    rb"PK\x05\x06": "an empty zip archive",
     rb"7z\xbc\xaf\x27\x1c": "a 7z archive",
     rb"Rar!\x1a\x07": "a RAR archive",
     rb"\x1f[\x9d\xa0]": "a file packed with compress",
@@ -50,9 +49,9 @@ _OTHERS = {
     rb"\x80[\x02-\x05][\x95}\]c(]": "a Python pickle",
 }
 _JSON = _BLANKS + rb'\{\s*"(?:[^"\\]|\\.)*+"\s*:'
-_ZIP = rb"PK\x03\x04"
+_ZIP, _EMPTY_ZIP = rb"PK\x03\x04", rb"PK\x05\x06"
 # All at once: they are asked of every file, and a file of one row takes half a millisecond.
-_ANY = re.compile(b"|".join([*_ARCHIVES, *_OTHERS, _JSON, _ZIP]), re.DOTALL)
+_ANY = re.compile(b"|".join([*_ARCHIVES, *_OTHERS, _JSON, _ZIP, _EMPTY_ZIP]), re.DOTALL)
 
 
 def starts_as(mark: bytes, head: bytes) -> bool:
@@ -75,6 +74,8 @@ def check_is_text(head: bytes) -> None:
             "a zip archive or an Excel workbook, not a CSV",
             remedy='unpack the archive, and put the CSV there; of a workbook save the sheet as "CSV UTF-8"',
         )
+    if starts_as(_EMPTY_ZIP, head):
+        raise InputError("an empty zip archive, not a CSV", remedy="pack it with the CSV in it, or put the CSV there")
     if starts_as(_JSON, head):
         raise InputError(
             "JSON, not a CSV",

@@ -15,6 +15,8 @@ from stages.ingesting.line_ends import ReturnLines
 Open = Callable[[], io.BufferedReader]
 # What Excel writes for itself before the header.
 _SEP_LINE = re.compile(rb'(?:\xef\xbb\xbf)*+"?sep=([!#-/:-@[-`{-~]|\t)"?(?:\r?\n|\r)', re.IGNORECASE)
+# Characters that do not show: soft hyphens, zero-width ones, marks of direction, BOMs.
+_UNSEEN = re.compile("[\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 # How many rows may stand above a header for it still to be found, and named.
 _ROWS_ABOVE = 20
 # Bytes that are looked at for line ends.
@@ -188,5 +190,4 @@ def unnamed_at_end(header: Sequence[str]) -> int:
 
 
 def _plain(name: str) -> str:
-    # str.strip knows the no-break space as a blank; a BOM that was written as text it does not.
-    return name.strip("\ufeff").strip().casefold()
+    return _UNSEEN.sub("", name).strip().casefold()

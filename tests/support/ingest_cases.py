@@ -198,6 +198,7 @@ TAKEN = [
         "rows with an empty field too many", b'question,context\nWho?,Mara,\nHow?,so,""\n', becomes=PLAIN + "How?,so\n"
     ),
     Taken("names in other letters, with blanks", "Question ,\u00a0CONTEXT\nWho?,Mara\n".encode()),
+    Taken("names with characters that do not show", "\u200bquestion\ufeff,\u2060context\u00ad\nWho?,Mara\n".encode()),
     Taken(
         "a column called as one of the answer's",
         b"question,context,answer,given_model\nWho?,Mara,M,x\n",
@@ -285,6 +286,7 @@ REFUSED = [
     Refused("a zip archive with several CSVs", zipped(("a.csv", b""), ("b.csv", b"")), name="a.zip", then=zipped(("a.csv", PLAIN.encode()))),
     Refused("a zip archive with a password", locked(zipped(("a.csv", PLAIN.encode()))), name="a.zip", then=zipped(("a.csv", PLAIN.encode()))),
     Refused("a zip archive in gzip", gzip.compress(zipped(("a.csv", PLAIN.encode()))), name="a.csv.gz"),
+    Refused("an empty zip archive", zipped(), name="a.zip", then=zipped(("a.csv", PLAIN.encode()))),
     Refused("a tar archive", tar(PLAIN.encode())),
     Refused("a gzipped tar archive", gzip.compress(tar(PLAIN.encode())), name="a.csv.gz"),
     Refused("a Word document", zipped(("[Content_Types].xml", b""), ("word/document.xml", b""))),
