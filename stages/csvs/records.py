@@ -157,8 +157,8 @@ class Records:
 
     def _text(self) -> Iterator[str]:
         """Lines as text, while their bytes are kept aside."""
-        mend_end = self._reading.end
-        line = self._stream.readline(LONGEST)
+        mend_end, readline = self._reading.end, self._stream.readline
+        line = readline(LONGEST)
         # Some tools write a second BOM before the one that is there.
         while line.startswith(_BOM):
             self.offset, line = self.offset + 3, line[3:]
@@ -176,7 +176,7 @@ class Records:
             self._lines.append(strict)
             yield text
             self.offset += len(line)
-            line = self._stream.readline(LONGEST)
+            line = readline(LONGEST)
 
     def _decode(self, line: bytes) -> tuple[str, bytes]:
         """The line as text and as UTF-8."""
