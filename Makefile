@@ -35,7 +35,7 @@ test: $(VENV)/test ## the tests, offline
 
 .PHONY: test-faults
 test-faults: $(VENV)/test ## the slow ones: processes and servers that are killed, cut off and filled up
-	$(PY) -m pytest -m "faults or slow or hypothesis" --hypothesis-profile=default
+	$(PY) -m pytest -m "faults or slow or hypothesis" --hypothesis-profile=new
 
 .PHONY: test-browser
 test-browser: $(VENV)/test ## the pages, in a real Chromium; `make test` runs these too where there is one

@@ -91,7 +91,7 @@ class JobFolder:
         """
         lines = "".join(map(write_line, results))
         with self._datums.open("ab", buffering=0) as file:
-            file.write(lines.encode())
+            file.write(lines.encode("utf-8", "backslashreplace"))
 
     def results(self) -> dict[str, Result]:
         """The last word on each datum, by its id."""
@@ -114,7 +114,7 @@ class JobFolder:
     def settle(self, results: Iterable[Result]) -> None:
         """Leaves only these: a job that was taken up with other inputs may have done datums that it no longer has."""
         partial = self.folder / ".datums.partial"
-        with partial.open("w", encoding="utf-8") as file:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(map(write_line, results))
             file.flush()
             os.fsync(file.fileno())
