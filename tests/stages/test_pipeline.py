@@ -128,7 +128,7 @@ def test_missing_column_is_named(stage: Stage, tmp_path: Path, int8_bundle: Path
     line = one_line(stage("answer", broken, tmp_path / "out", "--model", int8_bundle))
     assert line == (
         'answer: missing-context.csv: header, column "context": no such column among "id", "question", "passage"; '
-        "rename one, or say which it is with --context-column"
+        "rename one, or say which it is with --context-column; if the first line is no header, write one above it"
     )
     assert not list(tmp_path.rglob("*.csv"))
 
