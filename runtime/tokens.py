@@ -1,5 +1,6 @@
 """A row -> its tokens, of the whole question and context; long contexts are tokenized in pieces."""
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 # In pieces of so many code points a context of 1 MB takes 50 MB to tokenize; in one piece it took 195.
 PIECE_CHARS = 1 << 16
+# Before these a new word begins, whatever comes before. Not before a bracket, which may end `[CLS]`.
+_CUT = re.compile(r"[ !\"#$%&'()*+,./:;?@\u3001\u3002\u3400-\u4dbf\u4e00-\u9fff-]")
+_UP_TO_CUT = re.compile(f"(?s:.*)(?={_CUT.pattern})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +99,40 @@ def tokenize(tokenizer: Tokenizer, question: object, context: object, in_pieces:
     return Row(pieces, tokens)
 
 
-def cuts_at_blanks(tokenizer: Tokenizer) -> bool:
-    """Whether the tokens of a text are those of its pieces, where it is cut before blanks.
+def is_longer(tokenizer: Tokenizer, text: object, tokens: int) -> bool:
+    """Whether a text of more than a piece has more tokens than that."""
+    if not isinstance(text, str) or len(text) <= PIECE_CHARS:
+        return False
+    for piece in pieces_of(text):
+        tokens -= len(tokenizer.encode(piece, add_special_tokens=False))
+        if tokens < 0:
+            return True
+    return False
 
-    BERT's normalizer and pre-tokenizer look at nothing beyond a blank; of others, SentencePiece's put a mark before
-    each text.
+
+def takes_pieces(tokenizer: Tokenizer) -> bool:
+    """Whether the tokens of a text are those of its pieces.
+
+    BERT's normalizer and pre-tokenizer look at nothing beyond a blank, an ideograph or a mark of punctuation; of
+    others, SentencePiece's put a mark before each text.
     """
     added = tokenizer.get_added_tokens_decoder().values()
     return (
         isinstance(tokenizer.normalizer, BertNormalizer)
+        and tokenizer.normalizer.handle_chinese_chars
         and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
-        and not any(token.lstrip or token.rstrip or any(map(str.isspace, token.content)) for token in added)
+        and not any(token.lstrip or token.rstrip or _CUT.search(token.content, 1) for token in added)
     )
 
 
 def pieces_of(text: str) -> Iterator[str]:
-    """The text in pieces of about `PIECE_CHARS`, all but the first of which begin with a blank."""
+    """The text in pieces of about `PIECE_CHARS`; where one ends and the next begins, two words do too."""
     start = 0
     while len(text) - start > PIECE_CHARS:
-        end = text.rfind(" ", start + 1, start + PIECE_CHARS)
-        if end < 0 and (end := text.find(" ", start + PIECE_CHARS)) < 0:
+        last = _UP_TO_CUT.match(text, start + 1, start + PIECE_CHARS)
+        cut = _CUT.search(text, last.end() if last else start + PIECE_CHARS)
+        if not cut:
             break
-        yield text[start:end]
-        start = end
+        yield text[start : cut.start()]
+        start = cut.start()
     yield text[start:]

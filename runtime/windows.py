@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from runtime.decoding import Decoding
 from runtime.errors import BundleError, OptionError
-from runtime.tokens import Row, cuts_at_blanks, tokenize
+from runtime.tokens import Row, is_longer, takes_pieces, tokenize
 
 # Something that is no str, or a str with half of a surrogate pair: the library says TypeError to both.
 NOT_TEXT = "not text"
@@ -99,7 +99,7 @@ class Windower:
             )
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._in_pieces = cuts_at_blanks(self._tokenizer)
+        self._in_pieces = takes_pieces(self._tokenizer)
 
     def windows(self, question: object, context: object) -> list[Window]:
         """The windows of one row, at least one.
@@ -109,6 +109,8 @@ class Windower:
         for name, text in (("question", question), ("context", context)):
             if text is None or (isinstance(text, str) and not text.strip(BLANK)):
                 raise UnanswerableRowError(f"empty {name}")
+        if self._in_pieces and is_longer(self._tokenizer, question, self._length):
+            raise UnanswerableRowError("question too long")
         try:
             row = tokenize(self._tokenizer, question, context, self._in_pieces)
         except TypeError as error:
