@@ -9,29 +9,33 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import BinaryIO
 
 from runtime.errors import AnswermillError, InputError, OptionError
+from stages.common.names import PARTS, path_end
 
 
 def csv_files(root: Path) -> dict[str, Path]:
     """Every CSV at or below `root`, by its path relative to `root`, in bytewise order; hidden names are passed over.
 
-    Links are followed, the top one included: that is how Pachyderm lays out a datum. Raises AnswermillError where
-    there is no such file or folder, and OSError where a folder cannot be listed.
+    A part, or a folder of parts, that is given by itself is named as below the folder that ingest wrote: its own name
+    does not say whose rows it holds, and they would be loaded a second time, as another file's. Links are followed,
+    the top one included: that is how Pachyderm lays out a datum. Raises AnswermillError where there is no such file or
+    folder, and OSError where a folder cannot be listed.
     """
     if not root.is_dir():
         if not os.path.lexists(root):
             raise AnswermillError(f"{root}: no such file or folder")
-        return {root.name: root}
+        return {path_end(root.absolute()): root}
     csvs = {}
+    has_parts = root.absolute().name.endswith(PARTS)
     # As text: paths of pathlib's took as long as a fifth of loading a small file.
     start = len(str(root / "_")) - 1
     for path in files_below(root):
         name = str(path)[start:]
-        if name[-4:].lower() == ".csv" and not name.startswith(".") and "/." not in name:
-            csvs[name] = path
+        if name[-4:].lower() == ".csv" and not is_hidden(name):
+            csvs[path_end(path.absolute()) if has_parts and "/" not in name else name] = path
     return dict(sorted(csvs.items()))
 
 
@@ -43,9 +47,9 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def is_hidden(path: PurePath) -> bool:
-    """Whether the path has a part that begins with a dot."""
-    return any(part.startswith(".") for part in path.parts)
+def is_hidden(path: str) -> bool:
+    """Whether the relative path has a part that begins with a dot."""
+    return path.startswith(".") or "/." in path
 
 
 def files_below(root: Path, follow: Callable[[Path], bool] = lambda _: True) -> Iterator[Path]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from runtime.errors import InputError
 from stages.common.files import csv_files
-from stages.common.names import PARTS, REJECTED, origin_of, path_end
+from stages.common.names import REJECTED, origin_of
 from stages.csvs.columns import ANSWER_COLUMNS, RANK, own_name
 
 Fields = Mapping[str, str | None]
@@ -65,14 +65,8 @@ class Names:
 
 
 def answered_files(source: Path) -> dict[str, Path]:
-    """The CSVs of a folder, or the one, without ingest's notes on rejected objects. Raises AnswermillError.
-
-    A part, or a folder of parts, is named as below the folder that ingest wrote: only so it says where it begins.
-    """
-    files = {name: path for name, path in csv_files(source).items() if not name.startswith(f"{REJECTED}/")}
-    if source.is_dir() and source.absolute().suffix != PARTS:
-        return files
-    return {path_end(path.absolute()): path for path in files.values()}
+    """The CSVs of a folder, or the one, without ingest's notes on rejected objects. Raises AnswermillError."""
+    return {name: path for name, path in csv_files(source).items() if not name.startswith(f"{REJECTED}/")}
 
 
 def read_file(name: str, path: Path, names: Names) -> Iterator[Row]:

@@ -44,7 +44,7 @@ class FolderSource:
         objects, others = {}, 0
         for path in files_below(self.root, self._is_inside):
             name = path.relative_to(self.root)
-            if is_hidden(name):
+            if is_hidden(name.as_posix()):
                 continue
             # Unlike Path.is_dir, it says no where it may not ask; a link out of the folder is refused in either case.
             if os.path.isdir(path):  # noqa: PTH112

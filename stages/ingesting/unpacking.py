@@ -98,7 +98,7 @@ def _open_zip(stream: io.BufferedReader) -> "_Archive":
     files = [
         member
         for member in archive.infolist()
-        if not (member.is_dir() or is_hidden(Path(member.filename)) or _is_resource(member))
+        if not (member.is_dir() or is_hidden(Path(member.filename).as_posix()) or _is_resource(member))
     ]
     # A single file may have any name, as what a program packed that gives none.
     tables = files if len(files) == 1 else [member for member in files if is_table(member.filename)]

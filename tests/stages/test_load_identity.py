@@ -8,7 +8,9 @@ import pytest
 
 from runtime.errors import AnswermillError, OptionError
 from stages import load
+from stages.common.files import csv_files
 from stages.common.names import part_path
+from stages.csvs.answered import answered_files
 from tests.conftest import Stage
 from tests.support.loading import execute, row_of, rows_of, run_load, versions_of, write_rows, write_version
 
@@ -220,3 +222,29 @@ def test_options_that_make_no_sense_are_told(tmp_path: Path, capsys: pytest.Capt
             load.arguments(words)
         assert ended.value.code == 2
         assert "--prune" in capsys.readouterr().err
+
+
+def test_a_part_given_by_itself_is_its_owners(database: str, tmp_path: Path) -> None:
+    """However INPUT is cut, no row is loaded a second time under a part's own name."""
+    tree = tmp_path / "in"
+    paths = ["a.csv", *(part_path(name, first) for name in ("a.csv", "d/b.csv") for first in (4, 7)), "d/b.csv"]
+    for path in paths:
+        write_version(tree / path, "one", 3)
+    assert run_load(database, tree, tmp_path / "out") == 0
+    whole = versions_of(database)
+    assert set(whole) == {"a.csv", "d/b.csv"}
+    given = [tree / path for path in (*paths, "a.csv.parts") if path.startswith("a.csv")]
+    for number, source in enumerate(given):
+        assert run_load(database, source, tmp_path / f"out-{number}") == 0
+        assert versions_of(database) == whole
+        assert {*csv_files(tmp_path / f"out-{number}")} <= set(paths)
+
+
+def test_a_users_own_folder_of_parts_keeps_its_names(tmp_path: Path) -> None:
+    """Two files of it, alike but for their folders, are not taken for one."""
+    source = tmp_path / "mine.parts"
+    names = ["a.csv", "row-0000000005.csv", "x/a.csv", "y/a.csv"]
+    for name in names:
+        write_version(source / name, "one", 1)
+    expected = {"a.csv", "x/a.csv", "y/a.csv", "mine.parts/row-0000000005.csv"}
+    assert {*csv_files(source)} == {*answered_files(source)} == expected
