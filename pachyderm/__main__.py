@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pachyderm import deploy, why
 from pachyderm.errors import PachydermError
-from pachyderm.roots import DEMO, ROOT, last_root
+from pachyderm.pachctl import add_timeout
+from pachyderm.roots import ROOT, add_root, last_root
 from pachyderm.spec.reading import placed, read_specs, spec_files
 from pachyderm.spec.rules import check
 from runtime import command
@@ -31,13 +32,7 @@ class Verb(NamedTuple):
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "specs",
-        nargs="*",
-        type=command.location,
-        metavar="SPEC",
-        help="spec files, or folders of them; default: the specs of this package",
-    )
+    _add_specs(parser)
     parser.add_argument(
         "--repo", action="append", default=[], metavar="NAME", help="name of a repo that already exists"
     )
@@ -45,13 +40,7 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "specs",
-        nargs="*",
-        type=command.location,
-        metavar="SPEC",
-        help="spec files, or folders of them; default: the specs of this package",
-    )
+    _add_specs(parser)
     parser.add_argument("--root", type=command.location, default=ROOT, help="folder with the state")
     parser.add_argument("--bucket", metavar="URL", help="what `ingest` reads instead of the spec's gs://…")
     parser.add_argument("--tick", action="store_true", help="let cron inputs tick now, not only when they are due")
@@ -122,11 +111,9 @@ def _status_arguments(parser: argparse.ArgumentParser) -> None:
         help="longest time that a job may wait, and since the last success",
     )
     cluster.add_argument("--table", default="question_answer", help="the table that load fills")
-    cluster.add_argument(
-        "--rpc-timeout", type=positive, default=60, metavar="SECONDS", help="time limit of each call of pachctl"
-    )
+    add_timeout(cluster)
     parser.add_argument("--html", metavar="FILE", help="write everything to an HTML page instead")
-    _add_root(parser)
+    add_root(parser)
 
 
 def _logs_arguments(parser: argparse.ArgumentParser) -> None:
@@ -135,14 +122,16 @@ def _logs_arguments(parser: argparse.ArgumentParser) -> None:
         "--job", type=int, metavar="NUMBER", help="number of the job; default: the last one that ran a datum"
     )
     parser.add_argument("--datum", metavar="ID_OR_PATH", help="only this one: the start of its id, or part of its path")
-    _add_root(parser)
+    add_root(parser)
 
 
-def _add_root(parser: argparse.ArgumentParser) -> None:
+def _add_specs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--root",
+        "specs",
+        nargs="*",
         type=command.location,
-        help=f"folder with the state; default: {ROOT} or {DEMO}, whichever was used last",
+        metavar="SPEC",
+        help="spec files, or folders of them; default: the specs of this package",
     )
 
 

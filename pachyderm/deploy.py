@@ -19,7 +19,7 @@ from typing import Any
 from pachyderm.applying import apply
 from pachyderm.credentials import filled_secrets
 from pachyderm.errors import PachydermError
-from pachyderm.pachctl import Pachctl
+from pachyderm.pachctl import Pachctl, add_timeout
 from pachyderm.spec.fields import read_spec
 from pachyderm.spec.model import Spec
 from pachyderm.spec.reading import placed, read_specs, spec_files
@@ -53,13 +53,7 @@ def arguments(verb: str, argv: Sequence[str]) -> argparse.Namespace:
     if verb == "undeploy":
         parser.add_argument("--with-secrets", action="store_true", help="delete the secrets too")
     if verb in ("deploy", "undeploy", "secrets"):
-        parser.add_argument(
-            "--rpc-timeout",
-            type=command.positive,
-            default=60,
-            metavar="SECONDS",
-            help="time limit of each call of pachctl",
-        )
+        add_timeout(parser)
     given = parser.parse_args(argv)
     given.verb = verb
     _check_usage(parser, given)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pachyderm.errors import PachydermError
-from pachyderm.pachctl import UNFINISHED, Pachctl, objects
-from pachyderm.roots import DEMO, ROOT, last_root
+from pachyderm.pachctl import UNFINISHED, Pachctl, add_timeout, objects
+from pachyderm.roots import add_root, last_root
 from runtime import command
 
 _LOG_LINES = 5
@@ -128,14 +128,8 @@ def main(argv: Sequence[str]) -> int:
         "job", nargs="?", default="", metavar="PIPELINE[@JOB]", help="default: the last jobs of all pipelines"
     )
     parser.add_argument("--cluster", action="store_true", help="ask pachctl instead of the local runner's folder")
-    parser.add_argument(
-        "--root",
-        type=command.location,
-        help=f"folder with the state; default: {ROOT} or {DEMO}, whichever was used last",
-    )
-    parser.add_argument(
-        "--rpc-timeout", type=command.positive, default=60, metavar="SECONDS", help="time limit of each call of pachctl"
-    )
+    add_root(parser)
+    add_timeout(parser)
     return command.run("why", _why, parser.parse_args(argv))
 
 

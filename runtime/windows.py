@@ -8,17 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from runtime.blanks import BLANK
 from runtime.decoding import Decoding
 from runtime.errors import BundleError, OptionError
 from runtime.tokens import Row, is_longer, takes_pieces, tokenize
 
 # Something that is no str, or a str with half of a surrogate pair: the library says TypeError to both.
 NOT_TEXT = "not text"
-# White space, and what shows as nothing at all: soft hyphens, zero-width characters, marks of direction, and BOMs.
-BLANK = "".join(chr(code) for code in range(0x3001) if chr(code).isspace()) + (
-    "\xad\u034f\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
-    "\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069\ufeff"
-)
 
 
 class UnanswerableRowError(Exception):

@@ -102,12 +102,11 @@ def answer_folder(
 
 def answer_urls(options: argparse.Namespace) -> int:
     """Answers the CSVs below a URL on a Dask cluster, and puts the answers below another. Returns the exit code."""
-    from stages.answering.remote import check_urls_apart, remote_files
+    from stages.answering.remote import remote_files
 
-    check_urls_apart(options.input, options.output)
+    files = remote_files(options.input, options.output, lambda name: target_name(name, options.format))
     # Before anything is spread: a bundle or an option that makes no sense is said once, not by each worker.
     model = load_job(options).model
-    files = remote_files(options.input, options.output, lambda name: target_name(name, options.format))
     counts, failures = Counts(), []
 
     def finish(file: "RemoteFile", error: InputError | OSError | None) -> None:

@@ -22,7 +22,18 @@ SAMPLES = ROOT / "samples"
 # What the tests' bundles are verified on, the packages that make them, and the modules of runtime that take part.
 EVALUATED = SAMPLES / "medical-leaflets.csv"
 PINS = re.compile("(onnx|onnxruntime|optimum|optimum-onnx|numpy|tokenizers|torch|transformers)==")
-RUNTIME_MODULES = ["answer", "answerer", "bundle", "confidence", "decoding", "graph", "manifest", "rows", "spans"]
+RUNTIME_MODULES = [
+    "answer",
+    "answerer",
+    "blanks",
+    "bundle",
+    "confidence",
+    "decoding",
+    "graph",
+    "manifest",
+    "rows",
+    "spans",
+]
 RUNTIME_MODULES += ["squad", "windows"]
 
 # A change is judged by the same examples each time; the nightly run looks for new ones (`make test-faults`).

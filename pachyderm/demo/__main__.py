@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = command.parser("demo", f"{summary} {' '.join(more.split())}", "A second run continues.")
     parser.prog = "python -m pachyderm.demo"
     parser.add_argument("--input", default="samples", help="folder of CSVs, or URL of a bucket")
-    parser.add_argument("--model", type=Path, default=Path("build/demo/model"), help="bundle")
-    parser.add_argument("--root", type=Path, default=ROOT, help="folder for everything it writes")
+    parser.add_argument("--model", type=command.location, default=Path("build/demo/model"), help="bundle")
+    parser.add_argument("--root", type=command.location, default=ROOT, help="folder for everything it writes")
     return command.run("demo", demo, parser.parse_args(argv))
 
 

@@ -13,7 +13,8 @@ from stages.answering.formats import FORMATS, target_name
 from stages.answering.reuse import OldAnswers
 from stages.answering.stream import File, Stream
 from stages.common.files import csv_files, open_regular, partial_name, size_of
-from stages.common.mirror import Mirror, shown
+from stages.common.mirror import Mirror
+from stages.common.names import shown
 
 if TYPE_CHECKING:
     from stages.answering.rows import Columns, Counts, Job
@@ -103,7 +104,7 @@ class MirroredRun:
             for leftover in self._leftovers(name):
                 leftover.unlink(missing_ok=True)
         if gone:
-            logging.info("removed answers of %d files that are gone: %s", len(gone), shown(gone))
+            logging.info("removed answers of %d files that are gone: %s", len(gone), shown(sorted(gone), 5))
 
     def _due(self, files: Mapping[str, Path], again: bool, library: OldAnswers | None) -> Iterator[File]:
         for name, path in files.items():

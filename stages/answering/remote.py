@@ -1,7 +1,6 @@
 """CSVs that workers fetch from one fsspec URL, and answers that they put below another: no shared disk is needed."""
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from runtime.errors import AnswermillError, InputError, OptionError
 from runtime.quoting import safe_url, without_secrets
 from stages.answering.rows import Counts, Job
 from stages.answering.stream import File, Stream
-from stages.common.files import check_apart
+from stages.common.clients import calm_gcsfs
+from stages.common.files import check_apart, is_hidden
 from stages.common.progress import Progress
 
 # Where a file is seen as soon as its first byte is.
@@ -85,9 +85,8 @@ def _named_without_url(step: str) -> Iterator[None]:
         raise OSError(f"{type(error).__name__} while the file was {step}") from None
 
 
-def check_urls_apart(source: str, target: str) -> None:
-    """Raises OptionError if the answers would replace, or lie among, what is read. AnswermillError for no such URL."""
-    reads, writes = _opened(source), _opened(target)
+def _check_apart(reads: Remote, writes: Remote, source: str, target: str) -> None:
+    """Raises OptionError if the answers would replace, or lie among, what is read."""
     shared = _protocols(reads.system) & _protocols(writes.system)
     if shared & {"file", "local"}:
         check_apart(Path(reads.path), Path(writes.path))
@@ -98,18 +97,21 @@ def check_urls_apart(source: str, target: str) -> None:
 
 
 def remote_files(source: str, target: str, target_name: Callable[[str], str]) -> list[RemoteFile]:
-    """The CSVs below one URL, and where below the other their answers go. Raises AnswermillError where none can be."""
+    """The CSVs below one URL, and where below the other their answers go.
+
+    Raises AnswermillError where there can be none, OptionError where the answers would lie among what is read.
+    """
     root, answers = _opened(source), _opened(target)
+    _check_apart(root, answers, source, target)
     with _told_of(source):
         listed = _listed(root)
     files = []
     for info in sorted(listed, key=lambda info: str(info["name"])):
         path = str(info["name"])
         name = path.removeprefix(root.path.rstrip("/") + "/")
-        parts = name.split("/")
-        if not name.lower().endswith(".csv") or any(part.startswith(".") for part in parts):
+        if not name.lower().endswith(".csv") or is_hidden(name):
             continue
-        if "" in parts:
+        if "" in name.split("/"):
             # On a disk `a//b.csv` and `a/b.csv` are one file, and the answers to one would replace the other's.
             raise AnswermillError(f"{printable(name)}: a name with two slashes in a row; rename it")
         put = Remote(answers.system, f"{answers.path.rstrip('/')}/{target_name(name)}")
@@ -128,8 +130,7 @@ def _listed(root: Remote) -> list[dict[str, Any]]:
 def _opened(url: str) -> Remote:
     from fsspec.core import url_to_fs
 
-    # With it, gcsfs asks a gRPC endpoint of what kind the bucket is, for a minute where there is none.
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    calm_gcsfs()
     with _told_of(url):
         system, path = url_to_fs(url)
     return Remote(system, str(path))

@@ -100,11 +100,6 @@ class Mirror:
             folder.rmdir()
 
 
-def shown(paths: Collection[str]) -> str:
-    """The first of the paths, for a line of the log."""
-    return ", ".join(sorted(paths)[:5]) + (" …" if len(paths) > 5 else "")
-
-
 @contextlib.contextmanager
 def open_mirror(output: Path, stage: str, part: str = "") -> Iterator[Mirror]:
     """The listing of `stage` below `output`, which is made. Raises AnswermillError while another run writes there.

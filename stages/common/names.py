@@ -6,7 +6,7 @@ that different objects stay different.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import PurePath, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -55,6 +55,12 @@ def target_path(name: str) -> str:
     if folders and folders[0] == REJECTED:
         folders[0] = _escape(folders[0][0]) + folders[0][1:]
     return "/".join(map(_in_chunks, [*folders, _file(file)]))
+
+
+def shown(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are, for a message."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def part_path(name: str, first_row: int) -> str:

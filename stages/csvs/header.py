@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from runtime.errors import InputError
+from stages.common.names import shown
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _ONE = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
@@ -58,5 +59,4 @@ def _column_remedy(name: str, header: Sequence[str], required: Sequence[str]) ->
 
 def _listed(names: Sequence[str]) -> str:
     """The first few names, quoted."""
-    shown = ", ".join(f'"{name[:60]}"' for name in names[:8])
-    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
+    return shown([f'"{name[:60]}"' for name in names], 8)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from runtime.errors import InputError
 from stages.common.files import whole_file
-from stages.common.mirror import Mirror, shown
-from stages.common.names import REJECTED, origin_of, part_path, rejection_path
+from stages.common.mirror import Mirror
+from stages.common.names import REJECTED, origin_of, part_path, rejection_path, shown
+from stages.common.rejections import note_of
 from stages.ingesting.admission import Admission
 from stages.ingesting.source import SourceObject
 
@@ -118,15 +119,10 @@ class Books:
     def reject(self, name: str, item: SourceObject | None, error: InputError) -> None:
         """Writes down why a table was refused."""
         path = rejection_path(_key(name))
-        note = {
-            "object": name,
-            "row": error.row,
-            "column": error.column,
-            "reason": error.reason,
-            "remedy": error.remedy,
-        }
         # A local name that is not UTF-8 holds lone surrogates.
-        text = json.dumps(note, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace") + b"\n"
+        text = (
+            json.dumps(note_of(name, error), ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace") + b"\n"
+        )
         if self._mirror:
             self._mirror.intend([path])
         with whole_file(self._output / path) as file:
@@ -147,7 +143,9 @@ class Books:
             kept = [path for name in self.counts.failed for path in self._paths_of(name)]
             gone = self._mirror.settle({*self._files, *self._rejected, *kept})
             if gone:
-                logging.info("removed %d files of objects that are gone or changed: %s", len(gone), shown(gone))
+                logging.info(
+                    "removed %d files of objects that are gone or changed: %s", len(gone), shown(sorted(gone), 5)
+                )
         listing = {
             "version": 1,
             "listed_at": self._listed_at.isoformat(),

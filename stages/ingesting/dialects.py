@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from runtime.blanks import UNSEEN
 from runtime.errors import InputError
 from stages.csvs.columns import given_header
 from stages.csvs.header import DELIMITERS, check_header, missing_column
@@ -15,8 +16,7 @@ from stages.ingesting.line_ends import ReturnLines
 Open = Callable[[], io.BufferedReader]
 # What Excel writes for itself before the header.
 _SEP_LINE = re.compile(rb'(?:\xef\xbb\xbf)*+"?sep=([!#-/:-@[-`{-~]|\t)"?(?:\r?\n|\r)', re.IGNORECASE)
-# Characters that do not show: soft hyphens, zero-width ones, marks of direction, BOMs.
-_UNSEEN = re.compile("[\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+_UNSEEN = re.compile(f"[{UNSEEN}]")
 # How many rows may stand above a header for it still to be found, and named.
 _ROWS_ABOVE = 20
 # Bytes that are looked at for line ends.

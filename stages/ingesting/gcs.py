@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from runtime.errors import AnswermillError
 from runtime.quoting import PATH_REMEDY, quoted_path
+from stages.common.clients import calm_gcsfs
 from stages.ingesting.source import TRIES, Advance, Listing, SourceObject
 
 if TYPE_CHECKING:
@@ -40,9 +41,7 @@ class GcsSource:
     def __init__(self, url: str, timeout: float, user_project: str | None = None) -> None:
         self._url = url
         self._bucket, _, self._key = url.partition("://")[2].partition("/")
-        # Read when gcsfs is imported: it asks for a bucket's type over gRPC, 60 s a call where nothing answers
-        # (gcsfs#843).
-        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        calm_gcsfs()
         with self._explained(url):
             self._system = connect(timeout, user_project)
 

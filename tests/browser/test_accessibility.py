@@ -12,7 +12,8 @@ import pytest
 from stages import view, view_run
 from stages.viewing.run import run_data
 from stages.viewing.shell import page as html_page
-from tests.support.pages import answered, write
+from tests.support.pages import answered
+from tests.support.rows import write_rows
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -36,7 +37,7 @@ def answers(folder: Path) -> Path:
         head = list(rows[0])
         header = [*head[:2], "rank", *head[2:]]
         ranks = [{**row, "rank": rank, "error": row["error"]} for row in made for rank in ("1", "2")]
-        write(folder / name / "a.csv", [{field: row[field] for field in header} for row in ranks])
+        write_rows(folder / name / "a.csv", [{field: row[field] for field in header} for row in ranks])
         (folder / name / "broken.csv").write_text("question,context\nq,c\n")
     target = folder / "page.html"
     words = [str(folder / "new"), "--against", str(folder / "old"), "--output", str(target), "--rows", "6"]
@@ -140,7 +141,7 @@ def test_the_filters_say_what_they_are(page: "Page", tmp_path: Path) -> None:
 def test_paper_shows_all_rows_and_what_is_folded(page: "Page", tmp_path: Path) -> None:
     rows = [answered(f"Who {number}?", TEXT, "Bob") for number in range(120)]
     target = tmp_path / "page.html"
-    source = str(write(tmp_path / "a.csv", rows))
+    source = str(write_rows(tmp_path / "a.csv", rows))
     assert view.view(view.arguments([source, "--output", str(target)])) == 0
     page.goto(target.as_uri())
     assert page.locator("article").count() < 120

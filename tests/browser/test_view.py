@@ -9,7 +9,8 @@ import pytest
 
 from stages import view
 from tests.support.loading import run_load
-from tests.support.pages import answered, show, shown, write
+from tests.support.pages import answered, show, shown
+from tests.support.rows import write_rows
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -39,7 +40,7 @@ PASSAGES = (
 
 
 def test_the_answer_is_marked_at_its_code_points(page: "Page", tmp_path: Path) -> None:
-    show(page, write(tmp_path / "a.csv", [answered(*passage) for passage in PASSAGES]))
+    show(page, write_rows(tmp_path / "a.csv", [answered(*passage) for passage in PASSAGES]))
     for question, _, answer in PASSAGES:
         card = page.locator("article", has_text=question).first
         assert card.locator("mark").first.text_content() == answer, question
@@ -51,7 +52,7 @@ def test_nothing_of_the_input_runs(page: "Page", tmp_path: Path) -> None:
         for number, text in enumerate(HOSTILE)
     ]
     rows = [{**row, f"own {HOSTILE[0]}": HOSTILE[1]} for row in rows]
-    target = show(page, write(tmp_path / "a.csv", rows))
+    target = show(page, write_rows(tmp_path / "a.csv", rows))
     assert page.title() == "Answers: a.csv"
     for text in HOSTILE[:3]:
         assert text in (page.locator("main, body").first.text_content() or "")
@@ -64,7 +65,7 @@ def test_nothing_of_the_input_runs(page: "Page", tmp_path: Path) -> None:
 def test_filters_narrow_the_rows_and_stay_in_the_address(page: "Page", tmp_path: Path) -> None:
     rows = [answered(f"question {number}", "Ada called.", "Ada", confidence=str(number / 10)) for number in range(10)]
     rows += [answered("wrong one", "Bob called.", "Bob", expected="Ada"), {**rows[0], "error": "empty context"}]
-    target = show(page, write(tmp_path / "a.csv", rows))
+    target = show(page, write_rows(tmp_path / "a.csv", rows))
     assert shown(page) == 12
     page.get_by_text("Differs from expected", exact=False).first.click()
     page.wait_for_function("document.querySelectorAll('article').length === 1")
@@ -82,8 +83,10 @@ def test_filters_narrow_the_rows_and_stay_in_the_address(page: "Page", tmp_path:
 
 def test_two_runs_are_shown_side_by_side(page: "Page", tmp_path: Path) -> None:
     context = "Ada called at noon and Bob at one."
-    before = write(tmp_path / "before/a.csv", [answered("Who?", context, "Ada"), answered("same", context, "noon")])
-    after = write(tmp_path / "after/a.csv", [answered("Who?", context, "Bob"), answered("same", context, "noon")])
+    before = write_rows(
+        tmp_path / "before/a.csv", [answered("Who?", context, "Ada"), answered("same", context, "noon")]
+    )
+    after = write_rows(tmp_path / "after/a.csv", [answered("Who?", context, "Bob"), answered("same", context, "noon")])
     target = tmp_path / "page.html"
     assert view.view(view.arguments([str(after), "--against", str(before), "--output", str(target)])) == 0
     page.goto(target.as_uri())
@@ -94,7 +97,7 @@ def test_two_runs_are_shown_side_by_side(page: "Page", tmp_path: Path) -> None:
 
 def test_the_page_fits_a_phone_and_names_its_controls(page: "Page", tmp_path: Path) -> None:
     page.set_viewport_size({"width": 320, "height": 640})
-    show(page, write(tmp_path / "a.csv", [answered(*passage) for passage in PASSAGES]))
+    show(page, write_rows(tmp_path / "a.csv", [answered(*passage) for passage in PASSAGES]))
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     nameless = page.evaluate(
         "[...document.querySelectorAll('input, select, button')].filter("
@@ -109,7 +112,7 @@ def test_two_thousand_rows_stay_below_three_megabytes(page: "Page", tmp_path: Pa
     rows = [
         answered(f"q{number}", f"{number} {text}", "word7", confidence=f"{number / 3000:.4f}") for number in range(3000)
     ]
-    target = show(page, write(tmp_path / "a.csv", rows))
+    target = show(page, write_rows(tmp_path / "a.csv", rows))
     assert target.stat().st_size < 3_000_000
     body = page.locator("body").text_content() or ""
     assert "3,000" in body and "2,000" in body
@@ -119,7 +122,7 @@ def test_two_thousand_rows_stay_below_three_megabytes(page: "Page", tmp_path: Pa
 def test_the_table_of_the_database_is_shown(
     page: "Page", database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = write(tmp_path / "in/a.csv", [answered(*passage) for passage in PASSAGES[:3]])
+    source = write_rows(tmp_path / "in/a.csv", [answered(*passage) for passage in PASSAGES[:3]])
     assert run_load(database, source.parent, tmp_path / "out") == 0
     monkeypatch.setenv("DATABASE_URL", database)
     target = tmp_path / "page.html"

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.pages import answered, questions, show, until_shown, write
+from tests.support.pages import answered, questions, show, until_shown
+from tests.support.rows import write_rows
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -29,8 +30,8 @@ def rows() -> list[dict[str, str]]:
 @pytest.fixture
 def target(page: "Page", tmp_path: Path) -> Path:
     """The page of two files, opened."""
-    write(tmp_path / "in/a b&c.csv", rows()[:6])
-    write(tmp_path / "in/d.csv", rows()[6:])
+    write_rows(tmp_path / "in/a b&c.csv", rows()[:6])
+    write_rows(tmp_path / "in/d.csv", rows()[6:])
     return show(page, tmp_path / "in")
 
 

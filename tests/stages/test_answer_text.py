@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime import Answerer
-from runtime.windows import BLANK
+from runtime.blanks import BLANK
 from stages.answering.rows import Columns, Counts, Job
 from stages.answering.stream import BLOCK_ROWS, File, Stream
 from stages.common.files import partial_name

@@ -13,7 +13,8 @@ from stages.csvs.answered import Choice, Row
 from stages.viewing.data import fitting
 from stages.viewing.shell import as_json
 from stages.viewing.survey import judged
-from tests.support.pages import answered, write
+from tests.support.pages import answered
+from tests.support.rows import write_rows
 
 ROWS = 2_000
 
@@ -46,7 +47,7 @@ def data_of(page: Path) -> Mapping[str, Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_thousand_rows_of_any_kind_fit(tmp_path: Path, kind: str) -> None:
-    source = write(tmp_path / "a.csv", [KINDS[kind](number) for number in range(ROWS)])
+    source = write_rows(tmp_path / "a.csv", [KINDS[kind](number) for number in range(ROWS)])
     assert view.main([str(source), "--output", str(tmp_path / "page.html")]) == 0
     assert (tmp_path / "page.html").stat().st_size < 3_000_000
     rows = data_of(tmp_path / "page.html")["rows"]

@@ -1,7 +1,5 @@
 """Answered CSVs for the page of answers, and the page opened in a browser."""
 
-import csv
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +16,6 @@ def answered(question: str, context: str, answer: str, **changes: str) -> dict[s
     row = dict.fromkeys(HEADER, "") | {"question": question, "context": context, "answer": answer, "model": "m"}
     numbers = {"score": "0.9", "confidence": "0.8", "start": str(start), "end": str(start + len(answer))}
     return row | numbers | {"expected": answer} | changes
-
-
-def write(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 def show(page: "Page", source: Path, *options: str, address: str = "") -> Path:
