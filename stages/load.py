@@ -19,6 +19,7 @@ from runtime.errors import AnswermillError
 from stages.common import batching
 from stages.common.files import check_apart, csv_files
 from stages.common.mirror import Mirror, keeps_listing, open_mirror
+from stages.common.names import shown
 from stages.csvs.columns import ANSWER_COLUMNS
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         batching.OPTION, action="store_true", help="ask a Pachyderm worker for one datum after the other"
     )
+    parser.add_argument(
+        "--pass-on-digests",
+        action="store_true",
+        help="for --prune: also put an empty file into OUTPUT/digests for each CSV, with its digest in the name",
+    )
     pruning = parser.add_argument_group("pruning")
     pruning.add_argument(
         "--prune", action="store_true", help="load nothing; delete the rows of files that are no longer below INPUT"
@@ -99,6 +105,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(
             "--prune takes the folder of all files that are left; one file would mean that all others are gone"
         )
+    if options.pass_on_digests and options.on_conflict == "keep":
+        parser.error("--pass-on-digests says which version is loaded; with --on-conflict keep nobody knows that")
     for name in ("listing", "clock_margin", "prune_all"):
         if getattr(options, name) and not options.prune:
             parser.error(f"--{name.replace('_', '-')} needs --prune")
@@ -179,6 +187,7 @@ def _listing(options: argparse.Namespace) -> Iterator[Mirror | None]:
 def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> int:
     """Deletes the rows of files that are gone. Returns the exit code."""
     from stages.loading import memory, pruning
+    from stages.loading.digests import read_digests
     from stages.loading.files import origins_of
     from stages.loading.run import prepare_target
 
@@ -196,24 +205,28 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
     if listing:
         notes = options.input / "rejected"
         noted = {str(path.relative_to(notes)).removesuffix(".json") for path in notes.rglob("*.json") if notes.is_dir()}
-        verdict = pruning.judge_by_listing(entries, here, noted, listing, options.clock_margin)
+        digests = read_digests(options.input)
+        verdict = pruning.judge_by_listing(entries, here, noted, listing, options.clock_margin, digests)
     else:
         verdict = pruning.judge(entries, here, looked_at)
     pruning.check_share(verdict, entries, options.prune_all)
     if verdict.gone:
-        logging.info("gone: %s", pruning.shown(verdict.gone))
+        logging.info("gone: %s", pruning.names_of(verdict.gone))
     if verdict.spared:
-        logging.info("newer than the listing, so the next prune decides: %s", ", ".join(sorted(verdict.spared)[:20]))
+        logging.info(
+            "newer than the listing, so the next prune decides: %s", shown(sorted(verdict.spared), pruning.SHOWN)
+        )
     deleted = opened.run(lambda connection: pruning.delete(connection, resolved, verdict.gone, options.dry_run))
     figures = {"files": len(files), "gone": len(verdict.gone), "spared": len(verdict.spared), "deleted": deleted}
     command.summarise("pruned", {**figures, "dry_run": options.dry_run})
     if not verdict.lost:
         return command.DONE
     logging.error(
-        "%d listed files are not in the table, and nothing of them was deleted: %s; have them answered and loaded "
-        "again: touch them in the bucket, or `pachctl update pipeline load --reprocess` (question-answer before it)",
+        "%d listed files are not in the table, or not in the version that was passed on, and nothing of them was "
+        "deleted: %s; load them again: deploy with --reprocess load (and question-answer, where answers are missing), "
+        "or on one machine `answermill run --reprocess load`",
         len(verdict.lost),
-        ", ".join(sorted(verdict.lost)[:20]),
+        shown(sorted(verdict.lost), pruning.SHOWN),
     )
     return command.FAILED
 

@@ -11,8 +11,9 @@ from psycopg import sql
 
 from runtime.errors import AnswermillError, InputError, OptionError
 from stages.common.files import open_regular
-from stages.common.names import Origin, utf8
+from stages.common.names import Origin, shown, utf8
 from stages.loading import memory
+from stages.loading.digests import key
 from stages.loading.memory import Entry
 from stages.loading.schema import Target
 from stages.loading.waiting import WatchedConnection
@@ -22,7 +23,7 @@ _FILES_AT_A_TIME = 200
 # A margin that --clock-margin takes is shorter.
 _LONGEST_MARGIN = timedelta(days=24)
 # Names that a line of the log shows.
-_SHOWN = 20
+SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Verdict:
     Attributes:
         gone: their rows are to be deleted.
         spared: loaded after the listing was made, so the next prune decides.
-        lost: listed, and not loaded or not in the table: something upstream has lost them.
+        lost: listed, and not loaded, or not in the table as it was loaded: something upstream has lost them.
 
     """
 
@@ -106,33 +107,47 @@ def judge(entries: Iterable[Entry], here: Mapping[str, Origin], looked_at: datet
 
 
 def judge_by_listing(
-    entries: Iterable[Entry], loaded: Mapping[str, Origin], noted: set[str], listing: Listing, margin: float
+    entries: Iterable[Entry],
+    loaded: Mapping[str, Origin],
+    noted: set[str],
+    listing: Listing,
+    margin: float,
+    digests: Mapping[str, str] | None = None,
 ) -> Verdict:
     """What is in neither the listing nor among what was loaded, and older than the listing by `margin` seconds.
 
-    `noted` are paths of CSVs that load has refused and named; their rows stay as they are.
+    `noted` are paths of CSVs that load has refused and named; their rows stay as they are. `digests` are of what was
+    loaded, as `read_digests` gives them.
     """
+    digests = digests or {}
     verdict = Verdict()
     there = {entry.origin: entry for entry in entries}
     before = listing.listed_at - timedelta(seconds=margin)
     # A newer tick may have cut such a file into other parts; whether one is lost is for its own prune to say.
     newer = {entry.origin.file for entry in there.values() if entry.loaded_at is None or entry.loaded_at >= before}
+    # Files whose rows in the table are not all those that were listed: a part of them that is not listed may hold some.
+    unsettled = set()
     for path, origin in listing.paths.items():
-        if path in noted or (path in loaded and (origin in there or origin.file in newer)):
+        if path not in noted and path in loaded and _is_held(there.get(origin), path, digests):
             continue
-        verdict.lost.append(path)
-    listed = set(listing.paths.values())
-    # A part that is lost may be cut otherwise in the table: of its file nothing goes.
-    untouched = {listing.paths[path].file for path in verdict.lost}
-    present = listed | set(loaded.values())
+        unsettled.add(origin.file)
+        if path not in noted and (path not in loaded or origin.file not in newer):
+            verdict.lost.append(path)
+    lost = {listing.paths[path].file for path in verdict.lost}
+    present = {*listing.paths.values(), *loaded.values()}
     for origin, entry in there.items():
-        if origin in present or origin.file in untouched:
+        if origin in present or origin.file in lost:
             continue
-        if entry.loaded_at is not None and entry.loaded_at < before:
+        if origin.file not in unsettled and entry.loaded_at is not None and entry.loaded_at < before:
             verdict.gone.append(entry)
         else:
             verdict.spared.append(_name(origin))
     return verdict
+
+
+def _is_held(entry: Entry | None, path: str, digests: Mapping[str, str]) -> bool:
+    """Whether the table holds the version that was passed on; where its digest is not known, whether it holds one."""
+    return entry is not None and digests.get(key(path), entry.sha256) == entry.sha256
 
 
 def check_share(verdict: Verdict, entries: list[Entry], everything: bool) -> None:
@@ -142,16 +157,14 @@ def check_share(verdict: Verdict, entries: list[Entry], everything: bool) -> Non
     gone = len(files) - len(left)
     if gone and not everything and (not left or gone > len(left)):
         raise AnswermillError(
-            f"the rows of {gone} of {len(files)} files would be deleted ({shown(verdict.gone)}); if that is meant, "
+            f"the rows of {gone} of {len(files)} files would be deleted ({names_of(verdict.gone)}); if that is meant, "
             "say --prune-all, else check INPUT and the bucket's prefix"
         )
 
 
-def shown(entries: Iterable[Entry]) -> str:
+def names_of(entries: Iterable[Entry]) -> str:
     """The first names of what is to go."""
-    names = sorted({_name(entry.origin) for entry in entries})
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return shown(sorted({_name(entry.origin) for entry in entries}), SHOWN)
 
 
 def delete(connection: WatchedConnection, target: Target, gone: list[Entry], dry_run: bool) -> int:

@@ -17,8 +17,10 @@ from runtime.errors import InputError
 from stages.common.files import whole_file
 from stages.common.mirror import Mirror, keeps_listing
 from stages.common.names import REJECTED, Origin
+from stages.common.rejections import note_of
 from stages.loading.connection import Session
 from stages.loading.copying import AnsweredCsv, examine
+from stages.loading.digests import digest_path, touch
 from stages.loading.failures import is_about_rows
 from stages.loading.files import ReplacedError, check_current, groups, open_csv, origins_of, pass_on
 from stages.loading.memory import clock, prepare_memory
@@ -195,7 +197,7 @@ class LoadRun:
         copied = partial(self._pass_on, files)
         if self._mirror and not options.dry_run:
             # Not in the transaction: the server may end one in which nothing is sent for a while.
-            self._mirror.intend([csv.path for csv in csvs])
+            self._mirror.intend([*(csv.path for csv in csvs), *self._digests(csvs)])
 
         def attempt(connection: WatchedConnection) -> list[Counts]:
             with connection.bounded_transaction(rollback=options.dry_run):
@@ -220,12 +222,18 @@ class LoadRun:
 
     def _pass_on(self, files: Mapping[str, Path], csv: AnsweredCsv) -> None:
         """Before the stamp and the commit: whoever prunes by what is passed on must not miss a file that is loaded."""
-        if not self._options.dry_run:
-            pass_on(files[csv.path], self._output / csv.path)
+        if self._options.dry_run:
+            return
+        pass_on(files[csv.path], self._output / csv.path)
+        for path in self._digests([csv]):
+            touch(self._output / path)
+
+    def _digests(self, csvs: Sequence[AnsweredCsv]) -> list[str]:
+        return [digest_path(csv.path, csv.sha256) for csv in csvs] if self._options.pass_on_digests else []
 
     def _note(self, csv: AnsweredCsv, counts: Counts) -> None:
         self.counts.add(counts, csv.size)
-        self.written.add(csv.path)
+        self.written.update([csv.path, *self._digests([csv])])
 
     def _refuse(self, path: str, location: Path, error: InputError) -> list[str]:
         """Names a file that is not loaded. Returns its name if that counts as a failure."""
@@ -242,16 +250,8 @@ class LoadRun:
         if self._options.dry_run:
             return
         note = f"{REJECTED}/{path}.json"
-        first, *_ = errors
         rows = [{"row": error.row, "column": error.column, "reason": error.reason} for error in errors]
-        text = {
-            "object": path,
-            "row": first.row,
-            "column": first.column,
-            "reason": first.reason,
-            "remedy": first.remedy,
-            "rows": rows,
-        }
+        text = {**note_of(path, errors[0]), "rows": rows}
         if self._mirror:
             self._mirror.intend([note])
         with whole_file(self._output / note) as file:

@@ -20,6 +20,7 @@ SMALL_BYTES = 1 << 18
 def examine_each(csvs: Sequence[AnsweredCsv], target: Target) -> dict[str, InputError]:
     """As `examine` of each, but small ones keep their records. Returns what is wrong with those that break a rule."""
     faults: dict[str, InputError] = {}
+    apart: list[AnsweredCsv] = []
     headers: dict[bytes, tuple[str, ...]] = {}
     alike: dict[bytes, list[tuple[AnsweredCsv, bytes]]] = defaultdict(list)
     for csv in csvs:
@@ -29,9 +30,10 @@ def examine_each(csvs: Sequence[AnsweredCsv], target: Target) -> dict[str, Input
             if len(content) <= SMALL_BYTES and (line in headers or _learn(line, content, target, headers)):
                 alike[line].append((csv, content))
             else:
-                examine(csv, target)
+                apart.append(csv)
         except InputError as error:
             faults[csv.path] = error
+    faults |= _examine_apart(apart, target)
     for line, group in alike.items():
         faults |= _examine_alike(line, headers[line], group, target)
     return faults

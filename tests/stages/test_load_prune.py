@@ -2,12 +2,15 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from runtime.errors import AnswermillError
-from tests.support.loading import execute, rows_of, run_load, versions_of, write_version
+from stages.common.names import origin_of
+from stages.loading.digests import key, read_digests
+from tests.support.loading import execute, row_of, rows_of, run_load, versions_of, write_rows, write_version
 
 
 def write_listing(path: Path, names: list[str], at: datetime | None = None, **changes: object) -> Path:
@@ -77,6 +80,101 @@ def test_what_was_lost_upstream_is_named(
     assert names(database) == "acde"
     assert "1 listed files are not in the table" in caplog.text and "c.csv" in caplog.text
     assert "--reprocess" in caplog.text
+
+
+@pytest.mark.parametrize("part", ["c.csv", "c.csv.parts/row-0000000003.csv"])
+def test_what_a_failed_job_has_loaded_is_named(
+    database: str, tmp_path: Path, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job loads a new version and fails; the bucket goes back, and Pachyderm skips what the good job had.
+
+    The table then holds a version that nobody has passed on, under a name that is listed.
+    """
+
+    def load(version: str) -> Path:
+        """As a pod does, into an output that starts empty."""
+        source, target = tmp_path / version / "in", tmp_path / version / "out"
+        write_version(source / part, version, 2)
+        for name in ("a.csv", "b.csv"):
+            write_version(source / name, "one", 2)
+        assert run_load(database, source, target, "--pass-on-digests", PACH_DATUM_ID="0") == 0
+        return target
+
+    def prune_after(at: datetime, *options: str) -> int:
+        files = {name: {"file": origin_of(name).file, "first_row": origin_of(name).first_row} for name in names}
+        listing = write_listing(tmp_path / "listing.json", [], at, files=files)
+        words = ("--prune", "--listing", str(listing), *options)
+        return run_load(database, good, tmp_path / "pruned", *words, PACH_DATUM_ID="0")
+
+    names = ["a.csv", "b.csv", part]
+    good = load("good")
+    assert prune_after(datetime.now(UTC)) == 0
+    before = datetime.now(UTC)
+    load("failed")
+    # A late prune of the good job meets a newer version, and that is as it should be.
+    assert prune_after(before) == 0
+    assert prune_after(datetime.now(UTC)) == 1
+    assert f"nothing of them was deleted: {part}; load them again: deploy with --reprocess load" in caplog.text
+    assert versions_of(database)["c.csv"] == {"failed": 2}
+    # Where the pipeline's image has not said which version it was, there is nothing to compare.
+    (good / "digests").rename(tmp_path / "aside")
+    assert prune_after(datetime.now(UTC)) == 0
+    (tmp_path / "aside").rename(good / "digests")
+    load("good")
+    assert prune_after(datetime.now(UTC)) == 0
+    assert versions_of(database)["c.csv"] == {"good": 2}
+
+
+def test_of_a_file_that_is_not_as_listed_nothing_goes(database: str, tmp_path: Path) -> None:
+    """A failed job has cut it otherwise: what is not listed of it holds rows that are. So too where a part is refused.
+
+    Only another part of the file is newer than the listing, so that whether rows are lost is not to be said yet.
+    """
+    part, cut = "a.csv.parts/row-0000000005.csv", "a.csv.parts/row-0000000003.csv"
+    source, target = tmp_path / "in", tmp_path / "out"
+
+    def load(name: str, rows: int) -> None:
+        first = origin_of(name).first_row
+        write_rows(source / name / name, [row_of(number, "one") for number in range(first, first + rows)])
+        assert run_load(database, source / name, target, "--pass-on-digests", PACH_DATUM_ID="0") == 0
+
+    load("a.csv", 4)
+    load("b.csv", 1)
+    (source / "other").mkdir()
+    write_rows(source / "other" / cut, [row_of(number, "one") for number in (3, 4)])
+    assert run_load(database, source / "other", tmp_path / "failed", PACH_DATUM_ID="0") == 0
+    listed = datetime.now(UTC)
+    load(part, 1)
+    files = {name: {"file": origin_of(name).file, "first_row": origin_of(name).first_row} for name in ("a.csv", part)}
+    files["b.csv"] = {"file": "b.csv", "first_row": 1}
+    listing = write_listing(tmp_path / "listing.json", [], listed, files=files)
+    words = ("--prune", "--listing", str(listing))
+    assert run_load(database, target, tmp_path / "pruned", *words, PACH_DATUM_ID="0") == 0
+    assert versions_of(database)["a.csv"] == {"one": 5}
+    (target / "rejected").mkdir()
+    (target / "rejected/a.csv.json").write_text("{}")
+    write_listing(listing, [], files=files)
+    assert run_load(database, target, tmp_path / "pruned", *words, PACH_DATUM_ID="0") == 0
+    assert versions_of(database)["a.csv"] == {"one": 5}
+    (target / "rejected/a.csv.json").unlink()
+    assert run_load(database, target, tmp_path / "pruned", *words, PACH_DATUM_ID="0") == 1
+
+
+def test_digests_mirror_what_is_passed_on(database: str, tmp_path: Path) -> None:
+    """A plain run removes the digest of a version that is no longer there, and of a file that is gone."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    for versions in (["one", "one"], ["two", "one"], ["two"]):
+        for name, version in zip("ab", versions, strict=False):
+            write_version(source / f"{name}.csv", version, 2)
+        if len(versions) == 1:
+            (source / "b.csv").unlink()
+        assert run_load(database, source, target, "--pass-on-digests") == 0
+        contents = {path.name: path.read_bytes() for path in source.iterdir()}
+        assert read_digests(target) == {key(name): sha256(content).hexdigest() for name, content in contents.items()}
+    assert run_load(database, source, target) == 0
+    assert read_digests(target) == {}
+    with pytest.raises(SystemExit, match="2"):
+        run_load(database, source, target, "--pass-on-digests", "--on-conflict", "keep")
 
 
 def test_a_file_that_load_refused_is_not_lost(database: str, loaded: Path) -> None:

@@ -14,10 +14,14 @@ What Pachyderm promises, and nothing else; from its source (2.x, src/server/work
   for a reason of its own, such as a pod that dies.
 - A pod that nothing reaches any more is given up, and another does its datum again. It may stand still for ticks, and
   then go on where it was, since nobody could end it; only what it would ask the worker for it never gets.
+- A job that has failed may have loaded some of its datums. The next one skips what its base has, whatever is in the
+  table meanwhile: that prune must notice. Then `deploy --reprocess load` kills the jobs of load that are under way, and
+  loads all of the newest tick.
 - `prune` never skips, so that each waits for the one before; of different pipelines no job waits for another's, and
   `prune` may be as late as it likes.
 """
 
+import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -27,6 +31,7 @@ from pathlib import Path
 
 from stages import load
 from stages.common.names import origin_of, part_path
+from stages.loading.digests import digest_path, touch
 from tests.support.loading import row_of, write_rows
 from tests.support.turns import Turns
 from tests.support.world import Key, Part, Tick, Version, World, load_datum
@@ -41,6 +46,7 @@ class Cluster:
     def __init__(self, folder: Path, world: World, chance: random.Random) -> None:
         self.folder, self.world, self.chance = folder, world, chance
         self.bucket = {"steady.csv": Version("steady", 1)}
+        self.buckets: list[dict[str, Version]] = []
         self.shard_rows = 3
         # How often a step is killed.
         self.faults = chance.choice([0.0, 0.03, 0.1])
@@ -95,7 +101,10 @@ class Cluster:
     # The bucket
 
     def _change(self) -> None:
-        """Some files of the bucket come, go, come back, change, grow or shrink."""
+        """Some files of the bucket come, go, come back, change, grow or shrink; or all is as it was once."""
+        if self.buckets and self.chance.random() < 0.2:
+            self.bucket = dict(self.chance.choice(self.buckets))
+            return
         if self.flickers:
             if self.bucket.pop("a.csv", None) is None:
                 self.bucket["a.csv"] = Version("old", 2)
@@ -115,6 +124,7 @@ class Cluster:
     def _ingest(self, later: timedelta | None = None) -> None:
         """A tick: the listing, and what is in it."""
         number = len(self.ticks) + 1
+        self.buckets.append(dict(self.bucket))
         parts = {}
         for name, version in self.bucket.items():
             for first in range(1, version.rows + 1, self.shard_rows):
@@ -176,7 +186,8 @@ class Cluster:
     # Load
 
     def _start(self, tick: Tick) -> None:
-        tick.base = next((t for t in reversed(self.ticks[: tick.number - 1]) if t.state != "failed"), None)
+        before = () if tick.reprocesses else reversed(self.ticks[: tick.number - 1])
+        tick.base = next((t for t in before if t.state != "failed"), None)
         tick.state, tick.given_up = "parallel", False
         tick.tries.clear()
         self._set_todo(tick, [path for path in tick.parts if not tick.base or path not in tick.base.parts])
@@ -209,15 +220,18 @@ class Cluster:
 
     def _begin_load(self, tick: Tick, path: str) -> None:
         tick.todo.remove(path)
-        part = tick.parts[path]
         same = [other.number for other in self.ticks if path in other.running]
         assert not same, f"load {tick.number} and {same} have {path} at once: {self.log}"
-        source = tick.folder / "datums" / path.replace("/", "%")
+        tick.running[path] = self.world.work(load_datum, self._datum(tick, path), tick.folder / "out")
+        self._say(f"load {tick.number} begins {path}")
+
+    def _datum(self, tick: Tick, path: str) -> Path:
+        """The folder with the datum's answered CSV."""
+        part, source = tick.parts[path], tick.folder / "datums" / path.replace("/", "%")
         if not source.exists():
             first = part.origin.first_row
             write_rows(source / path, [row_of(row, part.text) for row in range(first, first + part.rows)])
-        tick.running[path] = self.world.work(load_datum, source, tick.folder / "out")
-        self._say(f"load {tick.number} begins {path}")
+        return source
 
     def _step_load(self, tick: Tick, path: str, turns: Turns) -> None:
         if self._fails():
@@ -276,6 +290,8 @@ class Cluster:
             for path in tick.parts:
                 (loaded / path).parent.mkdir(parents=True, exist_ok=True)
                 (loaded / path).touch()
+                content = (self._datum(tick, path) / path).read_bytes()
+                touch(loaded / digest_path(path, hashlib.sha256(content).hexdigest()))
             listing.write_text(json.dumps({**told, "files": files}))
         words = ("--prune", "--prune-all", "--listing", str(listing), "--clock-margin", str(self.margin))
         tick.prune = self.world.work(load.prune, loaded, tick.folder / "pruned", *words)
@@ -290,7 +306,18 @@ class Cluster:
         tick.prune = None
         lost = self._lost(lambda key: self.writer.get(key, 0) >= tick.number)
         assert not lost, f"prune {tick.number} deleted {lost}, which its tick or a newer one had loaded: {self.log}"
-        assert turns.code in (0, None), f"prune {tick.number} says that rows are lost: {self.log}"
+        if turns.code == 1:
+            entries = self.world.entries()
+            wrong = [
+                path
+                for path, part in tick.parts.items()
+                if entries.get(part.origin) != part.rows or not part.rows_made().items() <= self._rows.items()
+            ]
+            assert wrong, f"prune {tick.number} says that rows are lost, and none is: {self.log}"
+            tick.pruned = "failed"
+            self._say(f"prune {tick.number} names {wrong}")
+            self._reprocess()
+            return
         # A job that has ended may be made again, by a deploy.
         tick.prune_steps = 0
         tick.prune_tries += 1
@@ -299,6 +326,17 @@ class Cluster:
         elif tick.prune_tries >= TRIES:
             tick.pruned = "failed"
         self._say(f"prune {tick.number} ends: {tick.pruned or 'to run again'}")
+
+    def _reprocess(self) -> None:
+        """What prune tells the operator to do."""
+        for tick in self.ticks:
+            if tick.state not in ENDED:
+                self._end(tick, "failed")
+        last = self.ticks[-1]
+        number = last.number + 1
+        again = Tick(number, last.parts, last.listed_at, self.folder / f"tick-{number}", reprocesses=True)
+        self.ticks.append(again)
+        self._say(f"load of {last.number} is processed again, as {number}")
 
     # The table
 

@@ -63,6 +63,7 @@ class Tick:
         prune_tries: how often it has run before.
         late: the step that waits for long.
         pruned: how the prune ended; empty while it has not.
+        reprocesses: whether its load has no base, as after `deploy --reprocess load`.
 
     """
 
@@ -81,6 +82,7 @@ class Tick:
     prune_tries: int = 0
     late: int = 0
     pruned: str = ""
+    reprocesses: bool = False
 
     def table(self) -> dict[Key, str]:
         """The table after this tick and no other."""
