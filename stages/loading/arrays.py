@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from psycopg import sql
 
 
-def texts(values: Iterable[str]) -> sql.Composed:
+def texts(values: Iterable[str | None]) -> sql.Composed:
     """An array of text."""
     return sql.SQL("{}::pg_catalog.text[]").format(sql.Literal(list(values)))
 

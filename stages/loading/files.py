@@ -78,13 +78,14 @@ def check_latest(csvs: Iterable[AnsweredCsv], known: Mapping[str, Iterable[Entry
 
     Its process may have stood still meanwhile, or its node was cut off, so that its job ended without it. Then nothing
     tries the datum again. If this version is the newer one after all, the next try begins later, and loads it. What
-    other parts have left of an entry has no digest, and no version.
+    parts have left of another one's entry has no digest, and no version.
     """
     for csv in csvs:
         first, end = csv.origin.first_row, csv.origin.first_row + csv.rows
         for entry in known.get(csv.origin.file, ()):
-            in_place = entry.origin == csv.origin or (entry.origin.first_row < end and entry.end > first)
-            if not in_place or entry.sha256 in ("", csv.sha256) or not (csv.opened_at and entry.loaded_at):
+            is_own = entry.origin == csv.origin
+            in_place = is_own or (entry.sha256 and entry.origin.first_row < end and entry.end > first)
+            if not in_place or entry.sha256 == csv.sha256 or not (csv.opened_at and entry.loaded_at):
                 continue
             if entry.loaded_at > csv.opened_at:
                 raise DatabaseError(

@@ -131,7 +131,10 @@ def forget(connection: psycopg.Connection, target: Target, origins: Sequence[Ori
 
 
 def write(connection: psycopg.Connection, target: Target, written: Iterable[Entry]) -> None:
-    """Writes entries in the place of those with the same origin, stamped with the database's clock of now."""
+    """Writes entries in the place of those with the same origin, stamped with the database's clock of now.
+
+    What is left of an entry keeps its stamp: no rows of it were loaded now.
+    """
     by_settings: dict[str, list[Entry]] = defaultdict(list)
     for entry in written:
         by_settings[entry.settings].append(entry)
@@ -144,10 +147,13 @@ def write(connection: psycopg.Connection, target: Target, written: Iterable[Entr
             texts(entry.sha256 for entry in entries_now),
             integers(entry.size for entry in entries_now),
             integers(entry.rows for entry in entries_now),
+            texts(entry.loaded_at.isoformat() if entry.loaded_at else None for entry in entries_now),
         )
         connection.execute(
             sql.SQL(
-                "insert into {} (file, first_row, path, sha256, bytes, rows, settings) "
-                "select now.*, {}::pg_catalog.text from {} as now"
+                "insert into {} (file, first_row, path, sha256, bytes, rows, settings, loaded_at) "
+                "select file, first_row, path, sha256, bytes, rows, {}::pg_catalog.text, "
+                "coalesce(loaded_at::pg_catalog.timestamptz, pg_catalog.clock_timestamp()) "
+                "from {} as now (file, first_row, path, sha256, bytes, rows, loaded_at)"
             ).format(target.memory, sql.Literal(settings), rows)
         )

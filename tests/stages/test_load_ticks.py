@@ -69,6 +69,9 @@ LATER, EARLIER = BEGAN + timedelta(seconds=1), BEGAN - timedelta(seconds=1)
         (7, "other", LATER, False),
         # What another part of the same tick has left of an old one.
         (3, "", LATER, False),
+        # And what it has left of the datum's own newer version.
+        (4, "", LATER, True),
+        (4, "", EARLIER, False),
     ],
 )
 def test_newer_rows_in_a_datums_place_stand(first_row: int, sha256: str, loaded_at: datetime, stands: bool) -> None:
