@@ -10,14 +10,14 @@ import argparse
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from runtime import command
-from runtime.errors import AnswermillError
+from runtime.errors import AnswermillError, OptionError
 from stages.common import batching
-from stages.common.files import check_apart, csv_files
+from stages.common.files import check_apart
+from stages.common.inputs import Input, read_input, whole_input
 from stages.common.mirror import Mirror, keeps_listing, open_mirror
 from stages.common.names import shown
 from stages.csvs.columns import ANSWER_COLUMNS
@@ -123,10 +123,10 @@ def load(options: argparse.Namespace) -> int:
         with session("answermill load", options.retry_for) as opened:
             return prune(opened, target, options)
     # Before a connection is made.
-    files = csv_files(options.input)
+    given = read_input(options.input, options.output, options.plain_names)
     with session("answermill load", options.retry_for) as opened:
-        failed = load_files(opened, target, files, options)
-    return command.exit_code(failed, len(files))
+        failed = load_files(opened, target, given, options)
+    return command.exit_code(failed, len(given.files))
 
 
 def prepare(options: argparse.Namespace) -> Callable[[], str]:
@@ -140,7 +140,7 @@ def prepare(options: argparse.Namespace) -> Callable[[], str]:
     opened = open_session("answermill load", options.retry_for)
 
     def process() -> str:
-        failed = load_files(opened, target, csv_files(options.input), options)
+        failed = load_files(opened, target, whole_input(options.input), options)
         return f"failed: {', '.join(failed)}" if failed else ""
 
     return process
@@ -158,19 +158,19 @@ def target_of(options: argparse.Namespace) -> "Target":
     return target
 
 
-def load_files(
-    opened: "Session", target: "Target", files: Mapping[str, Path], options: argparse.Namespace
-) -> list[str]:
+def load_files(opened: "Session", target: "Target", given: Input, options: argparse.Namespace) -> list[str]:
     """Loads files and passes them on. Returns the names of those that failed."""
+    from stages.loading.files import others
     from stages.loading.run import LoadRun
 
+    files = given.files
     if not files:
         logging.warning("%s: it contains no CSV; load takes what the answer stage wrote", options.input)
     with _listing(options) as mirror:
         run = LoadRun(opened, target, options.output, mirror, options)
         failed = run.load(files)
         if mirror and not failed:
-            mirror.settle(run.written)
+            mirror.settle(run.written | others(given, mirror.paths()))
     command.summarise("done", run.counts.figures(options.dry_run, files))
     return failed
 
@@ -195,7 +195,12 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
     resolved = opened.run(lambda connection: prepare_target(connection, target, options))
     # Before the walk: whatever is loaded after this moment is newer than what the walk sees.
     looked_at = opened.run(memory.clock)
-    files = csv_files(options.input)
+    given = read_input(options.input, options.output, options.plain_names)
+    if given.top:
+        raise OptionError(
+            f"--prune takes the folder of all files that are left; {options.input} is a part of {given.top}"
+        )
+    files = given.files
     if not files and not listing:
         raise AnswermillError(
             f"{options.input}: it contains no CSV, which does not prove that files are gone; nothing was deleted"
