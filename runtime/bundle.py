@@ -101,8 +101,8 @@ class Bundle:
         if session.get_modelmeta().custom_metadata_map.get(REVISION) != self.manifest.source.revision:
             source = self.manifest.source
             raise BundleError(
-                f"{self.folder / FLOAT_MODEL} was not made from {source.checkpoint} at {source.revision}, as this bundle "
-                "was: export the bundle again"
+                f"{self.folder / FLOAT_MODEL} was not made from {source.checkpoint} at {source.revision}, as this "
+                "bundle was: export the bundle again"
             )
         return session
 
