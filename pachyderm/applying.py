@@ -40,7 +40,7 @@ def _replace(step: Step, pachctl: Pachctl) -> None:
     Raises PachydermError where it cannot be created for as long as one call may take.
     """
     delete, create = step.present
-    with _uninterrupted():
+    with _hold_signals():
         pachctl.run(delete)
         gone_since = time.monotonic()
         try:
@@ -68,7 +68,7 @@ def _create_again(step: Step, pachctl: Pachctl, since: float, error: PachydermEr
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def _hold_signals() -> Iterator[None]:
     """SIGINT and SIGTERM wait until the end."""
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:

@@ -62,7 +62,7 @@ class Files:
     refused: int | None
     in_table: int | None
 
-    def missing(self) -> str:
+    def describe_missing(self) -> str:
         """What is missing, in words; empty if nothing is. What is too many, the next prune deletes."""
         loaded, refused = self.loaded or 0, self.refused or 0
         said = []
@@ -116,7 +116,7 @@ def problems(queues: Sequence[Queue], files: Files, patience: float) -> Iterator
             since = "never" if queue.succeeded is None else f"{age(queue.succeeded)} ago"
             yield f"{queue.pipeline}: its last success was {since}; {start}"
     # While jobs run, they differ as they should.
-    if (missing := files.missing()) and not any(queue.waiting for queue in queues):
+    if (missing := files.describe_missing()) and not any(queue.waiting for queue in queues):
         yield f"files: {missing}; the log of the next prune names those that are lost: pachctl logs -p prune"
 
 
@@ -157,11 +157,13 @@ def look(pachctl: Pachctl, table: str, now: datetime) -> tuple[list[Queue], File
     # After a failed job `@master` is only what that one did.
     outputs = {queue.pipeline: f"{queue.pipeline}@{queue.success}" for queue in queues if queue.success}
     return queues, Files(
-        _listed(pachctl, outputs.get("ingest")), *_loaded(pachctl, outputs.get("load")), _in_table(table)
+        _count_listed(pachctl, outputs.get("ingest")),
+        *_count_loaded(pachctl, outputs.get("load")),
+        _count_in_table(table),
     )
 
 
-def _listed(pachctl: Pachctl, output: str | None) -> int | None:
+def _count_listed(pachctl: Pachctl, output: str | None) -> int | None:
     listing = f"{output}:/listing.json"
     if not output or not pachctl.exists(("inspect", "file", listing)):
         return None
@@ -171,7 +173,7 @@ def _listed(pachctl: Pachctl, output: str | None) -> int | None:
         raise PachydermError(f"{listing} is not a listing that ingest wrote") from error
 
 
-def _loaded(pachctl: Pachctl, output: str | None) -> tuple[int | None, int | None]:
+def _count_loaded(pachctl: Pachctl, output: str | None) -> tuple[int | None, int | None]:
     """How many files load has passed on, and how many it has refused."""
     if not output:
         return None, None
@@ -181,7 +183,7 @@ def _loaded(pachctl: Pachctl, output: str | None) -> tuple[int | None, int | Non
     return sum(one.get("file_type") != "DIR" for one in loaded), sum(one.get("file_type") != "DIR" for one in refused)
 
 
-def _in_table(table: str) -> int | None:
+def _count_in_table(table: str) -> int | None:
     if not (os.environ.get("DATABASE_URL") or os.environ.get("PGHOST") or os.environ.get("PGSERVICE")):
         return None
     try:

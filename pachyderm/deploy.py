@@ -22,7 +22,7 @@ from pachyderm.errors import PachydermError
 from pachyderm.pachctl import Pachctl, add_timeout
 from pachyderm.spec.fields import read_spec
 from pachyderm.spec.model import Spec
-from pachyderm.spec.reading import placed, read_specs, spec_files
+from pachyderm.spec.reading import fill_in, read_specs, spec_files
 from pachyderm.spec.rules import check
 from pachyderm.steps import Step, deploy_steps, plan, secret_step, undeploy_steps
 from runtime import command
@@ -90,7 +90,7 @@ def _check_usage(parser: argparse.ArgumentParser, given: argparse.Namespace) -> 
 
 def stamp(image: str, folder: Path) -> None:
     """Writes the shipped specs, on this image, under their own names. Raises SpecError for an image that can move."""
-    specs = {where: placed(spec, image=image) for where, spec in read_specs(spec_files([])).items()}
+    specs = {where: fill_in(spec, image=image) for where, spec in read_specs(spec_files([])).items()}
     check(specs).enforce(strict=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:
     there = [name for name in names if pachctl.exists(("inspect", "pipeline", name))]
     if wait:
         _wait_for_jobs(there, pachctl)
-    elif running := _unfinished(there, pachctl):
+    elif running := _unfinished_jobs(there, pachctl):
         raise PachydermError(
             f"an update would kill running jobs: {', '.join(running)}; --wait waits for them, --now kills them"
         )
@@ -166,14 +166,14 @@ def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:
 
 def _wait_for_jobs(names: Sequence[str], pachctl: Pachctl) -> None:
     told: list[str] = []
-    while running := _unfinished(names, pachctl):
+    while running := _unfinished_jobs(names, pachctl):
         if running != told:
             logging.info("waiting for %s", ", ".join(running))
             told = running
         time.sleep(_PAUSE)
 
 
-def _unfinished(names: Sequence[str], pachctl: Pachctl) -> list[str]:
+def _unfinished_jobs(names: Sequence[str], pachctl: Pachctl) -> list[str]:
     return [f"{name}@{job}" for name in names for job in pachctl.unfinished_jobs(name)]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from pachyderm.credentials import BUCKET_SECRET, DATABASE_SECRET, manifest
 from pachyderm.errors import PachydermError
-from pachyderm.spec.reading import RawSpec, in_order, pipeline, placed, read_specs, spec_files
+from pachyderm.spec.reading import RawSpec, fill_in, in_order, pipeline, read_specs, spec_files
 from pachyderm.spec.rules import check
 
 
@@ -40,7 +40,7 @@ def specs_for(image: str, bucket: str | None, repo: str | None) -> dict[str, Raw
         # Nothing lists what a repo that is filled by hand should contain, and prune needs a listing.
         for name in ("ingest", "prune"):
             del specs[f"{name}.pipeline.json"]
-    specs = {where: placed(spec, image=image, bucket=bucket, repo=repo) for where, spec in specs.items()}
+    specs = {where: fill_in(spec, image=image, bucket=bucket, repo=repo) for where, spec in specs.items()}
     check(specs, [repo] if repo else []).enforce(strict=True)
     return _in_order(specs)
 

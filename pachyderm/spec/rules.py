@@ -54,7 +54,7 @@ def _spec_problems(spec: Spec) -> Iterator[Problem]:
     for rule in (_transform, _secrets, _environment):
         yield from rule(spec.transform)
     yield from input_problems(spec, spec.transform.env)
-    yield from _running(spec, spec.transform)
+    yield from _execution(spec, spec.transform)
     yield from _other(spec)
     yield from _services(spec)
     yield from _loaders(spec)
@@ -133,7 +133,7 @@ def _environment(transform: Transform) -> Iterator[Problem]:
             yield lint(path, "Pachyderm sets PACH_* and PPS_* itself; write another name")
 
 
-def _running(spec: Spec, transform: Transform) -> Iterator[Problem]:
+def _execution(spec: Spec, transform: Transform) -> Iterator[Problem]:
     yield from _sets(spec, transform)
     if spec.datum_tries == 0:
         yield lint("datumTries", "0 means the default, 3; write the number that is meant")
