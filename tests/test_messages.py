@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from answermill import VERBS
 from tests.conftest import ROOT
 from tests.support import docs
 
@@ -25,7 +26,7 @@ def prose(source: str) -> Iterator[str]:
     parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
-            text = "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
             text = node.value
         else:
@@ -37,14 +38,14 @@ def prose(source: str) -> Iterator[str]:
 @cache
 def known_options() -> frozenset[str]:
     """The options of all parsers, and those of other programs that texts may name."""
-    ours = [*docs.options_in_code().values(), *map(docs.options_of, docs.VERBS)]
+    ours = [*docs.options_in_code().values(), *map(docs.options_of, VERBS)]
     return frozenset(option for options in ours for option in options) | docs.FOREIGN | FOREIGN
 
 
 def unknown(text: str) -> list[str]:
     """Options, verbs, targets of make and modules in a text that do not exist."""
     options = [name for name in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]", text) if name not in known_options()]
-    bare = re.findall(rf"\banswermill (?:{'|'.join(docs.VERBS)})\b[^`;,()]*", text)
+    bare = re.findall(rf"\banswermill (?:{'|'.join(VERBS)})\b[^`;,()]*", text)
     code = " ".join(f"`{piece}`" for piece in (*re.findall(r"`([^`]+)`", text), *bare))
     checks = (docs.unknown_targets, docs.unknown_files, docs.wrong_commands) if code else ()
     return options + sorted({problem for check in checks for problem in check(code)})
