@@ -214,6 +214,14 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
         verdict = pruning.judge_by_listing(entries, here, noted, listing, options.clock_margin, digests)
     else:
         verdict = pruning.judge(entries, here, looked_at)
+        # Whoever types --prune with the first load means both.
+        if absent := pruning.absent(entries, here):
+            logging.warning(
+                "%d of %d files below INPUT are not in the table: %s; --prune loads nothing, load them without it",
+                len(absent),
+                len(here),
+                shown(absent, pruning.SHOWN),
+            )
     pruning.check_share(verdict, entries, options.prune_all)
     if verdict.gone:
         logging.info("gone: %s", pruning.names_of(verdict.gone))
