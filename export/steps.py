@@ -11,7 +11,10 @@ from runtime.errors import AnswermillError, ExportError
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Logs how long a step took, by the clock and in CPU time. Raises ExportError for what the libraries raise in it, which has no common base."""
+    """Logs how long a step took, by the clock and in CPU time.
+
+    Raises ExportError for what the libraries raise in it, which has no common base.
+    """
     began, cpu = time.monotonic(), time.process_time()
     try:
         yield
