@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pachyderm import deploy, options, why
 from pachyderm.errors import PachydermError
 from pachyderm.roots import last_root
-from pachyderm.spec.reading import placed, read_specs, spec_files
+from pachyderm.spec.reading import fill_in, read_specs, spec_files
 from pachyderm.spec.rules import check
 from runtime import command
 from runtime.command import DONE, FAILED, USAGE, printable
@@ -45,7 +45,7 @@ def options_of(given: argparse.Namespace) -> "Options":
     if given.bucket:
         # The stages run in another folder.
         bucket = given.bucket if "://" in given.bucket else str(Path(given.bucket).absolute())
-        specs = {where: placed(spec, bucket=bucket) for where, spec in specs.items()}
+        specs = {where: fill_in(spec, bucket=bucket) for where, spec in specs.items()}
     return Options(
         root=given.root.absolute(),
         specs=specs,

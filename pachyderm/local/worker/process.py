@@ -58,7 +58,7 @@ def start(command: ProcessSpec) -> "subprocess.Popen[bytes]":
     Raises CommandError for a command or a variable that holds a NUL, which no process can be given.
     """
     if any("\0" in word for word in [*command.words, *command.environment.values()]):
-        raise CommandError("a word of the command, or a variable, holds a NUL character; take it out of the spec")
+        raise CommandError("a word of the command, or a variable, holds a NUL character; remove it from the spec")
     words = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command.words]
     if command.pfs:
         # Outside the launcher: entering a user namespace takes back what it asks of the kernel.

@@ -40,7 +40,7 @@ class IngestCounts:
         return {name: getattr(self, name) for name in names}
 
 
-class Books:
+class IngestOutput:
     """Moves what is whole to its path below OUTPUT, and keeps account of it.
 
     Attributes:
