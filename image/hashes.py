@@ -22,7 +22,15 @@ PROCESSORS = ("x86_64", "aarch64")
 _GLIBC = range(36, 16, -1)
 # What a stage of the Dockerfile asks pip for; pip says what these need.
 WANTED = {
-    "export": ("onnxruntime", "tokenizers", "numpy", "onnx", "optimum[onnxruntime]", "transformers<4.58"),
+    "export": (
+        "onnxruntime",
+        "tokenizers",
+        "numpy",
+        "onnx",
+        "optimum[onnxruntime]",
+        "threadpoolctl",
+        "transformers<4.58",
+    ),
     "build": ("setuptools", "cyclonedx-bom"),
 }
 HEAD = "# {} Made by `make hashes` from constraints.txt; never edited by hand.\n"
