@@ -76,7 +76,7 @@ def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_usage(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
-    """Ends the process where options are missing or do not go together."""
+    """Ends the process if options are missing or do not go together."""
     if given.verb in ("plan", "deploy", "stamp") and not given.image:
         parser.error("--image is missing: give the image that the pipelines run on")
     if given.verb == "stamp" and not given.output:
@@ -154,7 +154,7 @@ def _comparable(raw: Mapping[str, Any]) -> Spec:
 
 
 def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:
-    """Raises PachydermError where pipelines that would change have jobs, or waits until they have none."""
+    """Raises PachydermError if pipelines that would change have jobs, or waits until they have none."""
     there = [name for name in names if pachctl.exists(("inspect", "pipeline", name))]
     if wait:
         _wait_for_jobs(there, pachctl)

@@ -32,7 +32,7 @@ class Pachctl:
     timeout: float = 60.0
 
     def exists(self, probe: Sequence[str]) -> bool:
-        """Whether an `inspect …` finds the thing. Raises PachydermError where that cannot be told."""
+        """Whether an `inspect …` finds the thing. Raises PachydermError if that cannot be told."""
         done = self._call(probe, "")
         if done.returncode == 0:
             return True

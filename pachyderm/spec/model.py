@@ -1,4 +1,4 @@
-"""A Pachyderm 2.12 pipeline spec as types: the fields that it may have, and what Pachyderm takes where they are absent.
+"""A Pachyderm 2.12 pipeline spec as types: the fields that it may have, and what Pachyderm takes if they are absent.
 
 An attribute is named as the field, in snake_case. null and the empty value mean the same as an absent field there.
 """

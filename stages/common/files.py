@@ -21,8 +21,8 @@ def csv_files(root: Path) -> dict[str, Path]:
 
     A part, or a folder of parts, that is given by itself is named as below the folder that ingest wrote: its own name
     does not say whose rows it holds, and they would be loaded a second time, as another file's. Links are followed,
-    the top one included: that is how Pachyderm lays out a datum. Raises AnswermillError where there is no such file or
-    folder, and OSError where a folder cannot be listed.
+    the top one included: that is how Pachyderm lays out a datum. Raises AnswermillError if there is no such file or
+    folder, and OSError if a folder cannot be listed.
     """
     if not root.is_dir():
         if not os.path.lexists(root):
@@ -40,7 +40,7 @@ def csv_files(root: Path) -> dict[str, Path]:
 
 
 def size_of(path: Path) -> int:
-    """The file's bytes; 0 where it cannot be told, which whoever opens the file will say."""
+    """The file's size in bytes; 0 if it is not known: opening the file will then fail."""
     try:
         return path.stat().st_size
     except OSError:
@@ -57,7 +57,7 @@ def files_below(root: Path, follow: Callable[[Path], bool] = lambda _: True) -> 
 
     A folder that can be reached in several ways is visited under its own path before any link to it, so that the
     result does not depend on the names of links. A link that is not to be followed is given as it is. Raises OSError
-    where a folder cannot be listed: one whose content is unknown must not pass for an empty one.
+    if a folder cannot be listed: one whose content is unknown must not pass for an empty one.
     """
     visited: set[tuple[int, int]] = set()
     folders, links = [root], deque[Path]()
@@ -91,7 +91,7 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 def open_regular(path: Path) -> io.BufferedReader:
     """Opens a regular file to read. Raises InputError for anything else: a pipe would block, a device never ends.
 
-    Raises OSError where it is not there or cannot be read.
+    Raises OSError if it is not there or cannot be read.
     """
     # Without O_NONBLOCK, opening a pipe waits for its writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -119,7 +119,7 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
     """A file that gets its name when it is complete and on disk; after any error or kill, `path` is as it was.
 
     The temporary name depends on `path` alone, so that a rerun overwrites what a killed run left. Where another name is
-    given for it, `resumable`, SIGTERM and Ctrl-C leave it there as SIGKILL does. Raises AnswermillError where another
+    given for it, `resumable`, SIGTERM and Ctrl-C leave it there as SIGKILL does. Raises AnswermillError if another
     process is writing the same file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

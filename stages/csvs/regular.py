@@ -63,7 +63,7 @@ def whole_records(data: bytes, width: int) -> Block:
 def whole_records_of_each(bodies: Sequence[bytes], width: int) -> list[Block]:
     """As `whole_records` of each, at the cost of one; none is empty, and each ends in a line feed.
 
-    Raises IrregularError where one breaks a rule, and where a line is to be dropped, which would move all that follow.
+    Raises IrregularError if one breaks a rule, and if a line is to be dropped, which would move all that follow.
     """
     if not bodies:
         return []

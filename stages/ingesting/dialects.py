@@ -44,13 +44,13 @@ def find_dialect(
 ) -> tuple[Open, Reading, list[str]]:
     """What gives the lines, the reading under which their header holds both required columns, and the header.
 
-    What is unusual goes to `remarks`. Raises InputError where no reading does, or several do.
+    What is unusual goes to `remarks`. Raises InputError if no reading does, or several do.
     """
     with open_text() as stream:
         head = stream.read(_HEAD)
     ways: list[Open] = [open_text]
     if b"\r" in head:
-        # Before the others where there is no line feed, since all the file would be one line.
+        # Before the others if there is no line feed, since all the file would be one line.
         ways.insert(b"\n" in head, lambda: ReturnLines(open_text()))
     errors = []
     for open_lines in ways:
@@ -139,9 +139,9 @@ def _holds(fields: Sequence[str], required: Sequence[str]) -> bool:
 
 
 def match_columns(header: Sequence[str], required: Sequence[str]) -> dict[int, str]:
-    """Which column is which required one: by its exact name, else without case and blanks, where only one is.
+    """Which column is which required one: by its exact name, else without case and blanks if only one fits.
 
-    Raises InputError where none is, or several are.
+    Raises InputError if none is, or several are.
     """
     matches = {}
     for name in required:

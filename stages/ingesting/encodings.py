@@ -1,4 +1,4 @@
-"""Text in any encoding -> UTF-8: whole files where the encoding shows or is no superset of ASCII, else line by line."""
+"""Text in any encoding -> UTF-8: whole files if their bytes show it or it is no superset of ASCII, else by line."""
 
 import codecs
 import io
@@ -93,7 +93,7 @@ class LineDecoder:
         self.rows, self.first, self._last = 0, None, None
 
     def __call__(self, line: bytes, offset: int, row: int) -> str:
-        """The line's text. Raises InputError where the encoding does not fit."""
+        """The line's text. Raises InputError if the encoding does not fit."""
         try:
             text = line.decode(self.encoding)
         except UnicodeDecodeError as error:
@@ -120,7 +120,7 @@ class LineDecoder:
 
 
 def not_utf8(line: bytes, offset: int, row: int) -> str:
-    """Raises the InputError of a line that is not UTF-8, where no encoding is given."""
+    """Raises the InputError of a line that is not UTF-8, if no encoding is given."""
     try:
         return line.decode()
     except UnicodeDecodeError as error:

@@ -175,7 +175,7 @@ def connect(timeout: float, user_project: str | None = None) -> "GCSFileSystem":
     """A client with the credentials that the environment names; `timeout` is in seconds without a byte.
 
     GOOGLE_APPLICATION_CREDENTIALS if it is set, nothing for STORAGE_EMULATOR_HOST, else application default
-    credentials, and the public's rights where there are none. Raises AnswermillError for a credentials file that is
+    credentials, and the public's rights if there are none. Raises AnswermillError for a credentials file that is
     none.
     """
     from aiohttp import ClientTimeout

@@ -163,7 +163,7 @@ class IngestOutput:
         return self._earlier.get(name, []) or self._earlier.get(_key(name), [])
 
     def _made_from(self, name: str, item: SourceObject | None) -> str | None:
-        """A digest of all that an object's files depend on; None where the source cannot tell two states apart."""
+        """A digest of all that an object's files depend on; None if the source cannot tell two states apart."""
         if item is None or not item.version:
             return None
         text = json.dumps([name, item.version, item.checksum, item.size, self._rules])
@@ -184,7 +184,7 @@ class IngestOutput:
 
 
 def _key(name: str) -> str:
-    """The object's name, shortened where no path could hold it; only such objects are rejected for their names."""
+    """The object's name, shortened if no path could hold it; only such objects are rejected for their names."""
     raw = os.fsencode(name)
     return name if len(raw) <= 1024 else f"{name[:64]}~{hashlib.sha256(raw).hexdigest()[:32]}"
 

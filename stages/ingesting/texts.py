@@ -18,7 +18,7 @@ class Text:
 
     Attributes:
         open: gives it from its beginning, as UTF-8 but for the lines that are left to `decoder`.
-        decoder: reads lines that are not UTF-8; None where they are to be refused.
+        decoder: reads lines that are not UTF-8; None if they are to be refused.
 
     """
 
@@ -39,7 +39,7 @@ class Text:
 def find_text(path: Path, encoding: str | None, limits: Limits, remarks: list[str]) -> Text:
     """The text of the file, in an encoding that shows or is named; what was unusual goes to `remarks`.
 
-    Raises InputError where no encoding can be detected.
+    Raises InputError if no encoding can be detected.
     """
     with open_unpacked(path, limits).stream as stream:
         whole = wide_encoding(stream.peek(HEAD)[:HEAD])

@@ -47,7 +47,7 @@ class Unpacked:
     Attributes:
         stream: the content.
         kinds: the kinds of archive that it came in, outermost first.
-        member: its name in a zip archive; None where it came in none.
+        member: its name in a zip archive; None if it came in none.
 
     """
 

@@ -77,7 +77,7 @@ class WebSource:
         """The server's answer, of which the body is still to come."""
         import requests
 
-        # It logs the URL with its query, and a traceback, where a header of the answer is damaged.
+        # It logs the URL with its query, and a traceback, if a header of the answer is damaged.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
         try:
             # Bytes as they are stored: an archive is told by its first bytes.
