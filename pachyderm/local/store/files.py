@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 # Files that wait for the disk at a time; the file system then writes its journal once for all of them.
 _SYNCS = 8
 
