@@ -107,7 +107,7 @@ class Tracer:
                 self._make_cpuid_fault(who)
             deliver = 0 if event or (who not in known and number == signal.SIGSTOP) else number
             known.add(who)
-            if number == signal.SIGSEGV and self._answered(who):
+            if number == signal.SIGSEGV and self._answer_cpuid(who):
                 deliver = 0
             self._request(CONT, who, deliver)
 
@@ -128,7 +128,7 @@ class Tracer:
         if after[RAX]:
             raise SystemExit("benchmarks.avx2: this CPU or kernel cannot make CPUID fault")
 
-    def _answered(self, who: int) -> bool:
+    def _answer_cpuid(self, who: int) -> bool:
         """Whether a fault was CPUID's, which is then behind it."""
         registers = self._registers(who)
         if self._request(PEEKTEXT, who, 0, registers[RIP]) & 0xFFFF != int.from_bytes(CPUID, "little"):

@@ -37,7 +37,7 @@ Hashes = dict[str, set[str]]
 
 def main() -> int:
     """Writes the files. Returns the exit code."""
-    pins = pinned(Path("constraints.txt").read_text("utf-8"))
+    pins = read_pins(Path("constraints.txt").read_text("utf-8"))
     image = set(kept(Path("image-packages.txt").read_text("utf-8")))
     groups = {"image": image, **{name: closure(wanted, pins) for name, wanted in WANTED.items()}}
     every = {name: pins[name] for group in groups.values() for name in group}
@@ -48,7 +48,7 @@ def main() -> int:
     return 0
 
 
-def pinned(constraints: str) -> dict[str, str]:
+def read_pins(constraints: str) -> dict[str, str]:
     """The version of each package, by its name in one spelling."""
     pins = (line.partition("==") for line in constraints.splitlines() if re.match(r"\w", line))
     return {one_spelling(name): version for name, _, version in pins}

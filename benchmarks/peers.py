@@ -160,9 +160,9 @@ def prepare(folder: Path, rows: Sequence[Pair]) -> None:
 
 
 def _there(package: str) -> bool:
-    from benchmarks.machine import installed
+    from benchmarks.machine import installed_version
 
-    return installed(package) is not None
+    return installed_version(package) is not None
 
 
 def random_checkpoint(folder: Path) -> None:

@@ -87,7 +87,9 @@ def count_tokens(folder: Path, rows: Sequence[Pair]) -> int:
 
 def measure(names: Sequence[str], options: argparse.Namespace) -> dict[str, list[Run] | None]:
     """Runs of each peer, in turn; None for a peer that is not installed."""
-    runs: dict[str, list[Run] | None] = {name: [] if machine.installed(PEERS[name][0]) else None for name in names}
+    runs: dict[str, list[Run] | None] = {
+        name: [] if machine.installed_version(PEERS[name][0]) else None for name in names
+    }
     for _ in range(options.rounds):
         for found, name in ((found, name) for name, found in runs.items() if found is not None):
             found.append(turn(name, options))

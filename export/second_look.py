@@ -1,4 +1,4 @@
-"""The fp32 graph beside the int8 one, and the ratio from which a row is answered by it."""
+"""The fp32 graph beside the int8 graph, and the ratio from which on it answers a row."""
 
 import logging
 from collections.abc import Callable, Sequence

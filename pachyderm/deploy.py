@@ -1,8 +1,8 @@
-"""Puts the pipelines on a cluster, through `pachctl` alone, on a plain Python.
+"""Puts the pipelines on a cluster. Needs only `pachctl` and Python.
 
-Each step asks whether the thing is there and creates or updates it, so a deployment can be repeated, and continued
-after one that broke off. A pipeline that is equal is left alone: any update kills its jobs. Nothing secret is printed,
-put on a command line or written to disk: secrets and specs go to pachctl's stdin.
+Each step asks whether the thing exists, and creates or updates it, so a deployment can be repeated, and continued after
+a failure. An unchanged pipeline is left alone, because any update kills its jobs. Secrets and specs go to pachctl's
+stdin; nothing secret is printed, put on a command line or written to disk.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pachyderm.errors import PachydermError
 from pachyderm.pachctl import Pachctl, add_timeout
 from pachyderm.spec.fields import read_spec
 from pachyderm.spec.model import Spec
-from pachyderm.spec.reading import placed, read_specs, spec_files
+from pachyderm.spec.reading import fill_in, read_specs, spec_files
 from pachyderm.spec.rules import check
 from pachyderm.steps import Step, deploy_steps, plan, secret_step, undeploy_steps
 from runtime import command
@@ -90,7 +90,7 @@ def _check_usage(parser: argparse.ArgumentParser, given: argparse.Namespace) -> 
 
 def stamp(image: str, folder: Path) -> None:
     """Writes the shipped specs, on this image, under their own names. Raises SpecError for an image that can move."""
-    specs = {where: placed(spec, image=image) for where, spec in read_specs(spec_files([])).items()}
+    specs = {where: fill_in(spec, image=image) for where, spec in read_specs(spec_files([])).items()}
     check(specs).enforce(strict=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def stamp(image: str, folder: Path) -> None:
 
 
 def deploy(steps: Sequence[Step], given: argparse.Namespace, pachctl: Pachctl) -> None:
-    """Brings all about, from the source down. Raises PachydermError before an update would kill a running job."""
+    """Takes the steps, from the source down. Raises PachydermError before an update would kill a running job."""
     for step in steps:
         if step.spec is None:
             apply(step, pachctl)
@@ -116,12 +116,12 @@ def deploy(steps: Sequence[Step], given: argparse.Namespace, pachctl: Pachctl) -
 
 
 def _is_equal(step: Step, pachctl: Pachctl) -> bool:
-    """Whether the cluster has this very pipeline, and nothing is to be done again."""
+    """Whether the cluster has an equal pipeline, and no datum is to be processed again."""
     name, theirs = step.probe[2], pachctl.spec(step.probe[2])
     if not theirs or step.spec is None or "--reprocess" in step.present[0]:
         return False
     if unknown := _unknown(theirs):
-        logging.info("pipeline %s has what its spec here lacks, and is set back: %s", name, ", ".join(unknown))
+        logging.info("pipeline %s has fields that its spec here lacks, and is set back: %s", name, ", ".join(unknown))
         return False
     if _comparable(theirs) != _comparable(step.spec):
         return False
@@ -158,7 +158,7 @@ def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:
     there = [name for name in names if pachctl.exists(("inspect", "pipeline", name))]
     if wait:
         _wait_for_jobs(there, pachctl)
-    elif running := _unfinished(there, pachctl):
+    elif running := _unfinished_jobs(there, pachctl):
         raise PachydermError(
             f"an update would kill running jobs: {', '.join(running)}; --wait waits for them, --now kills them"
         )
@@ -166,14 +166,14 @@ def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:
 
 def _wait_for_jobs(names: Sequence[str], pachctl: Pachctl) -> None:
     told: list[str] = []
-    while running := _unfinished(names, pachctl):
+    while running := _unfinished_jobs(names, pachctl):
         if running != told:
             logging.info("waiting for %s", ", ".join(running))
             told = running
         time.sleep(_PAUSE)
 
 
-def _unfinished(names: Sequence[str], pachctl: Pachctl) -> list[str]:
+def _unfinished_jobs(names: Sequence[str], pachctl: Pachctl) -> list[str]:
     return [f"{name}@{job}" for name in names for job in pachctl.unfinished_jobs(name)]
 
 
@@ -183,7 +183,9 @@ def steps(given: argparse.Namespace) -> Iterator[Step]:
         return undeploy_steps(with_secrets=given.with_secrets)
     if given.verb == "secrets":
         if not (filled := filled_secrets(os.environ, given.bucket_key)):
-            raise PachydermError("nothing to fill secrets with: give BUCKET_KEY=key.json, or set PGHOST, PGUSER, …")
+            raise PachydermError(
+                "no secret to set; give --bucket-key key.json (to make: BUCKET_KEY=key.json), or set PGHOST, PGUSER, …"
+            )
         return iter([secret_step(name, files) for name, files in filled.items()])
     return deploy_steps(given, filled_secrets(os.environ, given.bucket_key))
 

@@ -101,8 +101,8 @@ class Bundle:
         if session.get_modelmeta().custom_metadata_map.get(REVISION) != self.manifest.source.revision:
             source = self.manifest.source
             raise BundleError(
-                f"{self.folder / FLOAT_MODEL} was not made of {source.checkpoint} at {source.revision}, as this bundle "
-                "was: export the bundle again"
+                f"{self.folder / FLOAT_MODEL} was not made from {source.checkpoint} at {source.revision}, as this "
+                "bundle was: export the bundle again"
             )
         return session
 
@@ -143,7 +143,9 @@ def _sha256(folder: Path, name: str) -> str:
         with _open_inside(folder, name) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BundleError(f"{folder / name} cannot be read: {error.strerror}") from error
+        raise BundleError(
+            f"{folder / name} cannot be read: {error.strerror}; correct its rights, or export the bundle again"
+        ) from error
 
 
 def _open_inside(folder: Path, name: str) -> BufferedReader:
@@ -154,7 +156,7 @@ def _open_inside(folder: Path, name: str) -> BufferedReader:
     # Before anything is opened: the name comes from the manifest.
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise BundleError(
-            f"{folder}: manifest.json lists {name!r}, which is no name of a file: export the bundle again"
+            f"{folder}: manifest.json lists {name!r}, which is not the name of a file: export the bundle again"
         )
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -163,7 +165,7 @@ def _open_inside(folder: Path, name: str) -> BufferedReader:
     file = os.fdopen(descriptor, "rb")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         file.close()
-        raise BundleError(f"{path} is no regular file: export the bundle again")
+        raise BundleError(f"{path} is not a regular file: export the bundle again")
     return file
 
 

@@ -25,7 +25,8 @@ from stages.answering.rows import COLUMNS, Columns, Counts, Job, Least
 from stages.answering.shares import Share, files_of, share_of_environment
 from stages.answering.summary import summarise
 from stages.common import batching
-from stages.common.files import check_apart, csv_files, size_of
+from stages.common.files import check_apart, size_of
+from stages.common.inputs import Input, read_input
 from stages.common.mirror import keeps_listing, open_mirror
 from stages.common.progress import Progress
 
@@ -44,7 +45,8 @@ def answer(options: argparse.Namespace) -> int:
         return answer_pipe(load_job(options))
     check_apart(options.input, options.output)
     # Before a second is spent on the model.
-    files = csv_files(options.input)
+    given = read_input(options.input, options.output)
+    files = given.files
     if not files:
         logging.warning(
             "%s: no CSV in it, so nothing is answered or removed; other tables become CSVs by `answermill ingest`",
@@ -63,7 +65,7 @@ def answer(options: argparse.Namespace) -> int:
         return command.exit_code(list(failures), len(files))
     if options.dry_run:
         return foretell(job, options, due)
-    failures = answer_folder(job, options, files, due, part)
+    failures = answer_folder(job, options, given, due, part)
     return command.exit_code(list(failures), len(due))
 
 
@@ -77,9 +79,9 @@ def answer_pipe(job: Job) -> int:
 
 
 def answer_folder(
-    job: Job, options: argparse.Namespace, files: dict[str, Path], due: dict[str, Path], part: Share | None
+    job: Job, options: argparse.Namespace, given: Input, due: dict[str, Path], part: Share | None
 ) -> dict[str, str]:
-    """Answers the files in `due`; OUTPUT mirrors all of `files`. Returns what was wrong with those that failed."""
+    """Answers the files in `due`; OUTPUT mirrors INPUT. Returns what was wrong with those that failed."""
     from stages.answering.mirrored import MirroredRun, Settings, read_library
 
     settings, counts = Settings.of(options, job.model), Counts()
@@ -91,11 +93,8 @@ def answer_folder(
         run = MirroredRun(job, settings, mirror, options.output, counts, progress)
         with measured(options, job, counts, progress, part):
             run.run(due, options.again, library, spread_of(options))
-        # One CSV says nothing of the others that were answered into the same folder, and a folder without any, such as
-        # the place of a disk that is not mounted, says nothing at all.
-        mirrors = files and options.input.is_dir()
-        others = set() if mirrors else {*mirror.paths()} - targets(files, *FORMATS)
-        run.settle(others | targets(files, job.format))
+        others = {path for path in mirror.paths() if not given.covers(path)} - targets(given.files, *FORMATS)
+        run.settle(others | targets(given.files, job.format))
     summarise(job.model, counts, progress.seconds, list(due))
     return run.failures
 

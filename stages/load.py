@@ -10,14 +10,14 @@ import argparse
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from runtime import command
-from runtime.errors import AnswermillError, DatabaseError
+from runtime.errors import AnswermillError, DatabaseError, OptionError
 from stages.common import batching
-from stages.common.files import check_apart, csv_files
+from stages.common.files import check_apart
+from stages.common.inputs import Input, read_input, whole_input
 from stages.common.mirror import Mirror, keeps_listing, open_mirror
 from stages.common.names import shown
 from stages.csvs.columns import ANSWER_COLUMNS
@@ -125,10 +125,10 @@ def load(options: argparse.Namespace) -> int:
         with session("answermill load", options.retry_for) as opened:
             return prune(opened, target, options)
     # Before a connection is made.
-    files = csv_files(options.input)
+    given = read_input(options.input, options.output, options.plain_names)
     with session("answermill load", options.retry_for) as opened:
-        failed = load_files(opened, ReadyTarget(opened, target, options), files, options)
-    return command.exit_code(failed, len(files))
+        failed = load_files(opened, ReadyTarget(opened, target, options), given, options)
+    return command.exit_code(failed, len(given.files))
 
 
 def prepare(options: argparse.Namespace) -> Callable[[], str]:
@@ -143,14 +143,14 @@ def prepare(options: argparse.Namespace) -> Callable[[], str]:
     target = ReadyTarget(opened, target_of(options), options)
 
     def process() -> str:
-        files, was_ready = csv_files(options.input), target.is_ready()
+        given, was_ready = whole_input(options.input), target.is_ready()
         try:
-            failed = load_files(opened, target, files, options)
+            failed = load_files(opened, target, given, options)
         except DatabaseError as error:
             target.forget()
             if not (was_ready and is_altered(error)):
                 raise
-            failed = load_files(opened, target, files, options)
+            failed = load_files(opened, target, given, options)
         return f"failed: {', '.join(failed)}" if failed else ""
 
     return process
@@ -168,19 +168,19 @@ def target_of(options: argparse.Namespace) -> "Target":
     return target
 
 
-def load_files(
-    opened: "Session", target: "ReadyTarget", files: Mapping[str, Path], options: argparse.Namespace
-) -> list[str]:
+def load_files(opened: "Session", target: "ReadyTarget", given: Input, options: argparse.Namespace) -> list[str]:
     """Loads files and passes them on. Returns the names of those that failed."""
+    from stages.loading.files import others
     from stages.loading.run import LoadRun
 
+    files = given.files
     if not files:
         logging.warning("%s: it contains no CSV; load takes what the answer stage wrote", options.input)
     with _listing(options) as mirror:
         run = LoadRun(opened, target, options.output, mirror, options)
         failed = run.load(files)
         if mirror and not failed:
-            mirror.settle(run.written)
+            mirror.settle(run.written | others(given, mirror.paths()))
     command.summarise("done", run.counts.figures(options.dry_run, files))
     return failed
 
@@ -205,7 +205,12 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
     resolved = opened.run(lambda connection: prepare_target(connection, target, options))
     # Before the walk: whatever is loaded after this moment is newer than what the walk sees.
     looked_at = opened.run(memory.clock)
-    files = csv_files(options.input)
+    given = read_input(options.input, options.output, options.plain_names)
+    if given.top:
+        raise OptionError(
+            f"--prune takes the folder of all files that are left; {options.input} is a part of {given.top}"
+        )
+    files = given.files
     if not files and not listing:
         raise AnswermillError(
             f"{options.input}: it contains no CSV, which does not prove that files are gone; nothing was deleted"
@@ -219,6 +224,14 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
         verdict = pruning.judge_by_listing(entries, here, noted, listing, options.clock_margin, digests)
     else:
         verdict = pruning.judge(entries, here, looked_at)
+        # Whoever types --prune with the first load means both.
+        if absent := pruning.absent(entries, here):
+            logging.warning(
+                "%d of %d files below INPUT are not in the table: %s; --prune loads nothing, load them without it",
+                len(absent),
+                len(here),
+                shown(absent, pruning.SHOWN),
+            )
     pruning.check_share(verdict, entries, options.prune_all)
     if verdict.gone:
         logging.info("gone: %s", pruning.names_of(verdict.gone))

@@ -97,7 +97,7 @@ class Reading:
 
 def view(options: argparse.Namespace) -> int:
     """Reads the rows and writes the page. Returns the exit code."""
-    from stages.viewing.data import fitting
+    from stages.viewing.data import fit_rows
     from stages.viewing.shell import page
 
     check_output(options)
@@ -108,7 +108,7 @@ def view(options: argparse.Namespace) -> int:
         shown = {**data, "rows": columns}
         return page(data["title"], "answers.html", ANSWERS_STYLES, ANSWERS_MODULES, shown).encode()
 
-    data["rows"] = fitting(rows, LIMIT - len(with_rows({})))
+    data["rows"] = fit_rows(rows, LIMIT - len(with_rows({})))
     content = with_rows(data["rows"])
     with whole_file(options.output) as file:
         file.write(content)
@@ -133,7 +133,7 @@ def answers_data(
     before, glimpses = survey.survey(other_run(options, other), options.expected)
     counts, worst, changes = survey.Survey(), survey.Worst(options.rows), survey.Changes()
     for row in source_of(options, reading):
-        known = survey.judged(row, options.expected, glimpses.pop(row.key, None))
+        known = survey.judge_row(row, options.expected, glimpses.pop(row.key, None))
         counts.add(known)
         worst.add(known)
         changes.add(known)

@@ -222,5 +222,5 @@ def commands(block: Marked) -> list[list[str]]:
         return []
     lines = [line.partition(" #")[0].split() for line in block.text.splitlines() if line.strip()]
     assert all(words[0] == "answermill" for words in lines), block.text
-    bucket = {"gs://bucket/questions": str(ROOT / "samples/field-guides")}
-    return [["-m", *(bucket.get(word, word) for word in words)] for words in lines]
+    tables = {place: str(ROOT / "samples/field-guides") for place in ("gs://bucket/questions", "samples")}
+    return [["-m", *(tables.get(word, word) for word in words)] for words in lines]

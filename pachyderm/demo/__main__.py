@@ -34,7 +34,7 @@ from pachyderm.local.status import align, log_lines
 from pachyderm.local.store.journal import SUCCESS, Job
 from pachyderm.local.store.store import Store
 from pachyderm.local.worker.mapping import LocalMapping
-from pachyderm.spec.reading import placed, read_specs, spec_files
+from pachyderm.spec.reading import fill_in, read_specs, spec_files
 from runtime import command
 from runtime.command import USAGE, printable
 from runtime.errors import InputError
@@ -93,7 +93,7 @@ def run_pipelines(
     options: argparse.Namespace, url: str, variables: Mapping[str, str], stop: threading.Event
 ) -> list[Job]:
     """Runs the shipped specs over what is new. Raises PachydermError if a job fails."""
-    specs = {where: placed(spec, bucket=url) for where, spec in read_specs(spec_files([])).items()}
+    specs = {where: fill_in(spec, bucket=url) for where, spec in read_specs(spec_files([])).items()}
     mapping = LocalMapping(
         paths={"/model": options.model.absolute()},
         without=frozenset({BUCKET_SECRET, DATABASE_SECRET}),

@@ -113,7 +113,7 @@ def in_order(pipelines: Mapping[str, Sequence[str]]) -> list[str]:
         raise PachydermError(f"pipelines read each other in a circle: {circle}") from error
 
 
-def placed(raw: RawSpec, *, image: str | None = None, bucket: str | None = None, repo: str | None = None) -> RawSpec:
+def fill_in(raw: RawSpec, *, image: str | None = None, bucket: str | None = None, repo: str | None = None) -> RawSpec:
     """The spec for one place: its image, the URL that a stage reads, or a repo filled by hand instead of `ingest`."""
     copy: RawSpec = json.loads(json.dumps(raw))
     transform = copy.get("transform")

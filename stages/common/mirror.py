@@ -15,10 +15,26 @@ from pathlib import Path, PurePosixPath
 from runtime.errors import AnswermillError, InputError
 from stages.common.files import is_datum, open_regular, whole_file
 
+STAGES = ("ingest", "answer", "load")
+
 
 def keeps_listing() -> bool:
     """Whether OUTPUT outlives this process. A datum's output starts empty, and two datums must not write one path."""
     return not is_datum()
+
+
+def listings_of(folder: Path, *stages: str) -> list[Path]:
+    """The listings that these stages keep in a folder, all of them if none is named."""
+    return sorted(path for stage in stages or STAGES for path in folder.glob(f".{stage}*.listing"))
+
+
+def listed_paths(folder: Path) -> set[str]:
+    """Every path that a stage has noted in its folder, for whoever only wants to know; damage is passed over."""
+    paths: set[str] = set()
+    for listing in listings_of(folder):
+        with contextlib.suppress(OSError, InputError), open_regular(listing) as file:
+            paths.update(entry[0] for entry in map(_entry, file) if entry)
+    return paths
 
 
 class Mirror:
@@ -27,7 +43,7 @@ class Mirror:
     def __init__(self, output: Path, stage: str, part: str = "") -> None:
         self._output = output
         self._listing = output / f".{stage}{part}.listing"
-        self._others = [path for path in output.glob(f".{stage}*.listing") if path != self._listing]
+        self._others = [path for path in listings_of(output, stage) if path != self._listing]
         # A file may have been another part's in an earlier run. What is noted as whole beats what was only intended.
         self._entries = self.read(output, stage)
         _read(self._listing, mend=True)
@@ -38,7 +54,7 @@ class Mirror:
     def read(output: Path, stage: str) -> dict[str, str | None]:
         """What the files below `output` were made from, by their paths, for whoever only wants to know."""
         entries: dict[str, str | None] = {}
-        for listing in sorted(output.glob(f".{stage}*.listing")):
+        for listing in listings_of(output, stage):
             for path, made_from in _read(listing, mend=False).items():
                 entries[path] = made_from or entries.get(path)
         return entries
@@ -150,6 +166,16 @@ def _line(path: str, made_from: str | None) -> bytes:
     return json.dumps([path, made_from]).encode() + b"\n"
 
 
+def _entry(line: bytes) -> tuple[str, str | None] | None:
+    """The path of a line, and what the file there was made from; None for a damaged line."""
+    try:
+        entry = json.loads(line)
+        path, made_from = entry if isinstance(entry, list) else [None, None]
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return (str(path), made_from) if _is_below(path) and isinstance(made_from, str | None) else None
+
+
 def _read(listing: Path, *, mend: bool) -> dict[str, str | None]:
     entries: dict[str, str | None] = {}
     damaged = 0
@@ -161,16 +187,10 @@ def _read(listing: Path, *, mend: bool) -> dict[str, str | None]:
     except InputError as error:
         raise AnswermillError(f"{listing}: {error.reason}; remove it") from error
     for line in lines:
-        try:
-            entry = json.loads(line)
-            path, made_from = entry if isinstance(entry, list) else [None, None]
-        except (ValueError, TypeError, RecursionError):
+        if entry := _entry(line):
+            entries[entry[0]] = entry[1]
+        else:
             damaged += 1
-            continue
-        if not _is_below(path) or not isinstance(made_from, str | None):
-            damaged += 1
-            continue
-        entries[str(path)] = made_from
     if damaged:
         logging.warning("%s: ignored %d damaged lines; a file that only they named stays", listing, damaged)
     if damaged and mend:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 REJECTED = "rejected"
+# What ingest says of its OUTPUT, for later stages.
+LISTING = "listing.json"
 PARTS = ".parts"
 
 _FORBIDDEN = frozenset("*?[]{}!()@+^%\\")

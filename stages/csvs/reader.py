@@ -95,12 +95,12 @@ class Reader:
             block = whole_records(self._data, len(self.header))
             if len(self._data) - block.size > LONGEST:
                 raise IrregularError("a quote that never closes")
-            yield from self._taken(block)
+            yield from self._take(block)
         if self._data:
             block = whole_records(self._data + b"\n", len(self.header))
             if block.size <= len(self._data):
                 raise IrregularError("a quote that never closes")
-            yield from self._taken(block._replace(size=len(self._data)))
+            yield from self._take(block._replace(size=len(self._data)))
 
     def _read_bytes(self) -> tuple[int, int]:
         """How much to read: at most, and at least. A long record is not to be looked at for every block of it."""
@@ -110,7 +110,7 @@ class Reader:
         length = min(length, _READ_BYTES)
         return length, length
 
-    def _taken(self, block: Block) -> Iterator[Block]:
+    def _take(self, block: Block) -> Iterator[Block]:
         if block.ends.size:
             yield block
         # Only now: whoever was given the block may have found a fault in it.

@@ -33,7 +33,7 @@ def detect(stream: BinaryIO) -> tuple[str, str]:
     sample = _strange_lines(stream)
     if not sample:
         return "utf-8", "sure"
-    if fault(text := _decoded(sample, "cp1252")) is None:
+    if fault(text := _decode(sample, "cp1252")) is None:
         encoding, sure = "cp1252", "by the accents of a Western language"
     else:
         encoding, text, sure = _proposal(sample)
@@ -66,12 +66,12 @@ def _proposal(sample: bytes) -> tuple[str, str, str]:
 def _rivals(sample: bytes) -> Iterator[tuple[str, str]]:
     """The encodings that make text of a language of the sample, and the texts."""
     for encoding in _ENCODINGS:
-        text = _decoded(sample, encoding)
+        text = _decode(sample, encoding)
         if fault(text) is None:
             yield encoding, text
 
 
-def _decoded(sample: bytes, encoding: str) -> str:
+def _decode(sample: bytes, encoding: str) -> str:
     # What cannot be decoded is left in as a character of no language.
     return sample.decode(encoding, "replace")
 

@@ -181,7 +181,7 @@ def mend_header(own: list[str], used: int, required: Sequence[str], remarks: lis
     return Header(own, given, len(own) - used)
 
 
-def unnamed_at_end(header: Sequence[str]) -> int:
+def count_unnamed_at_end(header: Sequence[str]) -> int:
     """How many columns at the end have no name."""
     count = 0
     while count < len(header) and not header[-1 - count].strip():

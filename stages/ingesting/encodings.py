@@ -67,7 +67,7 @@ def is_utf8(stream: BinaryIO) -> bool:
     return True
 
 
-def recoded(stream: BinaryIO, encoding: str, named: bool) -> io.BufferedReader:
+def recode(stream: BinaryIO, encoding: str, named: bool) -> io.BufferedReader:
     """The stream as UTF-8. Raises InputError when what is read is not in the encoding, be it `named` or seen."""
     return io.BufferedReader(_Recoded(stream, encoding, named), BLOCK)
 

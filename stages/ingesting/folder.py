@@ -31,7 +31,7 @@ class FolderSource:
         """As `Source.list`. A link to a folder elsewhere is listed with a slash at its end; fetching it refuses it."""
         try:
             if not self.root.is_dir():
-                return Listing({self.root.name: _seen(self.root)})
+                return Listing({self.root.name: _state_of(self.root)})
             return self._list_folder(wanted)
         except FileNotFoundError as error:
             raise AnswermillError(f"{self.root}: no such file or folder") from error
@@ -53,7 +53,7 @@ class FolderSource:
                 # Of no version, so that it is refused by every run.
                 objects[name.as_posix()] = SourceObject(str(path), 0)
             elif wanted(path.name):
-                objects[name.as_posix()] = _seen(path)
+                objects[name.as_posix()] = _state_of(path)
             else:
                 others += 1
         return Listing(dict(sorted(objects.items())), others)
@@ -100,7 +100,7 @@ class FolderSource:
         return real
 
 
-def _seen(path: Path) -> SourceObject:
+def _state_of(path: Path) -> SourceObject:
     """The state of what a name stands for; without a version where that cannot be told."""
     try:
         return _state(path, path.stat())

@@ -42,7 +42,7 @@ class GcsSource:
         self._url = url
         self._bucket, _, self._key = url.partition("://")[2].partition("/")
         calm_gcsfs()
-        with self._explained(url):
+        with self._one_line_errors(url):
             self._system = connect(timeout, user_project)
 
     def list(self, wanted: Callable[[str], bool]) -> Listing:
@@ -83,7 +83,7 @@ class GcsSource:
         prefix = f"{self._key}/" if self._key and not self._key.endswith("/") else self._key
         objects: dict[str, SourceObject] = {}
         others, token = 0, None
-        with self._explained(self._url):
+        with self._one_line_errors(self._url):
             while True:
                 page, token = self._ask(
                     lambda reply: ([_object(item) for item in reply.get("items", ())], reply.get("nextPageToken")),
@@ -106,7 +106,7 @@ class GcsSource:
 
     def _look_up(self, key: str) -> SourceObject | None:
         try:
-            with self._explained(f"gs://{self._bucket}/{key}", missing=None):
+            with self._one_line_errors(f"gs://{self._bucket}/{key}", missing=None):
                 return self._ask(_object, "b/{}/o/{}", self._bucket, key, fields=FIELDS)
         except FileNotFoundError:
             return None
@@ -123,7 +123,7 @@ class GcsSource:
         checksum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
         for start in range(0, item.size, RANGE):
             stop = min(start + RANGE, item.size)
-            with self._explained(f"gs://{self._bucket}/{item.key}", missing=None):
+            with self._one_line_errors(f"gs://{self._bucket}/{item.key}", missing=None):
                 _, block = self._system.call(
                     "GET",
                     "b/{}/o/{}",
@@ -154,7 +154,7 @@ class GcsSource:
         raise AssertionError("TRIES is at least 1")
 
     @contextlib.contextmanager
-    def _explained(self, location: str, missing: str | None = "no such bucket") -> Iterator[None]:
+    def _one_line_errors(self, location: str, missing: str | None = "no such bucket") -> Iterator[None]:
         """Turns what the many layers below raise into one line; lets FileNotFoundError pass if `missing` is None."""
         from aiohttp import ClientError
         from gcsfs.retry import HttpError

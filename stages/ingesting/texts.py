@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stages.csvs.formats import HEAD
 from stages.ingesting.detecting import detect
-from stages.ingesting.encodings import LineDecoder, extends_ascii, is_utf8, recoded, wide_encoding
+from stages.ingesting.encodings import LineDecoder, extends_ascii, is_utf8, recode, wide_encoding
 from stages.ingesting.limits import Limits
 from stages.ingesting.unpacking import open_unpacked
 
@@ -50,7 +50,7 @@ def find_text(path: Path, encoding: str | None, limits: Limits, remarks: list[st
 
     def open_text() -> io.BufferedReader:
         stream = open_unpacked(path, limits).stream
-        return recoded(stream, whole, named=whole == encoding) if whole else stream
+        return recode(stream, whole, named=whole == encoding) if whole else stream
 
     return Text(open_text, _decoder(open_text, encoding, remarks))
 

@@ -89,7 +89,7 @@ def _open(kind: str, stream: io.BufferedReader) -> "_Archive":
     try:
         return _KINDS[kind][1](stream)
     except _DAMAGES as error:
-        raise _damaged(kind, error) from error
+        raise _damage_error(kind, error) from error
 
 
 def _open_zip(stream: io.BufferedReader) -> "_Archive":
@@ -144,7 +144,7 @@ _KINDS: dict[str, tuple[bytes, Callable[[io.BufferedReader], "_Archive"]]] = {
 _ANY_KIND = re.compile(b"|".join(mark for mark, _ in _KINDS.values()))
 
 
-def _damaged(kind: str, error: Exception) -> InputError:
+def _damage_error(kind: str, error: Exception) -> InputError:
     return InputError(f"a damaged {kind} archive: {error}", remedy=f"pack the CSV with {kind} again")
 
 
@@ -166,16 +166,16 @@ class _Unpacked(io.RawIOBase):
         try:
             block = self._archive.read(len(buffer))
         except _DAMAGES as error:
-            raise _damaged(self._kind, error) from error
+            raise _damage_error(self._kind, error) from error
         except OSError as error:
             # gzip and bz2 raise it for damages; those of the disk have a number.
             if error.errno is not None:
                 raise
-            raise _damaged(self._kind, error) from error
+            raise _damage_error(self._kind, error) from error
         except Exception as error:
             if type(error).__name__ != "ZstdError":
                 raise
-            raise _damaged(self._kind, error) from error
+            raise _damage_error(self._kind, error) from error
         self._unpacked += len(block)
         self._check()
         buffer[: len(block)] = block

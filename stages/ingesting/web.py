@@ -38,7 +38,7 @@ class WebSource:
                 f"{safe_url(self._url)}: a folder, not a file; give the URL of one file, as in https://host/folder/a.csv"
             )
         with self._get() as response:
-            return Listing({self._name: self._seen(response)})
+            return Listing({self._name: self._state_of(response)})
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
         """As `Source.fetch`. Whole is what is as long as the server said, or whose last chunk came."""
@@ -49,7 +49,7 @@ class WebSource:
             file.seek(0)
             file.truncate()
             with self._get() as response:
-                state = self._seen(response)
+                state = self._state_of(response)
                 try:
                     # Not decoded: some servers say that they pack and do not.
                     for block in response.raw.stream(BLOCK, decode_content=False):
@@ -100,7 +100,7 @@ class WebSource:
             )
         return response
 
-    def _seen(self, response: "Response") -> SourceObject:
+    def _state_of(self, response: "Response") -> SourceObject:
         size = response.headers.get("Content-Length", "")
         version = response.headers.get("ETag", "")
         # A weak one may stay the same when bytes change.

@@ -28,7 +28,7 @@ class Texts:
         return self.numbers.setdefault(text, len(self.numbers))
 
 
-def fitting(rows: Sequence[Judged], budget: int) -> dict[str, Any]:
+def fit_rows(rows: Sequence[Judged], budget: int) -> dict[str, Any]:
     """The rows, with texts cut where they would take more bytes than the budget; at worst without the last rows."""
     while True:
         for width, with_own in PLANS:
@@ -70,7 +70,7 @@ def columns(rows: Sequence[Judged], width: int, *, with_own: bool = True) -> dic
         "error": [errors.number(cut(row.row.error, NAME)) for row in rows],
         "expected": [None if row.expected is None else cut(row.expected, width) for row in rows],
         "exact": [row.exact for row in rows],
-        "f1": [_rounded(row.overlap) for row in rows],
+        "f1": [_round(row.overlap) for row in rows],
         "others": [[choice(other, width) for other in row.row.others] for row in rows],
         "against": [row.against and _glimpse(row, row.against, width) for row in rows],
         "best": [choice(row.row.best, width) for row in rows],
@@ -85,7 +85,7 @@ def piece(row: Judged, width: int) -> tuple[str, int]:
     text = row.row.context
     if len(text) <= width:
         return text, 0
-    places = [(choice.start, choice.end) for choice in _marked(row)]
+    places = [(choice.start, choice.end) for choice in _marked_answers(row)]
     known = [(start, end) for start, end in places if start is not None and end is not None]
     first, last = known[0] if known else (0, 0)
     for start, end in known[1:]:
@@ -95,7 +95,7 @@ def piece(row: Judged, width: int) -> tuple[str, int]:
     return text[begin : begin + width], begin
 
 
-def _marked(row: Judged) -> Iterable[Choice]:
+def _marked_answers(row: Judged) -> Iterable[Choice]:
     """The answers that are marked in the passage, the most important ones first."""
     other = [row.against.best] if row.against and row.against.asked == hash((row.row.question, row.row.context)) else []
     return [row.row.best, *other, *row.row.others]
@@ -103,7 +103,7 @@ def _marked(row: Judged) -> Iterable[Choice]:
 
 def choice(answer: Choice, width: int) -> list[Any]:
     """An answer as a list: text, score, confidence, start, end."""
-    numbers = [_rounded(answer.score), _rounded(answer.confidence), answer.start, answer.end]
+    numbers = [_round(answer.score), _round(answer.confidence), answer.start, answer.end]
     return [cut(answer.text, width), *numbers]
 
 
@@ -117,5 +117,5 @@ def _glimpse(row: Judged, against: Glimpse, width: int) -> Mapping[str, Any]:
     }
 
 
-def _rounded(number: float | None) -> float | None:
+def _round(number: float | None) -> float | None:
     return None if number is None else round(number, 4)

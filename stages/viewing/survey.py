@@ -56,7 +56,7 @@ def _place(row: Row) -> tuple[int | None, int | None]:
     return row.best.start, row.best.end
 
 
-def judged(row: Row, expected_column: str, against: "Glimpse | None" = None) -> Judged:
+def judge_row(row: Row, expected_column: str, against: "Glimpse | None" = None) -> Judged:
     """The row, with exact match and F1 where its file says what was expected and it could be answered."""
     expected = row.own.get(expected_column)
     if expected is None:
@@ -230,7 +230,7 @@ def survey(rows: Iterable[Row], expected_column: str) -> tuple[Survey, dict[tupl
     """The survey of the other run, and what a comparison needs of each of its rows."""
     counts, glimpses = Survey(), {}
     for row in rows:
-        known = judged(row, expected_column)
+        known = judge_row(row, expected_column)
         counts.add(known)
         glimpses[row.key] = glimpse(known)
     return counts, glimpses

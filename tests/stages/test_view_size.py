@@ -10,9 +10,9 @@ import pytest
 
 from stages import view
 from stages.csvs.answered import Choice, Row
-from stages.viewing.data import fitting
+from stages.viewing.data import fit_rows
 from stages.viewing.shell import as_json
-from stages.viewing.survey import judged
+from stages.viewing.survey import judge_row
 from tests.support.pages import answered
 from tests.support.rows import write_rows
 
@@ -59,7 +59,7 @@ def test_rows_that_cannot_fit_are_left_out() -> None:
     """Names of files are never cut, because they name the rows; where they take all the room, there are fewer rows."""
     best = Choice("Ada", 0.9, 0.8, 0, 3)
     rows = [Row(many(number, 1_000), 1, "q", "Ada", best, "", "m") for number in range(ROWS)]
-    data = fitting([judged(row, "expected") for row in rows], 600_000)
+    data = fit_rows([judge_row(row, "expected") for row in rows], 600_000)
     assert len(data["row"]) == 500
     assert data["row"] == [1] * 500
     assert len(as_json(data)) <= 600_000

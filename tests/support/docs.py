@@ -25,6 +25,7 @@ FOREIGN = frozenset(
         "--split",
         "--strip-unneeded",
         "--volume",
+        "--worker",
         "--datum",
     }
 )

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from runtime.errors import DatabaseError
 from stages import load
-from stages.common.files import csv_files
+from stages.common.inputs import whole_input
 from stages.common.names import Origin
 from stages.loading import ready
 from stages.loading.connection import Session, open_session
@@ -150,9 +150,8 @@ def options_of(table: str, *words: str) -> Namespace:
 def load_datum(opened: Session, target: Target, options: Namespace) -> int:
     """What a pod does with one datum."""
     try:
-        return len(
-            load.load_files(opened, ready.ReadyTarget(opened, target, options), csv_files(options.input), options)
-        )
+        made = ready.ReadyTarget(opened, target, options)
+        return len(load.load_files(opened, made, whole_input(options.input), options))
     except DatabaseError as error:
         assert "after this datum began" in str(error)
         return 1

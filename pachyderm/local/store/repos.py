@@ -79,7 +79,7 @@ class Repo:
         except FileNotFoundError as error:
             raise PachydermError(f"{folder}: no such commit") from error
         except DamagedError as error:
-            logging.warning("%s; made again from the files in %s", error, folder)
+            logging.warning("%s; it is written again from the files in %s", error, folder)
         files = {f"/{path.relative_to(folder).as_posix()}": digest(path) for path in _regular_files(folder)}
         self._write_manifest(number, uuid.uuid4().hex, files)
         return self.commit(number)

@@ -14,13 +14,13 @@ _LAST_LINE = 4096
 
 
 class StartError(PachydermError):
-    """A batched process ended before it asked for its first datum; no datum can be blamed, and none would help."""
+    """A batched process ended before it asked for its first datum, so no datum is to blame."""
 
 
-# What a real worker does then, first start and restart (seen on 2.12.2). Here the job fails, and says it.
+# What a real worker does then, after a first start and after a restart (seen on 2.12.2). Here the job fails.
 _ON_A_CLUSTER = (
-    "repeats this for ever, and no timeout applies",
-    "treats the rest of the set as done, with nothing written",
+    "would start it again for ever, and no timeout would apply",
+    "would take the rest of the set for done, with nothing written",
 )
 
 

@@ -73,7 +73,7 @@ class Launcher:
         Raises CommandError for a command or a variable that holds a NUL, which no process can be given.
         """
         if any("\0" in word for word in [*command.words, *command.environment.values()]):
-            raise CommandError("a word of the command, or a variable, holds a NUL character; take it out of the spec")
+            raise CommandError("a word of the command, or a variable, holds a NUL character; remove it from the spec")
         message = {
             "words": list(map(_as_latin, command.words)),
             "environment": {_as_latin(name): _as_latin(value) for name, value in command.environment.items()},
@@ -108,7 +108,7 @@ class Launcher:
         except ConnectionResetError:
             number = b""
         self._is_busy = False
-        self._code = int.from_bytes(number, signed=True) if number else self._launcher.wait() or 1
+        self._code = int.from_bytes(number, signed=True) if number else self._launcher.wait()
         if not number:
             self._forget()
         return self._code

@@ -13,12 +13,11 @@ from pathlib import Path
 from runtime.errors import InputError
 from stages.common.files import whole_file
 from stages.common.mirror import Mirror
-from stages.common.names import REJECTED, origin_of, part_path, rejection_path, shown
+from stages.common.names import LISTING, REJECTED, origin_of, part_path, rejection_path, shown
 from stages.common.rejections import note_of
 from stages.ingesting.admission import Admission
 from stages.ingesting.source import SourceObject
 
-LISTING = "listing.json"
 # Parts that are moved at a time, and of how many the disk is told at once.
 BATCH, SYNCS = 200, 16
 
@@ -41,7 +40,7 @@ class IngestCounts:
         return {name: getattr(self, name) for name in names}
 
 
-class Books:
+class IngestOutput:
     """Moves what is whole to its path below OUTPUT, and keeps account of it.
 
     Attributes:
