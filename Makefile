@@ -57,7 +57,7 @@ docs: $(VENV)/test ## write the parts of docs/ that are made from the code
 
 .PHONY: hashes
 hashes: $(VENV)/test ## write hashes/, the digests of what the image is built from; needed after a pin has changed
-	@$(PY) -m benchmarks.hashes
+	@$(PY) -m image.hashes
 
 .PHONY: fuzz
 fuzz: $(VENV)/test $(DEMO_MODEL) ## send 10,000 random files through ingest and answer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from answermill import VERBS
-from benchmarks.image import kept, one_spelling
+from image.report import kept, one_spelling
 from tests.conftest import ROOT
 from tests.docs import PAGE, commands_page, help_text
 from tests.support import docs as pages
@@ -154,7 +154,7 @@ def test_the_drawing_of_the_house_shows_every_room() -> None:
             drawn.add("/".join(path))
     rooms = {
         str(file.parent.relative_to(ROOT))
-        for room in ("export", "runtime", "stages", "pachyderm", "benchmarks")
+        for room in ("export", "runtime", "stages", "pachyderm", "benchmarks", "image")
         for file in (ROOT / room).rglob("__init__.py")
     }
     assert drawn == rooms | {"tests"}

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from benchmarks.hashes import TITLES, read, read_pins
-from benchmarks.image import kept, left_out, one_spelling
+from image.hashes import TITLES, read, read_pins
+from image.report import kept, left_out, one_spelling
 from tests.conftest import ROOT
 
 PACKAGES = (ROOT / "image-packages.txt").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.hashes`: which files pip may install while the image is built, written to hashes/.
+"""`python -m image.hashes`: which files pip may install while the image is built, written to hashes/.
 
 The versions are those of constraints.txt. A version alone lets an index hand out other bytes under the same name; by
 these digests pip refuses them (`--require-hashes`). Only wheels for Linux on the two common processors are listed: all
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.image import kept, one_spelling
+from image.report import kept, one_spelling
 
 PYTHONS = ("3.11", "3.12", "3.13")
 PROCESSORS = ("x86_64", "aarch64")
@@ -22,7 +22,15 @@ PROCESSORS = ("x86_64", "aarch64")
 _GLIBC = range(36, 16, -1)
 # What a stage of the Dockerfile asks pip for; pip says what these need.
 WANTED = {
-    "export": ("onnxruntime", "tokenizers", "numpy", "onnx", "optimum[onnxruntime]", "transformers<4.58"),
+    "export": (
+        "onnxruntime",
+        "tokenizers",
+        "numpy",
+        "onnx",
+        "optimum[onnxruntime]",
+        "threadpoolctl",
+        "transformers<4.58",
+    ),
     "build": ("setuptools", "cyclonedx-bom"),
 }
 HEAD = "# {} Made by `make hashes` from constraints.txt; never edited by hand.\n"
@@ -84,7 +92,7 @@ def torch(version: str) -> Hashes:
     except subprocess.CalledProcessError:
         if f"torch=={version}" not in listed:
             raise
-        sys.stderr.write("benchmarks.hashes: TORCH_INDEX does not answer; the digests of torch stay as they were\n")
+        sys.stderr.write("image.hashes: TORCH_INDEX does not answer; the digests of torch stay as they were\n")
         return listed
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.image image-packages.txt manifest.json`: what the image holds, by size, and why it is there.
+"""`python -m image.report image-packages.txt manifest.json`: what the image holds, by size, and why it is there.
 
 Run while the image is built, by the Python whose packages are to be measured; nothing else tells afterwards which file
 belongs to which package. Needs no package.
