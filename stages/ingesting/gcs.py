@@ -118,7 +118,7 @@ class GcsSource:
         if not item.checksum:
             raise AnswermillError(
                 f"gs://{self._bucket}/{item.key}: the bucket gives no CRC-32C for it, so it cannot be checked; "
-                "is it encrypted with a key of the customer's?"
+                "if it is encrypted with a key of your own, store it without one"
             )
         checksum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
         for start in range(0, item.size, RANGE):
