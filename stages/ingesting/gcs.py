@@ -61,7 +61,7 @@ class GcsSource:
         return listing
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
-        """As `Source.fetch`. A file is whole if it has the size and checksum that the bucket gives for its generation."""
+        """As `Source.fetch`. A file is whole if it has the size and checksum of its generation in the bucket."""
         state: SourceObject | None = item
         for _ in range(TRIES):
             if state is None:
