@@ -130,7 +130,7 @@ def _is_equal(step: Step, pachctl: Pachctl) -> bool:
 
 
 def _unknown(theirs: Mapping[str, Any]) -> list[str]:
-    """Fields that a newer server may know and that somebody has set: to leave them unseen would call different equal.
+    """Fields that somebody has set and that only a newer server may know: ignoring them would call unequal specs equal.
 
     Ours cannot have such fields: the check refuses them.
     """
@@ -178,7 +178,7 @@ def _unfinished_jobs(names: Sequence[str], pachctl: Pachctl) -> list[str]:
 
 
 def steps(given: argparse.Namespace) -> Iterator[Step]:
-    """What a verb comes to."""
+    """The steps that a verb takes."""
     if given.verb == "undeploy":
         return undeploy_steps(with_secrets=given.with_secrets)
     if given.verb == "secrets":
@@ -204,7 +204,7 @@ def _work(given: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Does what the verb, the first word, says. Returns the exit code."""
+    """Runs the verb, which is the first word. Returns the exit code."""
     verb, *rest = (sys.argv[1:] if argv is None else list(argv)) or [""]
     if verb in VERBS:
         return command.run(verb, _work, arguments(verb, rest))

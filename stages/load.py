@@ -103,11 +103,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     options = parser.parse_args(argv)
     if options.prune and options.input.is_file():
-        parser.error(
-            "--prune takes the folder of all files that are left; one file would mean that all others are gone"
-        )
+        parser.error("--prune takes the folder of all remaining files; one file would mean that all others are gone")
     if options.pass_on_digests and options.on_conflict == "keep":
-        parser.error("--pass-on-digests says which version is loaded; with --on-conflict keep nobody knows that")
+        parser.error("--pass-on-digests and --on-conflict keep exclude each other; leave one out")
     for name in ("listing", "clock_margin", "prune_all"):
         if getattr(options, name) and not options.prune:
             parser.error(f"--{name.replace('_', '-')} needs --prune")
@@ -207,9 +205,7 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
     looked_at = opened.run(memory.clock)
     given = read_input(options.input, options.output, options.plain_names)
     if given.top:
-        raise OptionError(
-            f"--prune takes the folder of all files that are left; {options.input} is a part of {given.top}"
-        )
+        raise OptionError(f"--prune takes the folder of all remaining files; {options.input} is a part of {given.top}")
     files = given.files
     if not files and not listing:
         raise AnswermillError(
@@ -246,8 +242,8 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
         return command.DONE
     logging.error(
         "%d listed files are not in the table, or not in the version that was passed on, and nothing of them was "
-        "deleted: %s; load them again: deploy with --reprocess load (and question-answer, where answers are missing), "
-        "or on one machine `answermill run --reprocess load`",
+        "deleted: %s; load them again: deploy with --reprocess load (and question-answer, if answers are missing), "
+        "with the local runner `answermill run --reprocess load`, else `answermill load`",
         len(verdict.lost),
         shown(sorted(verdict.lost), pruning.SHOWN),
     )

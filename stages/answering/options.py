@@ -100,7 +100,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if options.price_per_cpu_hour is not None and not options.dry_run:
         parser.error("--price-per-cpu-hour goes with --dry-run")
     if options.dask and (options.batch_datums or Path("-") in (options.input, options.output)):
-        parser.error("--dask takes files; neither a pipe nor a worker of Pachyderm's")
+        parser.error("--dask takes files, neither a pipe nor --batch-datums; leave one out")
     if options.format == "parquet" and options.output == Path("-"):
         parser.error(
             "--format parquet: a Parquet file cannot be written to a pipe; name a folder, or give --format ndjson"

@@ -45,7 +45,7 @@ Process = Callable[[], str]
 
 
 def is_wanted(argv: Sequence[str]) -> bool:
-    """Whether the options ask for datums; told without parsing them, since they may be wrong."""
+    """Whether --batch-datums is among the options, which are not parsed yet, because they may be wrong."""
     return OPTION in argv
 
 

@@ -53,7 +53,7 @@ def is_hidden(path: str) -> bool:
 
 
 def files_below(root: Path, follow: Callable[[Path], bool] = lambda _: True) -> Iterator[Path]:
-    """Whatever lies below a folder and is no folder. Links are followed, and each real folder is visited once.
+    """Everything below a folder but folders. Links are followed, and each real folder is visited once.
 
     A folder that can be reached in several ways is visited under its own path before any link to it, so that the
     result does not depend on the names of links. A link that is not to be followed is given as it is. Raises OSError
@@ -107,7 +107,7 @@ def open_regular(path: Path) -> io.BufferedReader:
 def check_apart(source: Path, target: Path) -> None:
     """Raises OptionError if what is written to the folder `target` would be read from, or replace, what is in `source`.
 
-    A stage that reads its own output, or overwrites its input, does another thing each time it runs.
+    A stage that reads its own output, or overwrites its input, does something else each time it runs.
     """
     read, written = source.resolve(), target.resolve()
     if written == (read.parent if read.is_file() else read) or (read.is_dir() and written.is_relative_to(read)):

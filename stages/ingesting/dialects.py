@@ -25,7 +25,7 @@ _HEAD = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header, as it is written and as it leaves.
+    """A header, as it is in the file and as it is passed on.
 
     Attributes:
         own: the names in the file.
@@ -42,7 +42,7 @@ class Header:
 def find_dialect(
     open_text: Open, required: Sequence[str], reading: Reading, remarks: list[str]
 ) -> tuple[Open, Reading, list[str]]:
-    """What gives the lines, the reading under which their header holds both required columns, and the header.
+    """The lines, how to read them so that their header holds both required columns, and the header.
 
     What is unusual goes to `remarks`. Raises InputError if no reading does, or several do.
     """
@@ -160,7 +160,7 @@ def match_columns(header: Sequence[str], required: Sequence[str]) -> dict[int, s
 
 
 def mend_header(own: list[str], used: int, required: Sequence[str], remarks: list[str]) -> Header:
-    """The header that is passed on, of which the columns from `used` on have no name and nothing in them."""
+    """The header to pass on; its columns from `used` on have neither a name nor content, and are dropped."""
     names = own[:used]
     for index, name in match_columns(names, required).items():
         if names[index] != name:

@@ -46,7 +46,7 @@ def _could_be(head: bytes, encoding: str) -> bool:
 
 
 def extends_ascii(encoding: str) -> bool:
-    """Whether bytes below 128 mean in it what they mean in UTF-8, so that lines and commas can be told before it."""
+    """Whether bytes below 128 mean the same as in ASCII, so that lines and commas can be found before decoding."""
     try:
         return bytes(range(128)).decode(encoding) == bytes(range(128)).decode()
     except UnicodeError:
@@ -68,7 +68,7 @@ def is_utf8(stream: BinaryIO) -> bool:
 
 
 def recode(stream: BinaryIO, encoding: str, named: bool) -> io.BufferedReader:
-    """The stream as UTF-8. Raises InputError when what is read is not in the encoding, be it `named` or seen."""
+    """The stream as UTF-8. Raises InputError if its bytes are not in the encoding, which a user has `named` or not."""
     return io.BufferedReader(_Recoded(stream, encoding, named), BLOCK)
 
 
@@ -89,7 +89,7 @@ class LineDecoder:
         self._is_guess = is_guess
 
     def forget(self) -> None:
-        """Starts to count anew."""
+        """Resets the counts."""
         self.rows, self.first, self._last = 0, None, None
 
     def __call__(self, line: bytes, offset: int, row: int) -> str:

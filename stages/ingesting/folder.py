@@ -59,7 +59,7 @@ class FolderSource:
         return Listing(dict(sorted(objects.items())), others)
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
-        """As `Source.fetch`. Whole is what has the same size and times before and after it is read."""
+        """As `Source.fetch`. A file is whole if it has the same size and times before and after it is read."""
         path = Path(item.key)
         for _ in range(TRIES):
             file.seek(0)

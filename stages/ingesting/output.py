@@ -1,4 +1,4 @@
-"""What a run of ingest wrote, and from what: counts, the mirror's listing, and `listing.json` for later stages."""
+"""Writes what a run of ingest admits or rejects: its files, its counts, and `listing.json` for later stages."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ class IngestCounts:
 
 
 class IngestOutput:
-    """Moves what is whole to its path below OUTPUT, and keeps account of it.
+    """OUTPUT: moves complete files to their paths, and records what they were made from.
 
     Attributes:
         counts: what the run has done so far.

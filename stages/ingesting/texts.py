@@ -17,7 +17,7 @@ class Text:
     """The text of an object.
 
     Attributes:
-        open: gives it from its beginning, as UTF-8 but for the lines that are left to `decoder`.
+        open: opens it at its beginning, as UTF-8 except for the lines that are left to `decoder`.
         decoder: reads lines that are not UTF-8; None if they are to be refused.
 
     """
@@ -31,7 +31,7 @@ class Text:
             yield f"rows read as {self.decoder.encoding}: {self.decoder.rows} (first: row {self.decoder.first})"
 
     def forget(self) -> None:
-        """Starts to count anew, since all lines are to be read again."""
+        """Resets the counts, because all lines will be read again."""
         if self.decoder:
             self.decoder.forget()
 

@@ -1,4 +1,4 @@
-"""Archives -> what they hold, in constant memory and within limits. Their first bytes tell, not their names."""
+"""Archives -> their content, in constant memory and within limits. Recognised by first bytes, not by names."""
 
 import bz2
 import gzip

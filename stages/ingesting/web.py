@@ -41,7 +41,7 @@ class WebSource:
             return Listing({self._name: self._state_of(response)})
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
-        """As `Source.fetch`. Whole is what is as long as the server said, or whose last chunk came."""
+        """As `Source.fetch`. A file is whole if it is as long as the server said, or if its last chunk has come."""
         from urllib3.exceptions import HTTPError
 
         problem = ""
