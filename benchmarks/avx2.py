@@ -66,9 +66,9 @@ class Cpuid:
 
     def __call__(self, leaf: int, subleaf: int) -> Words:
         """EAX, EBX, ECX and EDX."""
-        found = (ctypes.c_uint32 * 4)()
-        self._call(leaf, subleaf, found)
-        eax, ebx, ecx, edx = found
+        registers = (ctypes.c_uint32 * 4)()
+        self._call(leaf, subleaf, registers)
+        eax, ebx, ecx, edx = registers
         return eax, ebx, ecx, edx
 
 
@@ -152,10 +152,10 @@ class Tracer:
     def _request(self, request: int, who: int, data: int = 0, address: int = 0) -> int:
         """One ptrace call; a process that was killed meanwhile has nothing to say, and its end is waited for."""
         ctypes.set_errno(0)
-        found = int(self._ptrace(request, who, address, data)) & 0xFFFFFFFFFFFFFFFF
+        result = int(self._ptrace(request, who, address, data)) & 0xFFFFFFFFFFFFFFFF
         if (code := ctypes.get_errno()) and code != 3:  # ESRCH
             raise OSError(code, f"ptrace: {os.strerror(code)}")
-        return found
+        return result
 
 
 def main(argv: Sequence[str]) -> int:

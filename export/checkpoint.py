@@ -101,7 +101,7 @@ def _from_hub(model: str, revision: str | None) -> Checkpoint:
 
 
 def _licence(folder: Path) -> str | None:
-    """The licence in the front matter of the checkpoint's card; None where there is none, or it cannot be read."""
+    """The licence in the front matter of the checkpoint's card; None if there is none, or it cannot be read."""
     import yaml  # type: ignore[import-untyped]
 
     try:

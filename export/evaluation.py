@@ -12,7 +12,7 @@ from runtime.errors import ExportError
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One question; `expected` holds every answer that counts as right, and is empty where the file has none."""
+    """One question; `expected` holds every answer that counts as right, and is empty if the file has none."""
 
     question: str
     context: str

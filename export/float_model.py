@@ -75,7 +75,7 @@ def make_float_model(source: Checkpoint, request: ExportRequest, work: Path) -> 
 def _float_answers(
     manifest: Manifest, folder: Path, plain: Path, request: ExportRequest
 ) -> tuple[Manifest, Sequence[Answer]]:
-    """The answers of the model in `folder`; without alignment to words where that makes most of them whole contexts."""
+    """The answers of the model in `folder`; without alignment to words if that makes most of them whole contexts."""
 
     def answers(align: bool) -> tuple[Manifest, Sequence[Answer]]:
         changed = dataclasses.replace(manifest, decoding=dataclasses.replace(manifest.decoding, align_to_words=align))

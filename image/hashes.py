@@ -84,7 +84,7 @@ def digests(requirements: Sequence[str], *options: str) -> Hashes:
 
 
 def torch(version: str) -> Hashes:
-    """Those of TORCH_INDEX; where it does not answer, those that are listed for this version stay."""
+    """Those of TORCH_INDEX; if it does not answer, those that are listed for this version stay."""
     listed = read(Path("hashes/torch.txt"))
     index = ["--retries=0", "--timeout=15", f"--index-url={os.environ['TORCH_INDEX']}"]
     try:
@@ -112,7 +112,7 @@ def ask(words: Sequence[str]) -> dict[str, str]:
 
 
 def read(path: Path) -> Hashes:
-    """The digests in such a file, by `name==version`; none where it is not there."""
+    """The digests in such a file, by `name==version`; none if it is not there."""
     text = path.read_text("utf-8") if path.exists() else ""
     entries = re.findall(r"^(\S+==\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", text, re.MULTILINE)
     return {requirement: set(re.findall("[0-9a-f]{64}", lines)) for requirement, lines in entries}

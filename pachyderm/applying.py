@@ -37,7 +37,7 @@ def apply(step: Step, pachctl: Pachctl) -> None:
 def _replace(step: Step, pachctl: Pachctl) -> None:
     """Deletes a thing and creates it again, with no interruption between the two.
 
-    Raises PachydermError where it cannot be created for as long as one call may take.
+    Raises PachydermError if it cannot be created for as long as one call may take.
     """
     delete, create = step.present
     with _hold_signals():

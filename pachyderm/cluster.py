@@ -205,7 +205,7 @@ def _count_in_table(table: str) -> int | None:
 
 
 def status(given: argparse.Namespace) -> tuple[list[str], bool]:
-    """The lines to print, and whether all is well. Raises PachydermError where the cluster does not say."""
+    """The lines to print, and whether all is well. Raises PachydermError if the cluster does not say."""
     queues, files = look(Pachctl(given.rpc_timeout), given.table, datetime.now(UTC))
     stuck = list(problems(queues, files, given.patience))
     if given.json:

@@ -76,7 +76,7 @@ def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_usage(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
-    """Ends the process where options are missing or do not go together."""
+    """Ends the process if options are missing or do not go together."""
     if given.verb in ("plan", "deploy", "stamp") and not given.image:
         parser.error("--image is missing: give the image that the pipelines run on")
     if given.verb == "stamp" and not given.output:
@@ -130,7 +130,7 @@ def _is_equal(step: Step, pachctl: Pachctl) -> bool:
 
 
 def _unknown(theirs: Mapping[str, Any]) -> list[str]:
-    """Fields that a newer server may know and that somebody has set: to leave them unseen would call different equal.
+    """Fields that somebody has set and that only a newer server may know: ignoring them would call unequal specs equal.
 
     Ours cannot have such fields: the check refuses them.
     """
@@ -154,7 +154,7 @@ def _comparable(raw: Mapping[str, Any]) -> Spec:
 
 
 def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:
-    """Raises PachydermError where pipelines that would change have jobs, or waits until they have none."""
+    """Raises PachydermError if pipelines that would change have jobs, or waits until they have none."""
     there = [name for name in names if pachctl.exists(("inspect", "pipeline", name))]
     if wait:
         _wait_for_jobs(there, pachctl)
@@ -178,7 +178,7 @@ def _unfinished_jobs(names: Sequence[str], pachctl: Pachctl) -> list[str]:
 
 
 def steps(given: argparse.Namespace) -> Iterator[Step]:
-    """What a verb comes to."""
+    """The steps that a verb takes."""
     if given.verb == "undeploy":
         return undeploy_steps(with_secrets=given.with_secrets)
     if given.verb == "secrets":
@@ -204,7 +204,7 @@ def _work(given: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Does what the verb, the first word, says. Returns the exit code."""
+    """Runs the verb, which is the first word. Returns the exit code."""
     verb, *rest = (sys.argv[1:] if argv is None else list(argv)) or [""]
     if verb in VERBS:
         return command.run(verb, _work, arguments(verb, rest))

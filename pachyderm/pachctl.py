@@ -32,7 +32,7 @@ class Pachctl:
     timeout: float = 60.0
 
     def exists(self, probe: Sequence[str]) -> bool:
-        """Whether an `inspect …` finds the thing. Raises PachydermError where that cannot be told."""
+        """Whether an `inspect …` finds the thing. Raises PachydermError if that cannot be told."""
         done = self._call(probe, "")
         if done.returncode == 0:
             return True
@@ -76,7 +76,9 @@ class Pachctl:
                 check=False,
             )
         except FileNotFoundError as error:
-            raise PachydermError("pachctl is not on the PATH; pachyderm/README.md says how to install it") from error
+            raise PachydermError(
+                "pachctl is not on the PATH; download it from https://github.com/pachyderm/pachyderm/releases"
+            ) from error
         except PermissionError as error:
             raise PachydermError("pachctl is not executable; chmod +x it, or put another on the PATH") from error
         except subprocess.TimeoutExpired as error:

@@ -122,7 +122,7 @@ def _meta(pachctl: Pachctl, file: str) -> tuple[str, str]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints why. Returns the exit code: 1 where a job has failed."""
+    """Prints why. Returns the exit code: 1 if a job has failed."""
     parser = command.parser("why", "Shows why jobs failed: files, reasons, last log lines, and how to go on.")
     parser.add_argument(
         "job", nargs="?", default="", metavar="PIPELINE[@JOB]", help="default: the last jobs of all pipelines"

@@ -38,7 +38,7 @@ class Bundle:
     def open(cls, folder: str | Path) -> "Bundle":
         """Checks every digest; the time is that of reading the files once.
 
-        Raises BundleError where there is no bundle, or a file is absent, changed or cut short, and where a file would
+        Raises BundleError if there is no bundle, or a file is absent, changed or cut short, and if a file would
         be used that no digest covers.
         """
         folder = Path(folder)
@@ -71,7 +71,7 @@ class Bundle:
         return self.open_session(MODEL, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
 
     def check_float_graph(self) -> None:
-        """Raises BundleError where the fp32 graph of the second look is absent or was cut short.
+        """Raises BundleError if the fp32 graph of the second look is absent or was cut short.
 
         Takes no time; `float_session` checks the digest.
         """

@@ -1,6 +1,6 @@
 """A bucket's tables -> a folder of CSVs that keep the rules the later stages rely on.
 
-Every table below URL is mirrored below OUTPUT as CSV: one file, or several parts where it has more rows than
+Every table below URL is mirrored below OUTPUT as CSV: one file, or several parts if it has more rows than
 `--shard-rows`. A file that breaks a rule is named in `OUTPUT/rejected/`, with the reason, the row and a remedy; the
 others go on. `OUTPUT/listing.json` says what was seen, and when. Nothing is changed or deleted at URL.
 """

@@ -31,7 +31,7 @@ class Grid:
 
 
 def step(sizes: Floats, pair_limit: int) -> NDArray[np.float64]:
-    """The finest step for each output of weights of these sizes (inputs, outputs), (outputs,); 0 where all are zero.
+    """The finest step for each output of weights of these sizes (inputs, outputs), (outputs,); 0 if all are zero.
 
     `pair_limit` is the most steps that two neighbouring inputs may have in sum.
     """
@@ -117,7 +117,7 @@ def _limit(codes: NDArray[np.float64], neighbour: int, pair_limit: int) -> NDArr
 
 
 def _steps(weights: Floats, pair_limit: int, per_channel: bool) -> NDArray[np.float64]:
-    """The step of each output, or the largest for all; 1 where the weights are zero."""
+    """The step of each output, or the largest for all; 1 if the weights are zero."""
     steps = step(np.abs(weights), pair_limit)
     if not per_channel:
         steps[:] = steps.max()

@@ -18,7 +18,7 @@ def clean(path: str) -> str:
 
 
 def entries(files: Iterable[str]) -> list[str]:
-    """The files and the folders they imply, `/` among them where there is any file, in Pachyderm's order."""
+    """The files and the folders they imply, `/` among them if there is any file, in Pachyderm's order."""
     every = set(files)
     for file in list(every):
         parts = file.split("/")
@@ -38,7 +38,7 @@ def matches(glob: str, files: Iterable[str]) -> list[tuple[str, tuple[str, ...]]
 
 @lru_cache(256)
 def compile_glob(glob: str) -> re.Pattern[str]:
-    """The glob as a regular expression for whole paths. Raises PachydermError where it is none."""
+    """The glob as a regular expression for whole paths. Raises PachydermError if it is none."""
     text, end = _sequence(clean(glob), 0, "")
     if end < len(clean(glob)):
         raise PachydermError(f"glob {glob}: {clean(glob)[end]} closes nothing; write \\ before it")

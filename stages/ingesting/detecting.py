@@ -1,4 +1,4 @@
-"""The encoding of text that is not UTF-8: detected where only one can be meant, else refused."""
+"""The encoding of text that is not UTF-8: detected if only one can be meant, else refused."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -28,7 +28,7 @@ def detect(stream: BinaryIO) -> tuple[str, str]:
     """The encoding of the lines that are not UTF-8, and how sure that is, in words; UTF-8 if all are.
 
     What is likely is proposed: what Excel writes, then what charset-normalizer says. It is taken if it makes text of a
-    language, and no other encoding makes another such text. Raises InputError where that is not so.
+    language, and no other encoding makes another such text. Raises InputError if that is not so.
     """
     sample = _strange_lines(stream)
     if not sample:

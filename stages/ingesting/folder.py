@@ -46,7 +46,7 @@ class FolderSource:
             name = path.relative_to(self.root)
             if is_hidden(name.as_posix()):
                 continue
-            # Unlike Path.is_dir, it says no where it may not ask; a link out of the folder is refused in either case.
+            # Unlike Path.is_dir, it says no if it may not ask; a link out of the folder is refused in either case.
             if os.path.isdir(path):  # noqa: PTH112
                 objects[f"{name.as_posix()}/"] = SourceObject(str(path), 0)
             elif wanted(path.name) and path.is_symlink() and not self._is_inside(path):
@@ -59,7 +59,7 @@ class FolderSource:
         return Listing(dict(sorted(objects.items())), others)
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
-        """As `Source.fetch`. Whole is what has the same size and times before and after it is read."""
+        """As `Source.fetch`. A file is whole if it has the same size and times before and after it is read."""
         path = Path(item.key)
         for _ in range(TRIES):
             file.seek(0)
@@ -101,7 +101,7 @@ class FolderSource:
 
 
 def _state_of(path: Path) -> SourceObject:
-    """The state of what a name stands for; without a version where that cannot be told."""
+    """The state of what a name stands for; without a version if that cannot be told."""
     try:
         return _state(path, path.stat())
     except OSError:

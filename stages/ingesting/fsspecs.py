@@ -63,7 +63,7 @@ class FsspecSource:
         return files
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
-        """As `Source.fetch`. Whole is what has the same size and times before and after it is read."""
+        """As `Source.fetch`. A file is whole if it has the same size and times before and after it is read."""
         for _ in range(TRIES):
             file.seek(0)
             file.truncate()

@@ -1,4 +1,4 @@
-"""Google Cloud Storage: listings that hold, and downloads with the bucket's own checksum.
+"""Google Cloud Storage: listings that are complete, and downloads checked by the bucket's own checksum.
 
 gcsfs brings credentials, connections and the repetition of failed requests. Its own `get` checks nothing (gcsfs#403),
 so objects are read here in ranges of one generation, and their CRC-32C is taken as the bytes arrive.
@@ -61,7 +61,7 @@ class GcsSource:
         return listing
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
-        """As `Source.fetch`. Whole is what has the size and the checksum that the bucket gives for its generation."""
+        """As `Source.fetch`. A file is whole if it has the size and checksum of its generation in the bucket."""
         state: SourceObject | None = item
         for _ in range(TRIES):
             if state is None:
@@ -118,7 +118,7 @@ class GcsSource:
         if not item.checksum:
             raise AnswermillError(
                 f"gs://{self._bucket}/{item.key}: the bucket gives no CRC-32C for it, so it cannot be checked; "
-                "is it encrypted with a key of the customer's?"
+                "if it is encrypted with a key of your own, store it without one"
             )
         checksum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
         for start in range(0, item.size, RANGE):
@@ -175,7 +175,7 @@ def connect(timeout: float, user_project: str | None = None) -> "GCSFileSystem":
     """A client with the credentials that the environment names; `timeout` is in seconds without a byte.
 
     GOOGLE_APPLICATION_CREDENTIALS if it is set, nothing for STORAGE_EMULATOR_HOST, else application default
-    credentials, and the public's rights where there are none. Raises AnswermillError for a credentials file that is
+    credentials, and the public's rights if there are none. Raises AnswermillError for a credentials file that is
     none.
     """
     from aiohttp import ClientTimeout

@@ -17,7 +17,7 @@ from stages.ingesting.texts import Text
 
 @dataclass(slots=True)
 class RowMender:
-    """Gives a record the header's width, where only empty fields at its end are missing, or one is too many.
+    """Gives a record the header's width, if only empty fields at its end are missing, or one is too many.
 
     Attributes:
         needed: how many fields a row must have, so that both required columns are among them.
@@ -33,7 +33,7 @@ class RowMender:
     first: int = 0
 
     def __call__(self, fields: list[str], record: bytes, row: int) -> bytes:
-        """The record in the header's width. Raises InputError where that is a guess."""
+        """The record in the header's width. Raises InputError if that is a guess."""
         if self.needed <= len(fields) < self.width:
             self.filled += 1
             body, end = _split(record)

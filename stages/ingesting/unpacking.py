@@ -1,4 +1,4 @@
-"""Archives -> what they hold, in constant memory and within limits. Their first bytes tell, not their names."""
+"""Archives -> their content, in constant memory and within limits. Recognised by first bytes, not by names."""
 
 import bz2
 import gzip
@@ -47,7 +47,7 @@ class Unpacked:
     Attributes:
         stream: the content.
         kinds: the kinds of archive that it came in, outermost first.
-        member: its name in a zip archive; None where it came in none.
+        member: its name in a zip archive; None if it came in none.
 
     """
 

@@ -41,7 +41,7 @@ class WebSource:
             return Listing({self._name: self._state_of(response)})
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
-        """As `Source.fetch`. Whole is what is as long as the server said, or whose last chunk came."""
+        """As `Source.fetch`. A file is whole if it is as long as the server said, or if its last chunk has come."""
         from urllib3.exceptions import HTTPError
 
         problem = ""
@@ -77,7 +77,7 @@ class WebSource:
         """The server's answer, of which the body is still to come."""
         import requests
 
-        # It logs the URL with its query, and a traceback, where a header of the answer is damaged.
+        # It logs the URL with its query, and a traceback, if a header of the answer is damaged.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
         try:
             # Bytes as they are stored: an archive is told by its first bytes.

@@ -29,7 +29,7 @@ class Texts:
 
 
 def fit_rows(rows: Sequence[Judged], budget: int) -> dict[str, Any]:
-    """The rows, with texts cut where they would take more bytes than the budget; at worst without the last rows."""
+    """The rows, with texts cut if they would take more bytes than the budget; at worst without the last rows."""
     while True:
         for width, with_own in PLANS:
             if rows and _characters(rows, width, with_own=with_own) > budget:

@@ -21,7 +21,7 @@ OF_A_KIND = 100
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A row with what is known about it: how right it is, where an answer was expected, and the other run's row."""
+    """A row with what is known about it: how right it is, if an answer was expected, and the other run's row."""
 
     row: Row
     expected: str | None
@@ -57,7 +57,7 @@ def _place(row: Row) -> tuple[int | None, int | None]:
 
 
 def judge_row(row: Row, expected_column: str, against: "Glimpse | None" = None) -> Judged:
-    """The row, with exact match and F1 where its file says what was expected and it could be answered."""
+    """The row, with exact match and F1 if its file says what was expected and it could be answered."""
     expected = row.own.get(expected_column)
     if expected is None:
         return Judged(row, None, None, None, against)
@@ -76,13 +76,13 @@ def glimpse(row: Judged) -> Glimpse:
 
 
 def certainty(choice: Choice) -> float | None:
-    """The confidence; where the bundle has no curve for it, the score."""
+    """The confidence; if the bundle has no curve for it, the score."""
     return choice.score if choice.confidence is None else choice.confidence
 
 
 @dataclass(slots=True)
 class Survey:
-    """Counts of every row of a run; the page shows them also where it cannot hold all rows."""
+    """Counts of every row of a run; the page shows them also if it cannot hold all rows."""
 
     rows: int = 0
     unanswered: int = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pachyderm.errors import PachydermError
 from pachyderm.local.worker.batching import PrematureExitError, Session
-from pachyderm.local.worker.process import ProcessSpec
+from pachyderm.local.worker.process import Launcher, ProcessSpec
 from pachyderm.local.worker.redaction import Redaction
 
 _LAST_LINE = 4096
@@ -27,9 +27,17 @@ _ON_A_CLUSTER = (
 class BatchedProcess:
     """At most one process at a time, for one worker."""
 
-    def __init__(self, command: Callable[[Path], ProcessSpec], socket: Path, log: Path, redaction: Redaction) -> None:
+    def __init__(
+        self,
+        command: Callable[[Path], ProcessSpec],
+        launcher: Launcher,
+        socket: Path,
+        log: Path,
+        redaction: Redaction,
+    ) -> None:
         """`command` says what to start, given the log that it writes to."""
         self._command = command
+        self._launcher = launcher
         self._socket = socket
         self._log = log
         self._redaction = redaction
@@ -41,7 +49,7 @@ class BatchedProcess:
         """The one that runs, or a new one that has asked for its first datum. Raises StartError where it never does."""
         if self._session is not None:
             return self._session
-        self._session = Session(self._command(self._log), self._socket)
+        self._session = Session(self._command(self._log), self._launcher, self._socket)
         self._starts += 1
         try:
             self._session.next_call(deadline, stop)
