@@ -28,7 +28,7 @@ help: ## list the commands
 
 .PHONY: demo
 demo: $(VENV)/demo $(DEMO_MODEL) ## run the pipelines over samples/ into an embedded PostgreSQL
-	@$(PY) -m pachyderm.demo
+	@unset PYTHONDONTWRITEBYTECODE; $(PY) -m pachyderm.demo
 
 .PHONY: test
 test: $(VENV)/test ## run the tests, offline
@@ -150,7 +150,8 @@ clean: ## remove what make has made
 	rm -rf build $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(DEMO_MODEL): $(wildcard export/*.py models/minilm-qa/*) constraints.txt | $(VENV)/demo
-	@$(PY) -m export models/minilm-qa --output $(@D)
+	@# pip has compiled nothing, so the first import has to keep what it compiles; images of Python forbid that.
+	@unset PYTHONDONTWRITEBYTECODE; $(PY) -m export models/minilm-qa --output $(@D)
 
 $(PY):
 	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: Python 3.11 or newer is needed; say which with PYTHON=...")'
