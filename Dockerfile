@@ -43,7 +43,7 @@ RUN python3 -m venv /opt/pip \
     && /opt/pip/bin/pip --python /opt/answermill/bin/python install \
         --no-cache-dir --no-compile --no-deps --require-hashes -r hashes/image.txt
 COPY answermill.py pyproject.toml LICENSE README.md ./
-COPY benchmarks benchmarks
+COPY image image
 COPY export export
 COPY pachyderm pachyderm
 COPY runtime runtime
@@ -71,7 +71,7 @@ COPY --from=export /model/manifest.json ./
 # Compiled once, as no run can write; checked by nobody, so that no time of the build is in it. pip's notes of where a
 # wheel came from, and its lists of files as they were before, are of no use any more.
 RUN /opt/answermill/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/answermill/lib \
-    && /opt/answermill/bin/python -m benchmarks.image image-packages.txt manifest.json > /opt/answermill/packages.md \
+    && /opt/answermill/bin/python -m image.report image-packages.txt manifest.json > /opt/answermill/packages.md \
     && /opt/pip/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
         -o /opt/answermill/sbom.cdx.json /opt/answermill/bin/python \
     && cd /opt/answermill && rm -rf include && find bin -type f -delete \

@@ -22,61 +22,61 @@ or_show = 2>$(VENV)/$(1).log || { cat $(VENV)/$(1).log >&2; false; }
 DEMO_MODEL := build/demo/model/manifest.json
 
 .PHONY: help
-help: ## this list
+help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(VENV)/demo $(DEMO_MODEL) ## the whole way over samples/ into an embedded PostgreSQL
+demo: $(VENV)/demo $(DEMO_MODEL) ## run the pipelines over samples/ into an embedded PostgreSQL
 	@$(PY) -m pachyderm.demo
 
 .PHONY: test
-test: $(VENV)/test ## the tests, offline
+test: $(VENV)/test ## run the tests, offline
 	$(PY) -m pytest -m "not faults and not slow and not image"
 
 .PHONY: test-faults
-test-faults: $(VENV)/test ## the slow ones: processes and servers that are killed, cut off and filled up
+test-faults: $(VENV)/test ## run the slow tests, which kill, cut off and fill up processes and servers
 	$(PY) -m pytest -m "faults or slow or hypothesis" --hypothesis-profile=new
 
 .PHONY: test-browser
-test-browser: $(VENV)/test ## the pages, in a real Chromium; `make test` runs these too where there is one
+test-browser: $(VENV)/test ## test the pages in a real Chromium; `make test` does this too if there is one
 	$(PY) -m pytest -m browser
 
 .PHONY: ci
-ci: demo check test ## what CI runs for every change; test-faults runs every night
+ci: demo check test ## run what CI runs for every change; test-faults runs every night
 
 # No process, socket or folder is needed to run every line of these.
 PURE := pachyderm/spec/*,runtime/spans.py,runtime/tokens.py,runtime/windows.py,runtime/quoting.py,stages/common/names.py,stages/csvs/re*.py
 .PHONY: coverage
-coverage: $(VENV)/test ## the lines that the tests run, by file; the pure parts have a floor
+coverage: $(VENV)/test ## show which lines the tests run; the pure parts have a minimum
 	$(PY) -m pytest -m "not faults and not slow and not image" --cov --cov-report=term:skip-covered
 	$(PY) -m coverage report --fail-under=90 --include="$(PURE)"
 
 .PHONY: docs
-docs: $(VENV)/test ## writes the parts of docs/ that are made from the code
+docs: $(VENV)/test ## write the parts of docs/ that are made from the code
 	$(PY) -m tests.docs
 
 .PHONY: hashes
-hashes: $(VENV)/test ## writes hashes/, the digests of what the image is built from, after a pin has changed
-	@$(PY) -m benchmarks.hashes
+hashes: $(VENV)/test ## write hashes/, the digests of what the image is built from; needed after a pin has changed
+	@$(PY) -m image.hashes
 
 .PHONY: fuzz
-fuzz: $(VENV)/test $(DEMO_MODEL) ## 10,000 random files through ingest and answer
+fuzz: $(VENV)/test $(DEMO_MODEL) ## send 10,000 random files through ingest and answer
 	$(PY) -m tests.fuzz --files 10000 --model $(dir $(DEMO_MODEL))
 
 .PHONY: check
-check: $(VENV)/test ## lint, format and types
+check: $(VENV)/test ## check lint, format, types and the pipeline specs
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -m pachyderm check
 
 .PHONY: export-model
-export-model: $(VENV)/demo ## a bundle in OUTPUT (build/model) from MODEL: a hub id or a folder
+export-model: $(VENV)/demo ## export a bundle to OUTPUT (build/model) from MODEL, a hub id or a folder
 	@set -f; $(PY) -m export $${MODEL:+"$$MODEL"} $${REVISION:+--revision "$$REVISION"} \
 	    --output "$${OUTPUT:-build/model}" $$OPTIONS
 
 .PHONY: bench
-bench: $(VENV)/bench $(DEMO_MODEL) ## rows/s against the peers that are installed, side by side
+bench: $(VENV)/bench $(DEMO_MODEL) ## measure rows/s against the peers that are installed, side by side
 	@$(PY) -m benchmarks.runtime
 
 # The first of docker, podman and buildah that answers: docker's client alone builds nothing.
@@ -88,7 +88,7 @@ BUILD_ARGS = $(foreach name,BASE MODEL REVISION TORCH_INDEX OPTIONS,$(if $($(nam
 LABEL = --label org.opencontainers.image
 .PHONY: image image-files image-report test-image
 # The bundle's id is known when it is built, so the labels come in a second step; a label moves no file.
-image: ## the slim image IMAGE, with the bundle of MODEL in it; its SBOM and its report go to build/image
+image: ## build the slim image IMAGE with the bundle of MODEL; SBOM and report go to build/image
 	@builder=$$($(FIND_BUILDER)); \
 	test -n "$$builder" || { echo "make image: docker, podman or buildah is needed, and none answers here" >&2; exit 1; }; \
 	base=$${BASE:-$$(sed -n 's/^ARG BASE=//p' Dockerfile)}; \
@@ -113,10 +113,10 @@ image-files:
 	    else "$$builder" cp "$$id:/opt/answermill/$$file" build/image/$$file; fi || exit 1; \
 	done; \
 	"$$builder" rm "$$id" > /dev/null
-image-report: ## what the image that was built last holds, by size, and why
+image-report: ## show what the last image holds, by size, and why
 	@test -f build/image/packages.md || { echo "make image-report: nothing is built yet; make image first" >&2; exit 1; }
 	@cat build/image/packages.md
-test-image: $(VENV)/test ## builds the image twice, pushes it, runs it and looks into it; as root, with docker or buildah
+test-image: $(VENV)/test ## build the image twice, push it, run it and look into it; as root, with docker or buildah
 	@$(if $(TEST_IMAGE),true,{ command -v dockerd && command -v docker-registry || command -v buildah; } >/dev/null) \
 	    || { echo "make test-image: dockerd and docker-registry, or buildah, are needed, and are not here" >&2; exit 1; }
 	@for tool in $(if $(TEST_IMAGE),,debootstrap) unshare chroot; do command -v $$tool >/dev/null \
@@ -125,7 +125,7 @@ test-image: $(VENV)/test ## builds the image twice, pushes it, runs it and looks
 	$(PY) -m pytest -m image
 
 .PHONY: audit
-audit: $(VENV)/audit ## known vulnerabilities of the packages in the image
+audit: $(VENV)/audit ## look for known vulnerabilities in the packages of the image
 	@mkdir -p build/image
 	@sed -n 's/^\([A-Za-z][^ ]*\) .*/^\1==/p' image-packages.txt | grep -f - constraints.txt > build/image/requirements.txt
 	$(PY) -m pip_audit --strict --no-deps --disable-pip --progress-spinner off -r build/image/requirements.txt
@@ -135,17 +135,17 @@ WHERE = --image "$$IMAGE" $${BUCKET:+--bucket "$$BUCKET"} $${REPO:+--repo "$$REP
 KEY = $${BUCKET_KEY:+--bucket-key "$$BUCKET_KEY"}
 DEPLOY = set -f; "$$PYTHON" -m pachyderm.deploy
 .PHONY: deploy deploy-plan undeploy secrets
-deploy: ## the pipelines on a Pachyderm cluster, by pachctl: IMAGE=… BUCKET=gs://…
+deploy: ## put the pipelines on a Pachyderm cluster with pachctl: IMAGE=… BUCKET=gs://…
 	@$(DEPLOY) deploy $(WHERE) $(KEY) $${REPROCESS:+--reprocess} $$DEPLOY_OPTIONS
-deploy-plan: ## what deploy would call
+deploy-plan: ## show what deploy would call
 	@$(DEPLOY) plan $(WHERE) $(KEY) $${REPROCESS:+--reprocess} $$DEPLOY_OPTIONS
-secrets: ## the cluster's secrets, from BUCKET_KEY=FILE and libpq's variables
+secrets: ## set the cluster's secrets from BUCKET_KEY=FILE and libpq's variables
 	@$(DEPLOY) secrets $(KEY) $$DEPLOY_OPTIONS
-undeploy: ## takes the pipelines off the cluster
+undeploy: ## take the pipelines off the cluster
 	@$(DEPLOY) undeploy $${WITH_SECRETS:+--with-secrets} $$DEPLOY_OPTIONS
 
 .PHONY: clean
-clean: ## removes what make has made
+clean: ## remove what make has made
 	rm -rf build $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(DEMO_MODEL): $(wildcard export/*.py models/minilm-qa/*) constraints.txt | $(VENV)/demo
@@ -153,7 +153,8 @@ $(DEMO_MODEL): $(wildcard export/*.py models/minilm-qa/*) constraints.txt | $(VE
 
 $(PY):
 	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: Python 3.11 or newer is needed; say which with PYTHON=...")'
-	"$$PYTHON" -m venv $(VENV)
+	@echo "creating $(VENV)"
+	@"$$PYTHON" -m venv $(VENV)
 	@# The pip of Python 3.11 takes twice as long as this one for all that follows: 45 s and 25 s for the demo's packages.
 	@$(PIP) pip
 

@@ -66,9 +66,9 @@ class Cpuid:
 
     def __call__(self, leaf: int, subleaf: int) -> Words:
         """EAX, EBX, ECX and EDX."""
-        found = (ctypes.c_uint32 * 4)()
-        self._call(leaf, subleaf, found)
-        eax, ebx, ecx, edx = found
+        registers = (ctypes.c_uint32 * 4)()
+        self._call(leaf, subleaf, registers)
+        eax, ebx, ecx, edx = registers
         return eax, ebx, ecx, edx
 
 
@@ -107,7 +107,7 @@ class Tracer:
                 self._make_cpuid_fault(who)
             deliver = 0 if event or (who not in known and number == signal.SIGSTOP) else number
             known.add(who)
-            if number == signal.SIGSEGV and self._answered(who):
+            if number == signal.SIGSEGV and self._answer_cpuid(who):
                 deliver = 0
             self._request(CONT, who, deliver)
 
@@ -128,7 +128,7 @@ class Tracer:
         if after[RAX]:
             raise SystemExit("benchmarks.avx2: this CPU or kernel cannot make CPUID fault")
 
-    def _answered(self, who: int) -> bool:
+    def _answer_cpuid(self, who: int) -> bool:
         """Whether a fault was CPUID's, which is then behind it."""
         registers = self._registers(who)
         if self._request(PEEKTEXT, who, 0, registers[RIP]) & 0xFFFF != int.from_bytes(CPUID, "little"):
@@ -152,10 +152,10 @@ class Tracer:
     def _request(self, request: int, who: int, data: int = 0, address: int = 0) -> int:
         """One ptrace call; a process that was killed meanwhile has nothing to say, and its end is waited for."""
         ctypes.set_errno(0)
-        found = int(self._ptrace(request, who, address, data)) & 0xFFFFFFFFFFFFFFFF
+        result = int(self._ptrace(request, who, address, data)) & 0xFFFFFFFFFFFFFFFF
         if (code := ctypes.get_errno()) and code != 3:  # ESRCH
             raise OSError(code, f"ptrace: {os.strerror(code)}")
-        return found
+        return result
 
 
 def main(argv: Sequence[str]) -> int:

@@ -95,23 +95,23 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> None:
         for name, run in contenders.items():
             empty_table(url, target)
             rounds[name].append(run())
-    found = {name: sorted(runs, key=lambda run: run.rate)[len(runs) // 2] for name, runs in rounds.items()}
+    medians = {name: sorted(runs, key=lambda run: run.rate)[len(runs) // 2] for name, runs in rounds.items()}
     for name, rows, insert in (
         ("psycopg `executemany`", 50_000, insert_many),
         ("INSERT and commit a row", 2_000, insert_each),
     ):
         empty_table(url, target)
-        found[name] = insert(url, source, min(rows, options.rows))
+        medians[name] = insert(url, source, min(rows, options.rows))
     reference = rounds["psql `\\copy`"]
     say(f"\n{options.rows:,} rows, {source.stat().st_size / 1e6:.0f} MB; {machine(url)}\n")
     say("| | rows/s | MB/s | of `\\copy` | |\n| --- | ---: | ---: | ---: | --- |")
     size = source.stat().st_size / options.rows / 1e6
-    for name, best in found.items():
+    for name, best in medians.items():
         runs = rounds.get(name)
         ratio = (
             statistics.median(run.rate / other.rate for run, other in zip(runs, reference, strict=True))
             if runs
-            else best.rate / found["psql `\\copy`"].rate
+            else best.rate / medians["psql `\\copy`"].rate
         )
         say(f"| {name} | {best.rate:,.0f} | {best.rate * size:.1f} | {ratio:.4f} | {best.note} |")
     say("\n| file | peak memory | rows |\n| ---: | ---: | ---: |")

@@ -19,15 +19,15 @@ def description() -> str:
     flags = " ".join(flag for flag in FLAGS if flag in cpu_flags()) or "none known"
     if SEEN in os.environ:
         flags += f", of which only {os.environ[SEEN]} can be seen here"
-    packages = ", ".join(f"{name} {found}" for name in PACKAGES if (found := installed(name)))
+    packages = ", ".join(f"{name} {version}" for name in PACKAGES if (version := installed_version(name)))
     return (
         f"{cpu_model()}, {available_cpus()} CPUs for this process, flags {flags}\n"
         f"Python {platform.python_version()}, {packages}"
     )
 
 
-def installed(package: str) -> str | None:
-    """Version of a package, None where it is absent."""
+def installed_version(package: str) -> str | None:
+    """Version of a package, None if it is absent."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -113,8 +113,8 @@ PEERS: dict[str, tuple[str, Callable[[Path, Sequence[Pair]], Iterator[object]]]]
 def _ask(ask: Any, rows: Sequence[Pair], batch: int) -> Iterator[object]:
     for start in range(0, len(rows), batch):
         some = rows[start : start + batch]
-        found = ask(question=[q for q, _ in some], context=[c for _, c in some], batch_size=batch)
-        yield from found if isinstance(found, list) else [found]
+        answers = ask(question=[q for q, _ in some], context=[c for _, c in some], batch_size=batch)
+        yield from answers if isinstance(answers, list) else [answers]
 
 
 def _decode(folder: Path, rows: Sequence[Pair], logits: Callable[[np.ndarray], np.ndarray]) -> Iterator[object]:
@@ -130,14 +130,14 @@ def _decode(folder: Path, rows: Sequence[Pair], logits: Callable[[np.ndarray], n
     windower = Windower(bundle / "tokenizer.json", cls, decoding)
 
     def one(row: Pair) -> object:
-        found = []
+        candidates = []
         for window in windower.windows(*row):
             start, end = np.ascontiguousarray(logits(window.ids).T, np.float32)
             spans = candidate_spans(
                 start, end, window.allowed, count=decoding.candidates, max_answer_len=decoding.max_answer_len
             )
-            found.append((spans, window))
-        return ranked_answers(row[1], found, decoding)[0]
+            candidates.append((spans, window))
+        return ranked_answers(row[1], candidates, decoding)[0]
 
     with ThreadPoolExecutor(2) as pool:
         yield from pool.map(one, rows)
@@ -160,9 +160,9 @@ def prepare(folder: Path, rows: Sequence[Pair]) -> None:
 
 
 def _there(package: str) -> bool:
-    from benchmarks.machine import installed
+    from benchmarks.machine import installed_version
 
-    return installed(package) is not None
+    return installed_version(package) is not None
 
 
 def random_checkpoint(folder: Path) -> None:

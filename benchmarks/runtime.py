@@ -87,10 +87,12 @@ def count_tokens(folder: Path, rows: Sequence[Pair]) -> int:
 
 def measure(names: Sequence[str], options: argparse.Namespace) -> dict[str, list[Run] | None]:
     """Runs of each peer, in turn; None for a peer that is not installed."""
-    runs: dict[str, list[Run] | None] = {name: [] if machine.installed(PEERS[name][0]) else None for name in names}
+    runs: dict[str, list[Run] | None] = {
+        name: [] if machine.installed_version(PEERS[name][0]) else None for name in names
+    }
     for _ in range(options.rounds):
-        for found, name in ((found, name) for name, found in runs.items() if found is not None):
-            found.append(turn(name, options))
+        for done, name in ((done, name) for name, done in runs.items() if done is not None):
+            done.append(turn(name, options))
     return runs
 
 
@@ -130,12 +132,12 @@ def table(runs: dict[str, list[Run] | None]) -> str:
     """Markdown: medians, and ours over each peer."""
     ours = runs.get(OURS)
     lines = ["| peer | rows/s | ours is | first answer, s | peak memory, MiB |", "| --- | --- | --- | --- | --- |"]
-    for name, found in runs.items():
-        if not found:
+    for name, done in runs.items():
+        if not done:
             lines.append(f"| {name} | absent | | | |")
             continue
-        rows, first, memory = (statistics.median(column) for column in zip(*found, strict=True))
-        ratio = f"{statistics.median(o.rows / p.rows for o, p in zip(ours, found, strict=True)):.2f} x" if ours else ""
+        rows, first, memory = (statistics.median(column) for column in zip(*done, strict=True))
+        ratio = f"{statistics.median(o.rows / p.rows for o, p in zip(ours, done, strict=True)):.2f} x" if ours else ""
         lines.append(f"| {name} | {rows:.1f} | {ratio} | {first:.1f} | {memory:.0f} |")
     return "\n".join(lines)
 

@@ -84,9 +84,9 @@ def measure(answerer: Answerer, files: list[list[Row]], rounds: int) -> tuple[fl
             with path.open("w", newline="") as stream:
                 csv.writer(stream).writerows([("question", "context"), *file])
         for number in range(rounds):
-            raw.append(len(rows) / timed(lambda: list(answerer.answer(rows))))
+            raw.append(len(rows) / seconds_of(lambda: list(answerer.answer(rows))))
             out = Path(folder, f"out-{number}")
-            ours.append(len(rows) / timed(partial(answer, answerer, Path(folder, "in"), out)))
+            ours.append(len(rows) / seconds_of(partial(answer, answerer, Path(folder, "in"), out)))
     return statistics.median(ours), statistics.median(raw)
 
 
@@ -103,7 +103,7 @@ def answer(answerer: Answerer, source: Path, target: Path) -> None:
         raise RuntimeError("; ".join(run.failures.values()))
 
 
-def timed(work: Callable[[], object]) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
     """Seconds that a function takes."""
     began = time.perf_counter()
     work()

@@ -17,7 +17,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command.parser(
         "export",
         "Turns an extractive question-answering checkpoint into a verified ONNX bundle.",
-        "HF_HOME is the model hub's cache, HF_TOKEN the key to private and gated models.",
+        "HF_HOME names the folder of the model hub's cache. HF_TOKEN holds the token for private and gated models.",
     )
     limits = Thresholds()
     parser.add_argument("model", metavar="MODEL", nargs="?", default=DEFAULT_MODEL, help="hub id or checkpoint folder")

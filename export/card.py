@@ -40,7 +40,7 @@ Extractive question answering as one ONNX graph, for CPUs. `manifest.json` says 
 ## Use
 
 ```python
-from runtime import Answerer
+from answermill import Answerer
 
 for answer in Answerer.load("path/to/this/folder").answer([("Who called?", "Ada called at noon.")]):
     print(answer.text, answer.score, answer.confidence)
@@ -48,9 +48,9 @@ for answer in Answerer.load("path/to/this/folder").answer([("Who called?", "Ada 
 
 ## Limits
 
-A checkpoint trained on SQuAD 1.1 always answers, also where the context holds no answer. Scores are probabilities
-within one window of text, summed over mentions of the same answer; they do not compare across very long contexts.
-Fused attention has no mask: feed the graph one window a run, without padding, as the runtime does.
+A checkpoint trained on SQuAD 1.1 always answers, even if the context holds no answer. Scores are probabilities within
+one window of text, summed over mentions of the same answer; do not compare scores across very long contexts. Fused
+attention has no mask: feed the graph one window per run, without padding, as the runtime does.
 """
 
 
@@ -58,10 +58,10 @@ def _second_look(look: SecondLook) -> str:
     return f"""
 ## Second look
 
-`model-fp32.onnx` (weights stored as {look.weights}) answers a row again where the second-best answer scores at least
-{look.ratio} of the best one. On {look.rows} rows that is {look.share:.1%} of them. Without it
-{look.agreement_without:.1%} are answered exactly as by the fp32 model; with it {look.agreement:.1%}, measured on rows
-that had no part in choosing the ratio. {look.ties} rows are ties for fp32 itself (equal to 1e-4).
+`model-fp32.onnx` (weights stored as {look.weights}) answers a row again if the second-best answer scores at least
+{look.ratio} of the best one. Of {look.rows} rows, that is {look.share:.1%}. Without it,
+{look.agreement_without:.1%} are answered exactly as by the fp32 model; with it, {look.agreement:.1%}, measured on rows
+that had no part in choosing the ratio. {look.ties} rows are ties even for fp32 (equal to 1e-4).
 """
 
 

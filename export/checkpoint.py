@@ -49,9 +49,9 @@ class Checkpoint:
 
 
 def find(model: str, revision: str | None) -> Checkpoint:
-    """The checkpoint in a local folder, or else the hub's, downloaded unless it is in the cache.
+    """The checkpoint in a local folder, or else from the hub; downloads it unless it is in the cache.
 
-    Raises ExportError where there is neither, or where it is no checkpoint for extractive question answering.
+    Raises ExportError if there is neither, or if it is not a checkpoint for extractive question answering.
     """
     if Path(model).is_dir():
         return _local(Path(model).resolve())
@@ -90,18 +90,18 @@ def _from_hub(model: str, revision: str | None) -> Checkpoint:
     except GatedRepoError as error:
         raise ExportError(f"{model} is gated: accept its terms on the hub, then set HF_TOKEN") from error
     except RevisionNotFoundError as error:
-        raise ExportError(f"{model} has no revision {revision}") from error
+        raise ExportError(f"{model} has no revision {revision}; name another one with --revision") from error
     except RepositoryNotFoundError as error:
         raise ExportError(f"{model}: no such model on the hub; for a private one set HF_TOKEN") from error
     except HFValidationError as error:
-        raise ExportError(f"{model}: neither a folder nor a hub id (OWNER/NAME)") from error
+        raise ExportError(f"{model}: neither a folder nor a hub id; give one, such as OWNER/NAME") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, RequestException) as error:
         raise ExportError(f"{model} is not in the cache, and no model hub can be reached: {WITHOUT_HUB}") from error
     return Checkpoint(folder, model, folder.name, _licence(folder))
 
 
 def _licence(folder: Path) -> str | None:
-    """The licence in the front matter of the checkpoint's card; None where there is none, or it cannot be read."""
+    """The licence in the front matter of the checkpoint's card; None if there is none, or it cannot be read."""
     import yaml  # type: ignore[import-untyped]
 
     try:

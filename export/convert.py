@@ -32,8 +32,8 @@ class ConvertedModel:
 def convert(checkpoint: Checkpoint, folder: Path) -> ConvertedModel:
     """Writes model, tokenizer and config into `folder`.
 
-    Raises ExportError for weights without a question-answering head, and for tokenizers that put the question last or
-    have no fast form.
+    Raises ExportError for weights without a question-answering head, and for tokenizers that have no fast form or put
+    the question last.
     """
     with quiet():
         from transformers import AutoTokenizer
@@ -88,7 +88,7 @@ def max_tokens(config: Any, tokenizer_limit: int) -> int:
     if not isinstance(limit, int) or limit < _SHORTEST:
         raise ExportError(
             f"max_position_embeddings ({positions!r:.40}) in config.json and model_max_length "
-            f"({tokenizer_limit!r:.40}) in tokenizer_config.json do not tell the longest input that this model takes; "
+            f"({tokenizer_limit!r:.40}) in tokenizer_config.json do not say how long an input this model takes; "
             "correct them"
         )
     return limit
@@ -111,17 +111,21 @@ def _torch_model(checkpoint: Checkpoint) -> Any:
         raise ExportError(f"{checkpoint.name}: its weights cannot be loaded: {first_line(error)}; {AGAIN}") from error
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:4])
-        raise ExportError(f"{checkpoint.name}: the weights lack {missing}; it was not trained for question answering")
+        raise ExportError(
+            f"{checkpoint.name}: the weights lack {missing}; use a checkpoint trained for question answering"
+        )
     return model.eval()
 
 
 def _check_tokenizer(checkpoint: Checkpoint, tokenizer: Any) -> None:
     if not tokenizer.is_fast:
-        raise ExportError(f"{checkpoint.name}: its tokenizer has no fast form, which the runtime needs")
+        raise ExportError(
+            f"{checkpoint.name}: its tokenizer has no fast form, which the runtime needs; use a checkpoint that has one"
+        )
     if tokenizer.padding_side != "right":
         raise ExportError(
-            f"{checkpoint.name}: its tokenizer pads on the left, so it puts the context before the question; "
-            "the runtime does not"
+            f"{checkpoint.name}: its tokenizer pads on the left, so it puts the context before the question, which the "
+            "runtime does not do; use a checkpoint whose tokenizer pads on the right"
         )
 
 
@@ -152,7 +156,11 @@ def _export(model: Any, folder: Path) -> None:
         raise
     except Exception as error:  # optimum and torch's tracer raise what they like
         raise ExportError(
-            f"a {model.config.model_type} model cannot be converted to ONNX: {first_line(error)}"
+            f"a {model.config.model_type} model cannot be converted to ONNX: {first_line(error)}; use a checkpoint of "
+            "another architecture"
         ) from error
     if not (folder / MODEL).is_file():
-        raise ExportError(f"a {model.config.model_type} model is not converted to one {MODEL}")
+        raise ExportError(
+            f"optimum converts a {model.config.model_type} model to several files, not to one {MODEL}; use a "
+            "checkpoint of another architecture"
+        )

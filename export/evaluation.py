@@ -1,4 +1,4 @@
-"""Reads the rows that a bundle is judged by: questions, contexts and, where the file has them, expected answers."""
+"""Reads the rows that a bundle is judged by: questions, contexts and, if the file has them, expected answers."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from runtime.errors import ExportError
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One question; `expected` holds every answer that counts as right, and is empty where the file has none."""
+    """One question; `expected` holds every answer that counts as right, and is empty if the file has none."""
 
     question: str
     context: str
@@ -20,9 +20,9 @@ class Row:
 
 
 def read_rows(source: Path) -> list[Row]:
-    """Rows of a CSV, of every CSV directly in a folder, or of a SQuAD-format JSON; unanswerable rows are left out.
+    """Rows of a CSV, of every CSV directly in a folder, or of a SQuAD-format JSON, without rows with a blank field.
 
-    Raises ExportError where nothing can be read.
+    Raises ExportError if a file cannot be read, or if there are no rows.
     """
     if source.is_dir():
         rows = [row for path in sorted(source.glob("*.csv")) for row in _read(path)]
@@ -37,7 +37,10 @@ def _read(path: Path) -> Iterator[Row]:
     try:
         yield from _squad(path) if path.suffix == ".json" else _csv(path)
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise ExportError(f"{path} cannot be read for the evaluation: {error!r}; see --evaluate") from error
+        raise ExportError(
+            f"{path} cannot be read: {type(error).__name__}: {error}; --evaluate takes a CSV with the columns question "
+            "and context, a folder of such CSVs, or a SQuAD JSON"
+        ) from error
 
 
 def _csv(path: Path) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""The fp32 graph of the second look, as it is stored: half the size where float16 can hold its weights."""
+"""The fp32 graph of the second look, as it is stored: half the size if float16 can hold its weights."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ _SMALL = 1024
 def write_float_graph(source: Path, target: Path, revision: str, *, halve: bool) -> bool:
     """Writes the graph, and in its metadata the checkpoint's revision, by which the runtime knows it.
 
-    To `halve` it, weights become float16 with a cast to float32 behind each. False where one is too large for that;
+    To `halve` it, weights become float16 with a cast to float32 behind each. False if one is too large for that;
     nothing is written then.
     """
     model = onnx.load(str(source))
@@ -28,7 +28,7 @@ def write_float_graph(source: Path, target: Path, revision: str, *, halve: bool)
 
 
 def _halve_weights(graph: Any) -> bool:
-    """Stores the weights as float16, in place. False where one overflows; the graph is of no use then."""
+    """Stores the weights as float16, in place. False if one overflows; the graph is of no use then."""
     casts = []
     for tensor in list(graph.initializer):
         if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _SMALL:

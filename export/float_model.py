@@ -1,4 +1,4 @@
-"""Checkpoint -> fused fp32 graph, and its answers to the rows, which int8 is held against."""
+"""Checkpoint -> fused fp32 graph, and its answers to the rows, with which those of int8 are compared."""
 
 import dataclasses
 import logging
@@ -74,7 +74,7 @@ def make_float_model(source: Checkpoint, request: ExportRequest, work: Path) -> 
 def _float_answers(
     manifest: Manifest, folder: Path, plain: Path, request: ExportRequest
 ) -> tuple[Manifest, Sequence[Answer]]:
-    """The answers of the model in `folder`; without alignment to words where that makes most of them whole contexts."""
+    """The answers of the model in `folder`; without alignment to words if that makes most of them whole contexts."""
 
     def answers(align: bool) -> tuple[Manifest, Sequence[Answer]]:
         changed = dataclasses.replace(manifest, decoding=dataclasses.replace(manifest.decoding, align_to_words=align))
@@ -88,8 +88,8 @@ def _float_answers(
     if alignment.whole_contexts(unaligned[1], request.rows) >= whole:
         return aligned
     logging.warning(
-        "%.0f%% of the answers are their whole context, as words of this script are sentences: answers are not aligned "
-        "to words (--align-to-words yes aligns them)",
+        "%.0f%% of the answers are their whole context, because the tokenizer takes sentences for words: the bundle "
+        "does not align answers to words (--align-to-words yes does)",
         100 * whole,
     )
     return unaligned

@@ -44,7 +44,7 @@ def strip_attention(model: Any) -> None:
     """Removes biases and mask from every fused attention, in place.
 
     The products add the biases at no cost. The mask is all ones, since a run is one window without padding, and
-    onnxruntime takes the faster kernel only where there is none.
+    onnxruntime takes the faster kernel only if there is none.
     """
     from onnx import helper, numpy_helper
 

@@ -1,4 +1,4 @@
-"""Looks through a checkpoint's files before any library loads them, so that what is wrong is named with its remedy."""
+"""Checks a checkpoint's files before any library loads them, and names what is wrong with its remedy."""
 
 import json
 from pathlib import Path
@@ -40,9 +40,9 @@ def inspect(folder: Path, name: str) -> None:
 
 def _check_pointers(folder: Path, name: str) -> None:
     for path in sorted(folder.iterdir()):
-        # A pipe would be waited for; what leads nowhere is a download that was cut off.
+        # Reading a pipe would wait for ever; a broken link is a download that was cut off.
         if not path.is_dir() and not path.is_file():
-            raise ExportError(f"{name}: {path.name} is no regular file; download the checkpoint again")
+            raise ExportError(f"{name}: {path.name} is not a regular file; download the checkpoint again")
     for path in sorted((*weights(folder), *folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model"))):
         with path.open("rb") as file:
             head = file.read(len(LFS_POINTER))
@@ -82,12 +82,14 @@ def _check_task(config: Any, name: str) -> None:
     if config is None:
         raise ExportError(f"{name}: no config.json; name the folder of a checkpoint, which has one")
     if not isinstance(config, dict):
-        raise ExportError(f"{name}: config.json is a {type(config).__name__}, not an object; download it again")
+        raise ExportError(
+            f"{name}: config.json is a {type(config).__name__}, not an object; download the checkpoint again"
+        )
     architectures = config.get("architectures") or ["an unnamed architecture"]
     if not isinstance(architectures, list) or not all(isinstance(each, str) for each in architectures):
-        raise ExportError(f"{name}: config.json's architectures is no list of names; download it again")
+        raise ExportError(f"{name}: config.json: architectures is not a list of names; download the checkpoint again")
     if not any(each.endswith("ForQuestionAnswering") for each in architectures):
         raise ExportError(
-            f"{name} is a checkpoint of another task ({', '.join(architectures)}); "
-            "extractive question answering needs one that ends in ForQuestionAnswering"
+            f"{name} is a checkpoint for another task ({', '.join(architectures)}); "
+            "use one whose architecture ends in ForQuestionAnswering"
         )

@@ -23,7 +23,7 @@ from runtime.errors import ExportError
 from runtime.manifest import Manifest, Quantization, SecondLook, Verification
 from runtime.rows import Ranking
 
-# The work takes this many times the checkpoint's size: converted, fused, optimised, quantized, and one to spare.
+# An export needs this many times the checkpoint's size: converted, fused, optimised, quantized, and one to spare.
 DISK_FACTOR = 5
 
 
@@ -54,8 +54,8 @@ def _check_disk(source: Checkpoint, parent: Path) -> None:
     free, needed = shutil.disk_usage(parent).free, DISK_FACTOR * source.size
     if free < needed:
         raise ExportError(
-            f"{parent}: no room, {free / 1e6:.0f} MB are free and the export of {source.name} works with "
-            f"{needed / 1e6:.0f}: make room, or choose another --output"
+            f"{parent}: {free / 1e6:.0f} MB are free, and the export of {source.name} needs {needed / 1e6:.0f}: "
+            "make room, or choose another --output"
         )
 
 
@@ -71,7 +71,7 @@ def _finish(
     if missed := missed_thresholds(figures, request.thresholds, judged):
         if not request.force:
             way = "--precision fp32 avoids quantization, " if quantization else ""
-            raise ExportError(f"the bundle is not written: {'; '.join(missed)}; {way}--force writes it all the same")
+            raise ExportError(f"the bundle is not written: {'; '.join(missed)}; {way}--force writes it anyway")
         logging.warning("forced: %s", "; ".join(missed))
         figures = dataclasses.replace(figures, missed=tuple(missed))
     look = None

@@ -1,4 +1,4 @@
-"""The fp32 graph beside the int8 one, and the ratio from which a row is answered by it."""
+"""The fp32 graph beside the int8 graph, and the ratio from which on it answers a row."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -80,7 +80,7 @@ def choose(
 ) -> tuple[float, float]:
     """The ratio, and the agreement on folds that had no part in choosing theirs.
 
-    For each fold the cheapest ratio is taken with which the other rows agree often enough; where the folds themselves
+    For each fold the cheapest ratio is taken with which the other rows agree often enough; if the folds themselves
     then do not, all ratios become one step more careful. The most careful of them is the bundle's. `without` and
     `with_look` say of each row whether its answer is fp32's.
     """

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from runtime.manifest import Verification
 
-# With fewer rows half a point of F1 is chance: where 3% of 500 answers differ, its standard error is 0.4.
+# With fewer rows half a point of F1 is chance: if 3% of 500 answers differ, its standard error is 0.4.
 MIN_ROWS_FOR_F1 = 500
 
 

@@ -99,7 +99,7 @@ def _recover(target: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(parent: Path) -> Iterator[None]:
-    """Two exports take turns where one might see the other's half of a step."""
+    """Two exports take turns if one might see the other's half of a step."""
     descriptor = os.open(parent, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -109,7 +109,7 @@ def _locked(parent: Path) -> Iterator[None]:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swaps two folders in one step of the file system. False where that is not possible; nothing has changed then."""
+    """Swaps two folders in one step of the file system. False if that is not possible; nothing has changed then."""
     if not sys.platform.startswith("linux"):
         return False
     try:

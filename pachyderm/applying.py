@@ -1,7 +1,7 @@
-"""Brings the steps of a deployment about, by calling pachctl.
+"""Takes the steps of a deployment, by calling pachctl.
 
-pachctl can neither update a secret nor create one over another: the server refuses, and what it holds cannot be read
-back. So a secret is deleted and created again, and that is not left half done.
+pachctl cannot update a secret: the server refuses to create one that exists, and no secret can be read back. So a
+secret is deleted and created again, and nothing interrupts that half way.
 """
 
 import logging
@@ -19,10 +19,12 @@ _PAUSE = 0.5
 
 
 def apply(step: Step, pachctl: Pachctl) -> None:
-    """Brings one thing about. Raises PachydermError with what pachctl says."""
+    """Takes one step. Raises PachydermError with what pachctl says."""
     commands = step.present if pachctl.exists(step.probe) else step.absent
     if commands == (("make secrets",),):
-        raise PachydermError(f"{step.probe[1]} {step.probe[2]} is not on the cluster: run make secrets first")
+        raise PachydermError(
+            f"{step.probe[1]} {step.probe[2]} is not on the cluster; run `answermill secrets` or `make secrets` first"
+        )
     if [words[0] for words in commands] == ["delete", "create"]:
         _replace(step, pachctl)
     else:
@@ -35,10 +37,10 @@ def apply(step: Step, pachctl: Pachctl) -> None:
 def _replace(step: Step, pachctl: Pachctl) -> None:
     """Deletes a thing and creates it again, with no interruption between the two.
 
-    Raises PachydermError where it cannot be created for as long as one call may take.
+    Raises PachydermError if it cannot be created for as long as one call may take.
     """
     delete, create = step.present
-    with _uninterrupted():
+    with _hold_signals():
         pachctl.run(delete)
         gone_since = time.monotonic()
         try:
@@ -52,7 +54,7 @@ def _replace(step: Step, pachctl: Pachctl) -> None:
 def _create_again(step: Step, pachctl: Pachctl, since: float, error: PachydermError) -> None:
     name = f"{step.probe[1]} {step.probe[2]}"
     while time.monotonic() < since + pachctl.timeout:
-        logging.warning("%s is deleted, and could not be created again yet: %s", name, error)
+        logging.warning("%s is deleted and could not yet be created again: %s", name, error)
         time.sleep(_PAUSE)
         try:
             # A call that seemed to fail may have reached the server.
@@ -62,11 +64,11 @@ def _create_again(step: Step, pachctl: Pachctl, since: float, error: PachydermEr
             error = again
         else:
             return
-    raise PachydermError(f"{error}; {name} is deleted now: run this again") from error
+    raise PachydermError(f"{error}; {name} is now deleted; run this again") from error
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def _hold_signals() -> Iterator[None]:
     """SIGINT and SIGTERM wait until the end."""
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:

@@ -1,7 +1,7 @@
 """`answermill status --cluster`: is the cluster alive, and is everything where it belongs? For cron and probes.
 
-One question of pachctl for each pipeline's jobs, one for ingest's listing, one for the files that load has passed on,
-and one of the database where it is named. What is stuck is said, and the exit code is 1.
+Asks pachctl for the jobs of each pipeline, for ingest's listing and for the files that load has passed on, and the
+database, if it is named, for its files. Prints what is stuck; the exit code is then 1.
 """
 
 import argparse
@@ -28,11 +28,11 @@ class Queue:
     Attributes:
         pipeline: its name.
         waiting: jobs that have not ended.
-        oldest: seconds since the oldest of them was made; None where none waits.
-        succeeded: seconds since the last one succeeded; None where none has.
-        state: of the last job that ended, such as `success`; empty where none has.
+        oldest: seconds since the oldest of them was created; None if none waits.
+        succeeded: seconds since the last job that succeeded ended; None if none has.
+        state: state of the last job that ended, such as `success`; empty if none has.
         job: its id.
-        success: id of the last one that succeeded, which is also that of its output; empty where none has.
+        success: id of the last job that succeeded, and of its output commit; empty if none has.
 
     """
 
@@ -47,13 +47,13 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """How many files, or parts of files, are where; None where nobody could say.
+    """Numbers of files, parts counted one by one; None if a number is not known.
 
     Attributes:
-        listed: by ingest.
-        loaded: that load has passed on.
-        refused: that load has named in `rejected/`; their rows are those of an older version, if any.
-        in_table: that the table has.
+        listed: files in ingest's listing.
+        loaded: files that load has passed on.
+        refused: files that load has named in `rejected/`; the table has older rows of them, or none.
+        in_table: files in the table.
 
     """
 
@@ -62,8 +62,8 @@ class Files:
     refused: int | None
     in_table: int | None
 
-    def missing(self) -> str:
-        """What is less than it should be, as words. More is what the next prune deletes."""
+    def describe_missing(self) -> str:
+        """What is missing, in words; empty if nothing is. What is too many, the next prune deletes."""
         loaded, refused = self.loaded or 0, self.refused or 0
         said = []
         if self.loaded is not None and self.listed is not None and self.listed != loaded + refused:
@@ -100,22 +100,24 @@ def _age(job: Mapping[str, Any], moment: str, now: datetime) -> float:
 
 def problems(queues: Sequence[Queue], files: Files, patience: float) -> Iterator[str]:
     """What is stuck, and what to do, a line each."""
+    # Without ingest, somebody puts the files into a repo.
+    has_ingest = any(queue.pipeline == "ingest" for queue in queues)
+    start = "`pachctl run cron ingest` ticks now" if has_ingest else "a file that is put into its repo starts a job"
     for queue in queues:
         if f"JOB_{queue.state.upper()}" in _FAILED:
             where = f"{queue.pipeline}@{queue.job}"
-            yield f"{queue.pipeline}: its last job is {queue.state}; answermill why --cluster {where}"
+            yield f"{queue.pipeline}: its last job is {queue.state}; see answermill why --cluster {where}"
         if queue.oldest is not None and queue.oldest > patience:
             yield (
-                f"{queue.pipeline}: a job has waited for {age(queue.oldest)}; check "
-                f"`pachctl list job -p {queue.pipeline}` "
-                "and whether its pod runs"
+                f"{queue.pipeline}: a job has waited for {age(queue.oldest)}; "
+                f"see `pachctl list job -p {queue.pipeline}`, and check whether its pod runs"
             )
         elif queue.succeeded is None or queue.succeeded > patience:
             since = "never" if queue.succeeded is None else f"{age(queue.succeeded)} ago"
-            yield f"{queue.pipeline}: its last success was {since}; `pachctl run cron ingest` ticks now"
+            yield f"{queue.pipeline}: its last success was {since}; {start}"
     # While jobs run, they differ as they should.
-    if (missing := files.missing()) and not any(queue.waiting for queue in queues):
-        yield f"files: {missing}; the next prune names those that are lost: pachctl logs -p prune"
+    if (missing := files.describe_missing()) and not any(queue.waiting for queue in queues):
+        yield f"files: {missing}; the log of the next prune names those that are lost: pachctl logs -p prune"
 
 
 def age(seconds: float) -> str:
@@ -155,11 +157,13 @@ def look(pachctl: Pachctl, table: str, now: datetime) -> tuple[list[Queue], File
     # After a failed job `@master` is only what that one did.
     outputs = {queue.pipeline: f"{queue.pipeline}@{queue.success}" for queue in queues if queue.success}
     return queues, Files(
-        _listed(pachctl, outputs.get("ingest")), *_loaded(pachctl, outputs.get("load")), _in_table(table)
+        _count_listed(pachctl, outputs.get("ingest")),
+        *_count_loaded(pachctl, outputs.get("load")),
+        _count_in_table(table),
     )
 
 
-def _listed(pachctl: Pachctl, output: str | None) -> int | None:
+def _count_listed(pachctl: Pachctl, output: str | None) -> int | None:
     listing = f"{output}:/listing.json"
     if not output or not pachctl.exists(("inspect", "file", listing)):
         return None
@@ -169,7 +173,7 @@ def _listed(pachctl: Pachctl, output: str | None) -> int | None:
         raise PachydermError(f"{listing} is not a listing that ingest wrote") from error
 
 
-def _loaded(pachctl: Pachctl, output: str | None) -> tuple[int | None, int | None]:
+def _count_loaded(pachctl: Pachctl, output: str | None) -> tuple[int | None, int | None]:
     """How many files load has passed on, and how many it has refused."""
     if not output:
         return None, None
@@ -179,7 +183,7 @@ def _loaded(pachctl: Pachctl, output: str | None) -> tuple[int | None, int | Non
     return sum(one.get("file_type") != "DIR" for one in loaded), sum(one.get("file_type") != "DIR" for one in refused)
 
 
-def _in_table(table: str) -> int | None:
+def _count_in_table(table: str) -> int | None:
     if not (os.environ.get("DATABASE_URL") or os.environ.get("PGHOST") or os.environ.get("PGSERVICE")):
         return None
     try:
@@ -201,7 +205,7 @@ def _in_table(table: str) -> int | None:
 
 
 def status(given: argparse.Namespace) -> tuple[list[str], bool]:
-    """The lines to print, and whether all is well. Raises PachydermError where the cluster does not say."""
+    """The lines to print, and whether all is well. Raises PachydermError if the cluster does not say."""
     queues, files = look(Pachctl(given.rpc_timeout), given.table, datetime.now(UTC))
     stuck = list(problems(queues, files, given.patience))
     if given.json:

@@ -1,4 +1,4 @@
-"""The cluster's secrets, filled from files and from libpq's variables. Nothing here prints or stores one."""
+"""The contents of the cluster's secrets, from files and libpq's variables. Nothing here prints or stores them."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ _TLS_FILES = {"PGSSLROOTCERT": "root.crt", "PGSSLCERT": "client.crt", "PGSSLKEY"
 
 
 def filled_secrets(environment: Mapping[str, str], bucket_key: Path | None) -> dict[str, dict[str, bytes]]:
-    """The files of each secret that files and variables are given for. Raises PachydermError for a missing file."""
+    """The files of each secret for which there are files or variables. Raises PachydermError for a missing file."""
     filled = {}
     if bucket_key:
         filled[BUCKET_SECRET] = {"key.json": _read(bucket_key)}
@@ -34,15 +34,17 @@ def filled_secrets(environment: Mapping[str, str], bucket_key: Path | None) -> d
 
 
 def service_file(environment: Mapping[str, str]) -> str:
-    """A service file of libpq's for what the PG* variables say; certificates where the secret is mounted.
+    """A libpq service file with what the PG* variables say; paths of certificates are those of the mounted secret.
 
-    Raises PachydermError for a value that such a file cannot hold: it knows no quoting.
+    Raises PachydermError for a value that such a file cannot hold, since it has no quoting.
     """
     lines = ["[answermill]"]
     for name, key in _LIBPQ.items():
         if value := environment.get(name):
             if "\n" in value or value != value.strip():
-                raise PachydermError(f"{name}: a service file cannot hold line breaks or blanks at the ends")
+                raise PachydermError(
+                    f"{name}: a service file cannot hold line breaks, or blanks at the ends; remove them"
+                )
             lines.append(f"{key}={value}")
     keys = {"PGSSLROOTCERT": "sslrootcert", "PGSSLCERT": "sslcert"}
     lines += [f"{key}=/secrets/database/{_TLS_FILES[name]}" for name, key in keys.items() if environment.get(name)]
@@ -50,7 +52,7 @@ def service_file(environment: Mapping[str, str]) -> str:
 
 
 def manifest(name: str, files: Mapping[str, bytes]) -> str:
-    """The template of a secret, filled: JSON, as pachctl takes no YAML here."""
+    """The filled template of a secret, as JSON: pachctl takes no YAML here."""
     template = json.loads((TEMPLATES / f"{name}.json").read_text("utf-8"))
     template["data"] = {file: base64.b64encode(content).decode() for file, content in files.items()}
     return json.dumps(template)

@@ -1,8 +1,8 @@
-"""Puts the pipelines on a cluster, through `pachctl` alone, on a plain Python.
+"""Puts the pipelines on a cluster. Needs only `pachctl` and Python.
 
-Each step asks whether the thing is there and creates or updates it, so a deployment can be repeated, and continued
-after one that broke off. A pipeline that is equal is left alone: any update kills its jobs. Nothing secret is printed,
-put on a command line or written to disk: secrets and specs go to pachctl's stdin.
+Each step asks whether the thing exists, and creates or updates it, so a deployment can be repeated, and continued after
+a failure. An unchanged pipeline is left alone, because any update kills its jobs. Secrets and specs go to pachctl's
+stdin; nothing secret is printed, put on a command line or written to disk.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pachyderm.errors import PachydermError
 from pachyderm.pachctl import Pachctl, add_timeout
 from pachyderm.spec.fields import read_spec
 from pachyderm.spec.model import Spec
-from pachyderm.spec.reading import placed, read_specs, spec_files
+from pachyderm.spec.reading import fill_in, read_specs, spec_files
 from pachyderm.spec.rules import check
 from pachyderm.steps import Step, deploy_steps, plan, secret_step, undeploy_steps
 from runtime import command
@@ -76,7 +76,7 @@ def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_usage(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
-    """Ends the process where options are missing or do not go together."""
+    """Ends the process if options are missing or do not go together."""
     if given.verb in ("plan", "deploy", "stamp") and not given.image:
         parser.error("--image is missing: give the image that the pipelines run on")
     if given.verb == "stamp" and not given.output:
@@ -90,7 +90,7 @@ def _check_usage(parser: argparse.ArgumentParser, given: argparse.Namespace) -> 
 
 def stamp(image: str, folder: Path) -> None:
     """Writes the shipped specs, on this image, under their own names. Raises SpecError for an image that can move."""
-    specs = {where: placed(spec, image=image) for where, spec in read_specs(spec_files([])).items()}
+    specs = {where: fill_in(spec, image=image) for where, spec in read_specs(spec_files([])).items()}
     check(specs).enforce(strict=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def stamp(image: str, folder: Path) -> None:
 
 
 def deploy(steps: Sequence[Step], given: argparse.Namespace, pachctl: Pachctl) -> None:
-    """Brings all about, from the source down. Raises PachydermError before an update would kill a running job."""
+    """Takes the steps, from the source down. Raises PachydermError before an update would kill a running job."""
     for step in steps:
         if step.spec is None:
             apply(step, pachctl)
@@ -116,12 +116,12 @@ def deploy(steps: Sequence[Step], given: argparse.Namespace, pachctl: Pachctl) -
 
 
 def _is_equal(step: Step, pachctl: Pachctl) -> bool:
-    """Whether the cluster has this very pipeline, and nothing is to be done again."""
+    """Whether the cluster has an equal pipeline, and no datum is to be processed again."""
     name, theirs = step.probe[2], pachctl.spec(step.probe[2])
     if not theirs or step.spec is None or "--reprocess" in step.present[0]:
         return False
     if unknown := _unknown(theirs):
-        logging.info("pipeline %s has what its spec here lacks, and is set back: %s", name, ", ".join(unknown))
+        logging.info("pipeline %s has fields that its spec here lacks, and is set back: %s", name, ", ".join(unknown))
         return False
     if _comparable(theirs) != _comparable(step.spec):
         return False
@@ -130,7 +130,7 @@ def _is_equal(step: Step, pachctl: Pachctl) -> bool:
 
 
 def _unknown(theirs: Mapping[str, Any]) -> list[str]:
-    """Fields that a newer server may know and that somebody has set: to leave them unseen would call different equal.
+    """Fields that somebody has set and that only a newer server may know: ignoring them would call unequal specs equal.
 
     Ours cannot have such fields: the check refuses them.
     """
@@ -154,11 +154,11 @@ def _comparable(raw: Mapping[str, Any]) -> Spec:
 
 
 def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:
-    """Raises PachydermError where pipelines that would change have jobs, or waits until they have none."""
+    """Raises PachydermError if pipelines that would change have jobs, or waits until they have none."""
     there = [name for name in names if pachctl.exists(("inspect", "pipeline", name))]
     if wait:
         _wait_for_jobs(there, pachctl)
-    elif running := _unfinished(there, pachctl):
+    elif running := _unfinished_jobs(there, pachctl):
         raise PachydermError(
             f"an update would kill running jobs: {', '.join(running)}; --wait waits for them, --now kills them"
         )
@@ -166,24 +166,26 @@ def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:
 
 def _wait_for_jobs(names: Sequence[str], pachctl: Pachctl) -> None:
     told: list[str] = []
-    while running := _unfinished(names, pachctl):
+    while running := _unfinished_jobs(names, pachctl):
         if running != told:
             logging.info("waiting for %s", ", ".join(running))
             told = running
         time.sleep(_PAUSE)
 
 
-def _unfinished(names: Sequence[str], pachctl: Pachctl) -> list[str]:
+def _unfinished_jobs(names: Sequence[str], pachctl: Pachctl) -> list[str]:
     return [f"{name}@{job}" for name in names for job in pachctl.unfinished_jobs(name)]
 
 
 def steps(given: argparse.Namespace) -> Iterator[Step]:
-    """What a verb comes to."""
+    """The steps that a verb takes."""
     if given.verb == "undeploy":
         return undeploy_steps(with_secrets=given.with_secrets)
     if given.verb == "secrets":
         if not (filled := filled_secrets(os.environ, given.bucket_key)):
-            raise PachydermError("nothing to fill secrets with: give BUCKET_KEY=key.json, or set PGHOST, PGUSER, …")
+            raise PachydermError(
+                "no secret to set; give --bucket-key key.json (to make: BUCKET_KEY=key.json), or set PGHOST, PGUSER, …"
+            )
         return iter([secret_step(name, files) for name, files in filled.items()])
     return deploy_steps(given, filled_secrets(os.environ, given.bucket_key))
 
@@ -202,7 +204,7 @@ def _work(given: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Does what the verb, the first word, says. Returns the exit code."""
+    """Runs the verb, which is the first word. Returns the exit code."""
     verb, *rest = (sys.argv[1:] if argv is None else list(argv)) or [""]
     if verb in VERBS:
         return command.run(verb, _work, arguments(verb, rest))

@@ -1,7 +1,7 @@
-"""Pachyderm's own command line, called with a deadline: what a cluster has, and what is done to it.
+"""Calls pachctl, Pachyderm's command line, with a time limit.
 
-Only "not found" means that a thing is not there. Any other failure ends the command: without a server pachctl waits in
-silence for more than a minute, and taking that for "absent" once made an undeploy that did nothing exit with 0.
+Only "not found" means that a thing does not exist. Any other failure ends the command: without a server pachctl waits
+in silence for more than a minute, and an undeploy that took this for "absent" once did nothing and exited with 0.
 """
 
 import argparse
@@ -32,7 +32,7 @@ class Pachctl:
     timeout: float = 60.0
 
     def exists(self, probe: Sequence[str]) -> bool:
-        """Whether an `inspect …` finds the thing. Raises PachydermError where that cannot be told."""
+        """Whether an `inspect …` finds the thing. Raises PachydermError if that cannot be told."""
         done = self._call(probe, "")
         if done.returncode == 0:
             return True
@@ -48,7 +48,7 @@ class Pachctl:
         return done.stdout
 
     def spec(self, pipeline: str) -> Mapping[str, Any] | None:
-        """The spec that a pipeline was made from; empty where the server does not tell, None without the pipeline."""
+        """The spec that a pipeline was made from; empty if the server does not say, None without such a pipeline."""
         probe = ("inspect", "pipeline", pipeline, "--raw")
         if not self.exists(probe):
             return None
@@ -94,7 +94,7 @@ def add_timeout(parser: argparse._ActionsContainer) -> None:
 
 
 def _is_absent(probe: Sequence[str], stderr: str) -> bool:
-    """Whether it is this very thing that the server did not find; `services "pachd" not found` tells nothing of it.
+    """Whether the server did not find this very thing; `services "pachd" not found` says nothing about it.
 
     The forms: `pipeline "load" not found`, `secrets "name" not found`, `repo default/questions not found`.
     """

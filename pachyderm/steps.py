@@ -1,4 +1,4 @@
-"""What a deployment does, step by step, before any of it is done: what is asked, and what is called then."""
+"""The steps of a deployment as data: what each asks the cluster, and which calls follow from the answer."""
 
 import argparse
 import json
@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 
 from pachyderm.credentials import BUCKET_SECRET, DATABASE_SECRET, manifest
 from pachyderm.errors import PachydermError
-from pachyderm.spec.reading import RawSpec, in_order, pipeline, placed, read_specs, spec_files
+from pachyderm.spec.reading import RawSpec, fill_in, in_order, pipeline, read_specs, spec_files
 from pachyderm.spec.rules import check
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that the cluster is to have, or to have no more.
+    """One thing that the cluster should have, or should no longer have.
 
     Attributes:
-        probe: command that succeeds if the thing is there.
-        present, absent: what to do if it is, and if it is not; None for nothing.
-        stdin: what these are given.
+        probe: command that succeeds if the thing exists.
+        present, absent: commands to call if it exists, and if it does not.
+        stdin: text that these commands read.
         shown: what stdin is, for people.
-        spec: of a pipeline; one that the cluster has already is left alone.
+        spec: the spec of a pipeline; if the cluster has an equal one, nothing is called.
 
     """
 
@@ -37,10 +37,10 @@ def specs_for(image: str, bucket: str | None, repo: str | None) -> dict[str, Raw
     """The shipped specs for one place, by pipeline, in the order to create them in. Raises SpecError."""
     specs = read_specs(spec_files([]))
     if repo:
-        # Nothing lists what a repo filled by hand should hold, and without a listing a late prune deletes newer rows.
+        # Nothing lists what a repo that is filled by hand should contain, and prune needs a listing.
         for name in ("ingest", "prune"):
             del specs[f"{name}.pipeline.json"]
-    specs = {where: placed(spec, image=image, bucket=bucket, repo=repo) for where, spec in specs.items()}
+    specs = {where: fill_in(spec, image=image, bucket=bucket, repo=repo) for where, spec in specs.items()}
     check(specs, [repo] if repo else []).enforce(strict=True)
     return _in_order(specs)
 
@@ -52,13 +52,13 @@ def _in_order(specs: Mapping[str, RawSpec]) -> dict[str, RawSpec]:
 
 
 def deploy_steps(given: argparse.Namespace, secrets: Mapping[str, Mapping[str, bytes]]) -> Iterator[Step]:
-    """Secrets and a repo where they are missing, then pipelines in order.
+    """Secrets and a repo if they are missing, then pipelines in order.
 
-    A secret that is there stays as it is, whatever this shell's PG* variables happen to say; `secrets` replaces it.
+    A secret that exists stays as it is, whatever this shell's PG* variables say; the verb `secrets` replaces it.
     """
     specs = specs_for(given.image, given.bucket, given.repo)
     if unknown := sorted(set(given.reprocess or ()) - specs.keys()):
-        raise PachydermError(f"no pipeline {unknown[0]} to reprocess; there are {', '.join(specs)}")
+        raise PachydermError(f"--reprocess {unknown[0]}: no such pipeline; there are {', '.join(specs)}")
     for name in sorted({secret["name"] for spec in specs.values() for secret in spec["transform"].get("secrets", [])}):
         if name in secrets:
             yield replace(secret_step(name, secrets[name]), present=())
@@ -82,7 +82,7 @@ def deploy_steps(given: argparse.Namespace, secrets: Mapping[str, Mapping[str, b
 
 
 def undeploy_steps(*, with_secrets: bool) -> Iterator[Step]:
-    """Pipelines, the last first. With a pipeline goes its output; a repo that was filled by hand stays."""
+    """Deletes pipelines, the last one first, with their output; a repo that was filled by hand stays."""
     for name in reversed(_in_order(read_specs(spec_files([])))):
         yield Step(("inspect", "pipeline", name), present=(("delete", "pipeline", name),))
     if with_secrets:
@@ -91,9 +91,9 @@ def undeploy_steps(*, with_secrets: bool) -> Iterator[Step]:
 
 
 def secret_step(name: str, files: Mapping[str, bytes]) -> Step:
-    """Creates a secret, or replaces it.
+    """Creates a secret, or replaces it: deletes it and creates it again.
 
-    Between the two there is none. Pods that run keep the files that they have; one that starts in that moment waits.
+    Running pods keep their files in between; a pod that starts in that moment waits.
     """
     create = ("create", "secret", "-f", "/dev/stdin")
     return Step(

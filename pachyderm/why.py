@@ -1,7 +1,7 @@
 """`answermill why [PIPELINE[@JOB]]`: the datums that failed, with file, reason and last log lines, and how to go on.
 
-A cluster keeps the reason in the pipeline's meta repo alone: `inspect job` says "datum ID failed", `logs` nothing once
-the pods are gone.
+A cluster keeps the reason only in the pipeline's meta repo: `pachctl inspect job` says "datum ID failed", and
+`pachctl logs` fails once the pods are gone.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _PIPELINES = ("ingest", "question-answer", "load", "prune")
 
 @dataclass(frozen=True, slots=True)
 class FailedDatum:
-    """One datum that failed; its tries are 0 where they are not known."""
+    """One datum that failed; `tries` is 0 if their number is not known."""
 
     id: str
     file: str
@@ -105,14 +105,14 @@ def _datums(pachctl: Pachctl, name: str, job: str) -> Iterator[FailedDatum]:
         datum = one["datum"]["id"]
         files, reason = _meta(pachctl, f"{name}.meta@{job}:/meta/{datum}/meta")
         log: list[str] = []
-        # There are none once the pods are gone, which is an error to pachctl.
+        # Once the pods are gone, pachctl fails.
         with contextlib.suppress(PachydermError):
             log = pachctl.run(("logs", "-j", f"{name}@{job}", "--datum", datum)).splitlines()[-_LOG_LINES:]
         yield FailedDatum(datum, files, reason, 0, log)
 
 
 def _meta(pachctl: Pachctl, file: str) -> tuple[str, str]:
-    """The files of a datum and the reason why it failed; of a job that was killed neither may have been kept."""
+    """The files of a datum and the reason why it failed; a job that was killed may have kept neither."""
     try:
         meta = json.loads(pachctl.run(("get", "file", file)))
         files = [part["fileInfo"]["file"]["path"] for part in meta.get("inputs", [])]
@@ -122,7 +122,7 @@ def _meta(pachctl: Pachctl, file: str) -> tuple[str, str]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints why. Returns the exit code: 1 where a job has failed."""
+    """Prints why. Returns the exit code: 1 if a job has failed."""
     parser = command.parser("why", "Shows why jobs failed: files, reasons, last log lines, and how to go on.")
     parser.add_argument(
         "job", nargs="?", default="", metavar="PIPELINE[@JOB]", help="default: the last jobs of all pipelines"
@@ -137,7 +137,7 @@ def _why(given: argparse.Namespace) -> int:
     pipeline, _, job = given.job.partition("@")
     if given.cluster:
         jobs = list(cluster_failures(Pachctl(given.rpc_timeout), pipeline, job))
-        remedy = "correct what is named above, then pachctl run cron ingest"
+        remedy = "correct what is named above, then pachctl run cron ingest, or put a file into your own repo"
     else:
         jobs = list(local_failures(given.root or last_root(), pipeline, job))
         remedy = "correct what is named above, then run again"

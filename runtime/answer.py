@@ -13,11 +13,11 @@ class Answer:
     """One answer to one row.
 
     Attributes:
-        text: the answer, empty for "no answer"; None where `error` is set.
+        text: the answer, empty for "no answer"; None if `error` is set.
         score: probability of the span, summed over mentions of the same text, so that it may exceed 1.
         start: first code point of the answer in the context.
         end: one past its last code point: `context[start:end] == text`.
-        confidence: share of answers like this one that are right, 0..1; None where the bundle has no fitted curve.
+        confidence: share of answers like this one that are right, 0..1; None if the bundle has no fitted curve.
         error: why this row cannot be answered, or None.
         tokens: tokens that the model saw for this row, overlaps counted twice.
 

@@ -144,7 +144,7 @@ def _ratio(bundle: Bundle, second_look: float | Literal["auto", "off"]) -> float
         return None
     if known is None:
         raise OptionError(
-            "second_look: this bundle holds no fp32 graph; export it with --second-look auto, or say second_look off"
+            "second_look: this bundle holds no fp32 graph; export it with --second-look auto, or switch second_look off"
         )
     if second_look == "auto":
         return known.ratio

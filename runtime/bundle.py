@@ -38,7 +38,7 @@ class Bundle:
     def open(cls, folder: str | Path) -> "Bundle":
         """Checks every digest; the time is that of reading the files once.
 
-        Raises BundleError where there is no bundle, or a file is absent, changed or cut short, and where a file would
+        Raises BundleError if there is no bundle, or a file is absent, changed or cut short, and if a file would
         be used that no digest covers.
         """
         folder = Path(folder)
@@ -71,7 +71,7 @@ class Bundle:
         return self.open_session(MODEL, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
 
     def check_float_graph(self) -> None:
-        """Raises BundleError where the fp32 graph of the second look is absent or was cut short.
+        """Raises BundleError if the fp32 graph of the second look is absent or was cut short.
 
         Takes no time; `float_session` checks the digest.
         """
@@ -101,8 +101,8 @@ class Bundle:
         if session.get_modelmeta().custom_metadata_map.get(REVISION) != self.manifest.source.revision:
             source = self.manifest.source
             raise BundleError(
-                f"{self.folder / FLOAT_MODEL} was not made of {source.checkpoint} at {source.revision}, as this bundle "
-                "was: export the bundle again"
+                f"{self.folder / FLOAT_MODEL} was not made from {source.checkpoint} at {source.revision}, as this "
+                "bundle was: export the bundle again"
             )
         return session
 
@@ -143,7 +143,9 @@ def _sha256(folder: Path, name: str) -> str:
         with _open_inside(folder, name) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BundleError(f"{folder / name} cannot be read: {error.strerror}") from error
+        raise BundleError(
+            f"{folder / name} cannot be read: {error.strerror}; correct its rights, or export the bundle again"
+        ) from error
 
 
 def _open_inside(folder: Path, name: str) -> BufferedReader:
@@ -154,7 +156,7 @@ def _open_inside(folder: Path, name: str) -> BufferedReader:
     # Before anything is opened: the name comes from the manifest.
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise BundleError(
-            f"{folder}: manifest.json lists {name!r}, which is no name of a file: export the bundle again"
+            f"{folder}: manifest.json lists {name!r}, which is not the name of a file: export the bundle again"
         )
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -163,7 +165,7 @@ def _open_inside(folder: Path, name: str) -> BufferedReader:
     file = os.fdopen(descriptor, "rb")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         file.close()
-        raise BundleError(f"{path} is no regular file: export the bundle again")
+        raise BundleError(f"{path} is not a regular file: export the bundle again")
     return file
 
 

@@ -63,7 +63,7 @@ def version() -> str:
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults that say something: no "(default: None)", nor one where the help names it."""
+    """Shows defaults that say something: no "(default: None)", nor one if the help names it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         silent = action.default is None or action.default is False or action.default in ("", [])
@@ -92,7 +92,7 @@ def positive(text: str) -> int:
 
 
 def location(text: str) -> Path:
-    """The path of a file or folder, as the type of an option. Raises ArgumentTypeError where there is none.
+    """The path of a file or folder, as the type of an option. Raises ArgumentTypeError if there is none.
 
     An unset variable in a script gives an empty text, which pathlib takes for the folder that one stands in.
     """
@@ -150,7 +150,7 @@ def printable(text: str) -> str:
 
     Names, headers and server messages come from others; a terminal must not obey them, nor a log gain lines by them.
     """
-    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def describe(error: OSError) -> str:

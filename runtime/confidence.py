@@ -30,7 +30,7 @@ _STEPS = 50
 
 
 def ratio(answers: Sequence[Answer]) -> float:
-    """The second-best answer's score as a share of the best one's; 0 where there is no second, or no score."""
+    """The second-best answer's score as a share of the best one's; 0 if there is no second, or no score."""
     scores = [answer.score for answer in answers[:2] if answer.score is not None]
     return scores[1] / scores[0] if len(scores) == 2 and scores[0] > 0 else 0.0
 
@@ -157,7 +157,7 @@ def _stretch(inputs: Matrix, right: Matrix, known: Matrix) -> Matrix:
     """The curve `known` with its log-odds stretched and shifted, never so that it falls where the score rises.
 
     Some hundred labels move a curve also where it was right, and make it worse. So of the move that fits them best,
-    the share is taken that chance does not explain: none where the labels are as likely by the earlier curve, nearly
+    the share is taken that chance does not explain: none if the labels are as likely by the earlier curve, nearly
     all where they contradict it or are many.
     """
     odds = inputs @ known

@@ -9,7 +9,7 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def cpu_flags(cpuinfo: Path = CPUINFO) -> frozenset[str]:
-    """Flags of this CPU as Linux names them; empty where it does not say."""
+    """Flags of this CPU as Linux names them; empty if it does not say."""
     flags = (line for line in _read(cpuinfo).splitlines() if line.startswith(("flags", "Features")))
     return frozenset(next(flags, ":").partition(":")[2].split())
 
@@ -77,7 +77,7 @@ def _v1_quota(quota: str, period: str) -> float | None:
 
 
 def _read(path: Path) -> str:
-    """The file's text; empty where it is absent or not ours to read."""
+    """The file's text; empty if it is absent or not ours to read."""
     try:
         return path.read_text()
     except OSError:

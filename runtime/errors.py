@@ -41,7 +41,7 @@ class InputError(AnswermillError):
     Attributes:
         reason: what is wrong, without the place.
         remedy: what the user can do about it.
-        row: 1-based data row (the header is row 0), or None where the whole file is meant.
+        row: 1-based data row (the header is row 0), or None if the whole file is meant.
         column: name of the column, or None.
 
     """

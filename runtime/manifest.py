@@ -42,7 +42,7 @@ class Source:
     Attributes:
         checkpoint: hub id, or the folder's name for a local one.
         revision: commit of the hub, or `sha256:…` of the weights for a local folder.
-        licence: what the checkpoint's card states, or None where it states nothing.
+        licence: what the checkpoint's card states, or None if it states nothing.
 
     """
 
@@ -57,8 +57,8 @@ class Inputs:
 
     Attributes:
         max_tokens: the longest window the model's positions allow.
-        cls_token_id: id of [CLS], which may begin and end a span; None where the tokenizer has none.
-        token_types: whether segment ids tell the question from the context; zeros are fed where they do not.
+        cls_token_id: id of [CLS], which may begin and end a span; None if the tokenizer has none.
+        token_types: whether segment ids tell the question from the context; if not, the model gets zeros.
 
     """
 
@@ -98,7 +98,7 @@ class Verification:
         f1: SQuAD F1 in percent.
         float_exact_match: exact match of the fp32 model on the same rows.
         float_f1: F1 of the fp32 model on the same rows.
-        missed: thresholds that the bundle misses, in words; not empty only where the export was forced.
+        missed: thresholds that the bundle misses, in words; not empty only if the export was forced.
 
     """
 
@@ -118,8 +118,8 @@ class SecondLook:
     """When the fp32 graph beside the int8 one answers a row again, and what that was measured to bring.
 
     Attributes:
-        ratio: a row is looked at again where its second-best answer scores at least this share of the best.
-        weights: how the fp32 graph's weights are stored: float16 where that changes no answer, else float32.
+        ratio: a row is looked at again if its second-best answer scores at least this share of the best.
+        weights: how the fp32 graph's weights are stored: float16 if that changes no answer, else float32.
         rows: rows that the ratio was chosen on.
         share: share of them that is looked at again.
         agreement: share of them answered as by the fp32 model, measured on folds that had no part in the choice.

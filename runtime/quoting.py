@@ -80,7 +80,7 @@ def _is_link(part: str) -> bool:
 
 
 def quoted_path(variable: str, value: str) -> str:
-    """`NAME (/the/path)` for a message; `NAME` alone where the value is a secret, or may be one."""
+    """`NAME (/the/path)` for a message; `NAME` alone if the value is a secret, or may be one."""
     if variable in CREDENTIALS or (variable in CREDENTIAL_FILES and not is_path(value)):
         return variable
     return f"{variable} ({_cut(value)})"

@@ -40,7 +40,7 @@ class Reading:
 
     Attributes:
         graph: reads every row.
-        float_graph: reads a row again where its ratio is at least `second_look`; None for no row.
+        float_graph: reads a row again if its ratio is at least `second_look`; None for no row.
         curve: makes a confidence of score and ratio; None for no confidence.
 
     """

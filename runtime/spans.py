@@ -42,7 +42,7 @@ def candidate_spans(
     count: int,
     max_answer_len: int,
 ) -> Spans:
-    """The best `count` spans of one window; fewer where spans begin or end on tokens that are not allowed.
+    """The best `count` spans of one window; fewer if spans begin or end on tokens that are not allowed.
 
     Arguments have shape (tokens,). `allowed` marks context tokens and every [CLS].
     """
@@ -87,7 +87,7 @@ def _best_with_ties(start: Floats, end: Floats, count: int, width: int) -> tuple
 
     Which of equal products comes first is whatever numpy's partial sort makes of this very layout; that is how the
     reference resolves ties. Pairs that are too long or end before they start take part here, with a score of 0, and
-    fill up where fewer than `count` spans score more. For 384 tokens this takes 2.2 ms and the band 0.09 ms, so only
+    fill up if fewer than `count` spans score more. For 384 tokens this takes 2.2 ms and the band 0.09 ms, so only
     ties and tiny windows come here.
     """
     products = np.tril(np.triu(start[:, None] * end[None, :]), width - 1).ravel()

@@ -19,9 +19,9 @@ def exact_match(answer: str, expected: str) -> float:
 
 
 def f1(answer: str, expected: str) -> float:
-    """Harmonic mean of precision and recall over normalised words; where one is empty, 1.0 only if both are."""
-    found, wanted = normalise(answer).split(), normalise(expected).split()
-    if not found or not wanted:
-        return float(found == wanted)
-    shared = sum((Counter(found) & Counter(wanted)).values())
-    return 2 * shared / (len(found) + len(wanted))
+    """Harmonic mean of precision and recall over normalised words; if one is empty, 1.0 only if both are."""
+    answer_words, wanted = normalise(answer).split(), normalise(expected).split()
+    if not answer_words or not wanted:
+        return float(answer_words == wanted)
+    shared = sum((Counter(answer_words) & Counter(wanted)).values())
+    return 2 * shared / (len(answer_words) + len(wanted))

@@ -29,7 +29,7 @@ class Problem(NamedTuple):
 
 
 class Scalar(NamedTuple):
-    """A scalar that was read; with a reason it is none of its type, or, where legal, written as it should not be."""
+    """A scalar that was read; `reason` says why it does not fit its type or, if it is legal, how to write it."""
 
     value: Any = None
     reason: str = ""
@@ -67,7 +67,7 @@ class Dialect:
 
 
 def read(hint: type[T], raw: Any, dialect: Dialect) -> tuple[T | None, list[Problem]]:
-    """The object, without what does not fit, and what that was. None where too little fits to make one."""
+    """The object, without what does not fit, and what that was. None if too little fits to make one."""
     reader = _Reader(dialect)
     value = reader.value(hint, raw, "")
     return (None if value is _UNFIT else value), reader.problems

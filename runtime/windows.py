@@ -1,4 +1,4 @@
-"""A row -> windows of tokens, with overlap where the context is longer than one window."""
+"""A row -> windows of tokens, with overlap if the context is longer than one window."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Window:
         return self.row.chars(self._in_row(token))
 
     def word_chars(self, token: int) -> tuple[int, int] | None:
-        """Code points of a token's word, as far as it lies in this window; None where it does not.
+        """Code points of a token's word, as far as it lies in this window; None if it does not.
 
         A [CLS] that stands in the question has the number of one of its words, and the context's word of that number
         counts for it, as in the reference.

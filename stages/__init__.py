@@ -1,1 +1,1 @@
-"""The pipeline's steps, one module each: `python -m stages.NAME INPUT OUTPUT [options]`."""
+"""The commands, one module each, such as `python -m stages.answer`, and a folder for what each of them needs."""

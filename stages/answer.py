@@ -154,7 +154,7 @@ def foretell(job: Job, options: argparse.Namespace, due: dict[str, Path]) -> int
 def measured(
     options: argparse.Namespace, job: Job, counts: Counts, progress: Progress, part: Share | None
 ) -> contextlib.AbstractContextManager[None]:
-    """Writes the figures of the run where the options want them, and beside its output."""
+    """Writes the figures of the run if the options want them, and beside its output."""
     from stages.answering.metrics import Report, reported
 
     record = options.output / f"run{part.suffix if part else ''}.json"

@@ -32,7 +32,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Reads both runs and writes what differs to stdout. Returns the exit code: 0 also where rows differ."""
+    """Reads both runs and writes what differs to stdout. Returns the exit code: 0 also if rows differ."""
     from stages.comparing.counts import Counts
     from stages.comparing.pairs import Pair, Pairing, nothing_to_compare
     from stages.comparing.report import as_json, as_text

@@ -1,6 +1,6 @@
 """A bucket's tables -> a folder of CSVs that keep the rules the later stages rely on.
 
-Every table below URL is mirrored below OUTPUT as CSV: one file, or several parts where it has more rows than
+Every table below URL is mirrored below OUTPUT as CSV: one file, or several parts if it has more rows than
 `--shard-rows`. A file that breaks a rule is named in `OUTPUT/rejected/`, with the reason, the row and a remedy; the
 others go on. `OUTPUT/listing.json` says what was seen, and when. Nothing is changed or deleted at URL.
 """
@@ -23,10 +23,10 @@ from stages.common.mirror import Mirror, keeps_listing, open_mirror
 from stages.common.names import FORMATS, is_table
 from stages.common.progress import Progress
 from stages.ingesting.admission import Rules, admit
-from stages.ingesting.books import Books
 from stages.ingesting.fetch import FetchResult, fetch_all
 from stages.ingesting.folder import FolderSource
 from stages.ingesting.limits import Limits, check_name
+from stages.ingesting.output import IngestOutput
 from stages.ingesting.places import open_source
 from stages.ingesting.source import Listing
 
@@ -98,31 +98,31 @@ def ingest(options: argparse.Namespace) -> int:
     listing = source.list(lambda name: is_table(name, options.formats))
     _warn_of_nothing(safe_url(options.input), listing)
     rules = rules_of(options)
-    with _open_books(options.output, rules, listed_at) as books, working_folder(options.output) as waiting:
+    with _open_output(options.output, rules, listed_at) as output, working_folder(options.output) as waiting:
         changed = {
             name: item
             for name, item in listing.objects.items()
-            if options.again or not books.keep_unchanged(name, item)
+            if options.again or not output.keep_unchanged(name, item)
         }
         with Progress(sum(item.size for item in changed.values()), "files") as progress:
             results = fetch_all(source, changed, waiting, options.concurrency, progress.advance)
             for number, result in enumerate(results):
-                take(result, waiting / f"table-{number}", books, rules)
+                take(result, waiting / f"table-{number}", output, rules)
                 progress.advance(0, 1)
-        books.close()
-    command.summarise("done", {**books.counts.figures(), "seconds": round(progress.seconds, 2)})
-    return command.exit_code(books.counts.failed, len(listing.objects))
+        output.close()
+    command.summarise("done", {**output.counts.figures(), "seconds": round(progress.seconds, 2)})
+    return command.exit_code(output.counts.failed, len(listing.objects))
 
 
-def take(result: FetchResult, stem: Path, books: Books, rules: Rules) -> None:
-    """Puts one object through the gate, and into the books."""
+def take(result: FetchResult, stem: Path, output: IngestOutput, rules: Rules) -> None:
+    """Admits one fetched object to the output, or rejects it."""
     name = result.name
     if result.error is not None and not isinstance(result.error, InputError):
         logging.error("%s: %s", name, result.error)
-        books.fail(name)
+        output.fail(name)
     elif result.error is None and result.item is None:
         logging.warning("%s: skipped, because it was deleted after it was listed", name)
-        books.counts.gone += 1
+        output.counts.gone += 1
     else:
         try:
             if result.error is not None:
@@ -131,19 +131,19 @@ def take(result: FetchResult, stem: Path, books: Books, rules: Rules) -> None:
             admission = admit(result.path, name, stem, rules)
         except InputError as error:
             logging.warning("rejected %s: %s", name, error)
-            books.reject(name, result.item, error)
+            output.reject(name, result.item, error)
         else:
             if admission.remarks:
                 logging.info("%s: %s", name, "; ".join(admission.remarks))
-            books.admit(name, result.item, admission)
+            output.admit(name, result.item, admission)
 
 
 @contextlib.contextmanager
-def _open_books(output: Path, rules: Rules, listed_at: datetime) -> Iterator[Books]:
-    """The books of this run; in a datum, whose output starts empty, without a memory of earlier runs."""
+def _open_output(output: Path, rules: Rules, listed_at: datetime) -> Iterator[IngestOutput]:
+    """The output of this run; in a datum, whose output starts empty, without a memory of earlier runs."""
     with contextlib.ExitStack() as stack:
         mirror: Mirror | None = stack.enter_context(open_mirror(output, "ingest")) if keeps_listing() else None
-        yield Books(output, mirror, rules.digest(), listed_at)
+        yield IngestOutput(output, mirror, rules.digest(), listed_at)
 
 
 @contextlib.contextmanager

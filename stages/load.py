@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from runtime import command
-from runtime.errors import AnswermillError, OptionError
+from runtime.errors import AnswermillError, DatabaseError, OptionError
 from stages.common import batching
 from stages.common.files import check_apart
 from stages.common.inputs import Input, read_input, whole_input
@@ -24,6 +24,7 @@ from stages.csvs.columns import ANSWER_COLUMNS
 
 if TYPE_CHECKING:
     from stages.loading.connection import Session
+    from stages.loading.ready import ReadyTarget
     from stages.loading.schema import Target
 
 
@@ -102,11 +103,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     options = parser.parse_args(argv)
     if options.prune and options.input.is_file():
-        parser.error(
-            "--prune takes the folder of all files that are left; one file would mean that all others are gone"
-        )
+        parser.error("--prune takes the folder of all remaining files; one file would mean that all others are gone")
     if options.pass_on_digests and options.on_conflict == "keep":
-        parser.error("--pass-on-digests says which version is loaded; with --on-conflict keep nobody knows that")
+        parser.error("--pass-on-digests and --on-conflict keep exclude each other; leave one out")
     for name in ("listing", "clock_margin", "prune_all"):
         if getattr(options, name) and not options.prune:
             parser.error(f"--{name.replace('_', '-')} needs --prune")
@@ -116,6 +115,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def load(options: argparse.Namespace) -> int:
     """Loads or prunes. A file that breaks a rule or does not fit the table fails alone. Returns the exit code."""
     from stages.loading.connection import session
+    from stages.loading.ready import ReadyTarget
 
     check_apart(options.input, options.output)
     target = target_of(options)
@@ -125,22 +125,30 @@ def load(options: argparse.Namespace) -> int:
     # Before a connection is made.
     given = read_input(options.input, options.output, options.plain_names)
     with session("answermill load", options.retry_for) as opened:
-        failed = load_files(opened, target, given, options)
+        failed = load_files(opened, ReadyTarget(opened, target, options), given, options)
     return command.exit_code(failed, len(given.files))
 
 
 def prepare(options: argparse.Namespace) -> Callable[[], str]:
     """Opens the session once. Returns what loads the datum that lies in INPUT, and says what was wrong with it."""
     from stages.loading.connection import open_session
+    from stages.loading.ready import ReadyTarget, is_altered
 
     if options.prune:
         raise AnswermillError("--prune looks at all files at once; it takes no --batch-datums")
     check_apart(options.input, options.output)
-    target = target_of(options)
     opened = open_session("answermill load", options.retry_for)
+    target = ReadyTarget(opened, target_of(options), options)
 
     def process() -> str:
-        failed = load_files(opened, target, whole_input(options.input), options)
+        given, was_ready = whole_input(options.input), target.is_ready()
+        try:
+            failed = load_files(opened, target, given, options)
+        except DatabaseError as error:
+            target.forget()
+            if not (was_ready and is_altered(error)):
+                raise
+            failed = load_files(opened, target, given, options)
         return f"failed: {', '.join(failed)}" if failed else ""
 
     return process
@@ -158,7 +166,7 @@ def target_of(options: argparse.Namespace) -> "Target":
     return target
 
 
-def load_files(opened: "Session", target: "Target", given: Input, options: argparse.Namespace) -> list[str]:
+def load_files(opened: "Session", target: "ReadyTarget", given: Input, options: argparse.Namespace) -> list[str]:
     """Loads files and passes them on. Returns the names of those that failed."""
     from stages.loading.files import others
     from stages.loading.run import LoadRun
@@ -189,7 +197,7 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
     from stages.loading import memory, pruning
     from stages.loading.digests import read_digests
     from stages.loading.files import origins_of
-    from stages.loading.run import prepare_target
+    from stages.loading.ready import prepare_target
 
     listing = pruning.read_listing(options.listing) if options.listing else None
     resolved = opened.run(lambda connection: prepare_target(connection, target, options))
@@ -197,9 +205,7 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
     looked_at = opened.run(memory.clock)
     given = read_input(options.input, options.output, options.plain_names)
     if given.top:
-        raise OptionError(
-            f"--prune takes the folder of all files that are left; {options.input} is a part of {given.top}"
-        )
+        raise OptionError(f"--prune takes the folder of all remaining files; {options.input} is a part of {given.top}")
     files = given.files
     if not files and not listing:
         raise AnswermillError(
@@ -214,6 +220,14 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
         verdict = pruning.judge_by_listing(entries, here, noted, listing, options.clock_margin, digests)
     else:
         verdict = pruning.judge(entries, here, looked_at)
+        # Whoever types --prune with the first load means both.
+        if absent := pruning.absent(entries, here):
+            logging.warning(
+                "%d of %d files below INPUT are not in the table: %s; --prune loads nothing, load them without it",
+                len(absent),
+                len(here),
+                shown(absent, pruning.SHOWN),
+            )
     pruning.check_share(verdict, entries, options.prune_all)
     if verdict.gone:
         logging.info("gone: %s", pruning.names_of(verdict.gone))
@@ -228,8 +242,8 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
         return command.DONE
     logging.error(
         "%d listed files are not in the table, or not in the version that was passed on, and nothing of them was "
-        "deleted: %s; load them again: deploy with --reprocess load (and question-answer, where answers are missing), "
-        "or on one machine `answermill run --reprocess load`",
+        "deleted: %s; load them again: deploy with --reprocess load (and question-answer, if answers are missing), "
+        "with the local runner `answermill run --reprocess load`, else `answermill load`",
         len(verdict.lost),
         shown(sorted(verdict.lost), pruning.SHOWN),
     )

@@ -98,7 +98,7 @@ class Reading:
 
 def view(options: argparse.Namespace) -> int:
     """Reads the rows and writes the page. Returns the exit code."""
-    from stages.viewing.data import fitting
+    from stages.viewing.data import fit_rows
     from stages.viewing.shell import page
 
     check_output(options)
@@ -110,7 +110,7 @@ def view(options: argparse.Namespace) -> int:
         shown = {**data, "rows": columns}
         return page(data["title"], "answers.html", ANSWERS_STYLES, ANSWERS_MODULES, shown).encode()
 
-    data["rows"] = fitting(rows, LIMIT - len(with_rows({})), worst.plan)
+    data["rows"] = fit_rows(rows, LIMIT - len(with_rows({})), worst.plan)
     content = with_rows(data["rows"])
     with whole_file(options.output) as file:
         file.write(content)
@@ -120,21 +120,21 @@ def view(options: argparse.Namespace) -> int:
 
 
 def check_output(options: argparse.Namespace) -> None:
-    """Raises OptionError where the page would be written over what it is made from."""
+    """Raises OptionError if the page would be written over what it is made from."""
     for source in (options.answers, options.against):
         if source is not None and options.output.resolve() == source.resolve():
             raise OptionError(f"--output {options.output} is also an input of the page; choose another name")
 
 
 def answers_data(options: argparse.Namespace, reading: Reading, other: Reading) -> "tuple[Worst, dict[str, Any]]":
-    """The worst rows, and all else that the page knows. Raises AnswermillError where there is no row."""
+    """The worst rows, and all else that the page knows. Raises AnswermillError if there is no row."""
     from stages.viewing import survey
     from stages.viewing.worst import Worst
 
     before, glimpses = survey.survey(other_run(options, other), options.expected)
     counts, worst, changes = survey.Survey(), Worst(options.rows), survey.Changes()
     for row in source_of(options, reading):
-        known = survey.judged(row, options.expected, glimpses.pop(row.key, None))
+        known = survey.judge_row(row, options.expected, glimpses.pop(row.key, None))
         counts.add(known)
         worst.add(known)
         changes.add(known)
@@ -167,7 +167,7 @@ def source_of(options: argparse.Namespace, reading: Reading) -> "Iterator[Row]":
 
 
 def other_run(options: argparse.Namespace, other: Reading) -> "Iterator[Row]":
-    """The rows of the run to compare with; none where none is asked for. Two single CSVs are one file."""
+    """The rows of the run to compare with; none if none is asked for. Two single CSVs are one file."""
     if not options.against:
         return iter(())
     rows = iter(other)
@@ -184,7 +184,7 @@ def in_file(rows: "Iterator[Row]", file: str) -> "Iterator[Row]":
 
 
 def bundle_of(options: argparse.Namespace, rows: "Sequence[Judged]") -> dict[str, Any] | None:
-    """The bundle, with the tokens that it saw of the rows in the page; None where none is named."""
+    """The bundle, with the tokens that it saw of the rows in the page; None if none is named."""
     if options.model is None:
         return None
     from stages.viewing.bundle import bundle_data, token_counts

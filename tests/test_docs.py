@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from answermill import VERBS
-from benchmarks.image import kept, one_spelling
+from image.report import kept, one_spelling
 from tests.conftest import ROOT
 from tests.docs import PAGE, commands_page, help_text
 from tests.support import docs as pages
@@ -154,7 +154,7 @@ def test_the_drawing_of_the_house_shows_every_room() -> None:
             drawn.add("/".join(path))
     rooms = {
         str(file.parent.relative_to(ROOT))
-        for room in ("export", "runtime", "stages", "pachyderm", "benchmarks")
+        for room in ("export", "runtime", "stages", "pachyderm", "benchmarks", "image")
         for file in (ROOT / room).rglob("__init__.py")
     }
     assert drawn == rooms | {"tests"}
@@ -222,5 +222,5 @@ def commands(block: Marked) -> list[list[str]]:
         return []
     lines = [line.partition(" #")[0].split() for line in block.text.splitlines() if line.strip()]
     assert all(words[0] == "answermill" for words in lines), block.text
-    bucket = {"gs://bucket/questions": str(ROOT / "samples/field-guides")}
-    return [["-m", *(bucket.get(word, word) for word in words)] for words in lines]
+    tables = {place: str(ROOT / "samples/field-guides") for place in ("gs://bucket/questions", "samples")}
+    return [["-m", *(tables.get(word, word) for word in words)] for words in lines]

@@ -11,13 +11,14 @@ import pytest
 from tests.conftest import ROOT
 from tests.support.wall import RUNTIME, walled
 
-ROOMS = ("export", "runtime", "stages", "pachyderm", "benchmarks")
+ROOMS = ("export", "runtime", "stages", "pachyderm", "benchmarks", "image")
 MAY_IMPORT = {
     "runtime": set(),
     "export": {"runtime"},
     "stages": {"runtime"},
     "pachyderm": {"runtime"},
     "benchmarks": {"export", "runtime", "stages", "pachyderm"},
+    "image": {"runtime"},
 }
 HEAVY = {"torch", "transformers", "optimum"}
 

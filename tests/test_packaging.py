@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from benchmarks.hashes import TITLES, pinned, read
-from benchmarks.image import kept, left_out, one_spelling
+from image.hashes import TITLES, read, read_pins
+from image.report import kept, left_out, one_spelling
 from tests.conftest import ROOT
 
 PACKAGES = (ROOT / "image-packages.txt").read_text("utf-8")
@@ -55,7 +55,7 @@ def test_every_package_of_the_image_is_pinned() -> None:
 @pytest.mark.parametrize("group", TITLES)
 def test_the_digests_are_those_of_the_pins(group: str) -> None:
     """After a pin has changed, `make hashes` writes them anew."""
-    pins = pinned((ROOT / "constraints.txt").read_text("utf-8"))
+    pins = read_pins((ROOT / "constraints.txt").read_text("utf-8"))
     listed = read(ROOT / f"hashes/{group}.txt")
     versions = dict(requirement.split("==") for requirement in listed)
     assert versions == {name: pins.get(name) for name in versions}, "a pin has changed: make hashes"
@@ -68,7 +68,7 @@ def test_the_digests_cover_what_is_installed() -> None:
     """pip is told to install these and nothing that they need beside them."""
     names = {group: {line.partition("==")[0] for line in read(ROOT / f"hashes/{group}.txt")} for group in TITLES}
     assert names["image"] == kept(PACKAGES).keys(), "image-packages.txt has changed: make hashes"
-    pins = pinned((ROOT / "constraints.txt").read_text("utf-8"))
+    pins = read_pins((ROOT / "constraints.txt").read_text("utf-8"))
     # torch with CUDA names NVIDIA's packages, which have no pin.
     assert names["export"] | names["torch"] == closure("export") & pins.keys(), "make hashes"
     assert {"setuptools", "cyclonedx-bom"} <= names["build"]

@@ -24,7 +24,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("tree")
     for name in ("answermill.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree)
-    for room in (*ROOMS, "benchmarks", "tests"):
+    for room in (*ROOMS, "benchmarks", "image", "tests"):
         shutil.copytree(ROOT / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
     out = tmp_path_factory.mktemp("wheel")
     build = [
@@ -70,7 +70,7 @@ def test_the_wheel_holds_all_code_and_data(wheel: Path) -> None:
         assert f"{room}/py.typed" in names
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "pachyderm").rglob("*.json")} <= names
     assert {"answermill.py", "export/manifest.schema.json"} <= names
-    assert not [name for name in names if name.startswith(("benchmarks/", "tests/", "samples/", "models/"))]
+    assert not [name for name in names if name.startswith(("benchmarks/", "image/", "tests/", "samples/", "models/"))]
 
 
 def test_the_command_works_where_only_the_wheel_is(installed: Run, int8_bundle: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Measures the inputs of a graph's matrix products on real text: ranges and covariances, which quantization needs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from export.threads import side_by_side
 from runtime.windows import Window
 
 Floats = NDArray[np.float32]
@@ -57,6 +58,16 @@ class Activation:
             self.tokens,
         )
 
+    def joined(self, other: "Activation") -> "Activation":
+        """The same input over the windows of both."""
+        return Activation(
+            np.concatenate([self.low, other.low]),
+            np.concatenate([self.high, other.high]),
+            self.gram + other.gram,
+            np.concatenate([self.sample, other.sample]),
+            self.tokens + other.tokens,
+        )
+
 
 def observe(source: Path, windows: Sequence[Window]) -> dict[str, Activation]:
     """Measures the inputs of all products with constants in a graph, by their names."""
@@ -65,51 +76,58 @@ def observe(source: Path, windows: Sequence[Window]) -> dict[str, Activation]:
     model = onnx.load(source)
     constants = {each.name for each in model.graph.initializer}
     names = sorted({n.input[0] for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in constants})
-    low: dict[str, list[Floats]] = {name: [] for name in names}
-    high: dict[str, list[Floats]] = {name: [] for name in names}
-    sample: dict[str, list[Floats]] = {name: [] for name in names}
-    grams: dict[str, Floats] = {}
-    pending: dict[str, list[Floats]] = {name: [] for name in names}
-
-    def add_up(name: str) -> None:
-        rows = np.concatenate(pending[name])
-        grams[name] = rows.T @ rows + grams.get(name, np.float32(0))
-        pending[name] = []
-
-    for name, rows in _run(model, names, windows):
-        low[name].append(rows.min(0))
-        high[name].append(rows.max(0))
-        sample[name].append(rows[::SAMPLE_EVERY].copy())
-        pending[name].append(rows)
-        if sum(map(len, pending[name])) >= GRAM_BATCH_TOKENS:
-            add_up(name)
-    for name in names:
-        if pending[name]:
-            add_up(name)
-    tokens = sum(window.ids.size for window in windows)
-    return {
-        name: Activation(np.array(low[name]), np.array(high[name]), grams[name], np.concatenate(sample[name]), tokens)
-        for name in names
-    }
+    run = _runner(model, names)
+    measured: dict[str, Activation] = {}
+    for batch in _batches(windows):
+        outputs = zip(*side_by_side(run, batch), strict=True)
+        parts = side_by_side(_measure, outputs, [measured.get(name) for name in names])
+        measured = dict(zip(names, parts, strict=True))
+    return measured
 
 
-def _run(model: Any, names: Sequence[str], windows: Sequence[Window]) -> Iterator[tuple[str, Floats]]:
-    """Each named tensor for each window, (tokens, channels); the tensors become outputs of the model."""
+def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
+    """The windows in order, some `GRAM_BATCH_TOKENS` tokens at a time."""
+    batch: list[Window] = []
+    for window in windows:
+        batch.append(window)
+        if sum(each.ids.size for each in batch) >= GRAM_BATCH_TOKENS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _measure(outputs: Sequence[Floats], before: Activation | None) -> Activation:
+    """Measures one tensor of some windows, each (tokens, channels), and adds that to what was measured before."""
+    rows = np.concatenate(outputs)
+    part = Activation(
+        np.array([each.min(0) for each in outputs]),
+        np.array([each.max(0) for each in outputs]),
+        rows.T @ rows,
+        np.concatenate([each[::SAMPLE_EVERY] for each in outputs]),
+        len(rows),
+    )
+    return part if before is None else before.joined(part)
+
+
+def _runner(model: Any, names: Sequence[str]) -> Callable[[Window], list[Floats]]:
+    """Gives the named tensors for a window, each (tokens, channels); they become outputs of the model."""
     from onnx import helper
 
     model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    # Threads that wait for the next window by spinning take the cores from the gram products: 1.5 times the CPU time.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = 1
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     wanted = {node.name for node in session.get_inputs()}
-    for window in windows:
+
+    def run(window: Window) -> list[Floats]:
         feed = {
             "input_ids": window.ids,
             "attention_mask": np.ones_like(window.ids),
             "token_type_ids": window.type_ids,
         }
         outputs = session.run(list(names), {name: array for name, array in feed.items() if name in wanted})
-        for name, activation in zip(names, outputs, strict=True):
-            yield name, activation.reshape(-1, activation.shape[-1])
+        return [activation.reshape(-1, activation.shape[-1]) for activation in outputs]
+
+    return run

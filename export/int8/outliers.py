@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from export.int8.activations import Activation, Floats
 from export.int8.graph import biases, copy_of, products, replace_nodes
 from export.int8.rounding import step
+from export.threads import side_by_side
 
 # Channels that the fp32 branch takes.
 OUTLIER_CHANNELS = 8
@@ -40,8 +41,7 @@ class OutlierSplit(NamedTuple):
 
     def weights(self, matrix: Floats) -> Floats:
         """The constant (channels, outputs) for the int8 branch."""
-        stretched = matrix * np.where(np.isinf(self.scales), 0, self.scales)[:, None]
-        return stretched.astype(np.float32)
+        return matrix * np.where(np.isinf(self.scales), np.float32(0), self.scales)[:, None]
 
 
 def smooth_outliers(
@@ -59,12 +59,16 @@ def smooth_outliers(
     splits = {}
     fp32_branches = {}
     after = dict(activations)
-    for name, nodes in by_input.items():
-        constants = [weights[node.input[1]] for node in nodes]
-        matrices = [numpy_helper.to_array(constant) for constant in constants]
-        split = best_split(activations[name], np.hstack(matrices), pair_limit)
+
+    def find(name: str) -> OutlierSplit | None:
+        matrices = [numpy_helper.to_array(weights[node.input[1]]) for node in by_input[name]]
+        return best_split(activations[name], np.hstack(matrices), pair_limit)
+
+    for (name, nodes), split in zip(by_input.items(), side_by_side(find, by_input), strict=True):
         if split is None:
             continue
+        constants = [weights[node.input[1]] for node in nodes]
+        matrices = [numpy_helper.to_array(constant) for constant in constants]
         splits[name] = split
         after[_narrow(name)] = activations[name].divided(split.scales)
         for node, constant, matrix in zip(nodes, constants, matrices, strict=True):
@@ -112,8 +116,8 @@ def error(activation: Activation, weights: Floats, split: OutlierSplit, pair_lim
     stretched = split.weights(weights)
     low, high = (activation.low / split.scales).min(1), (activation.high / split.scales).max(1)
     steps = (np.maximum(high, 0) - np.minimum(low, 0)) / 255
-    of_activation = np.mean(steps**2) * activation.tokens * np.sum(stretched**2)
-    grid = step(stretched, pair_limit)
+    of_activation = np.mean(steps**2) * activation.tokens * np.vdot(stretched, stretched)
+    grid = step(np.abs(stretched, out=stretched), pair_limit)
     of_weights = GPTQ_REMAINING_ERROR * np.sum(grid**2) * np.sum(activation.energy / split.scales**2)
     return float(of_activation + of_weights) / 12
 

@@ -14,6 +14,7 @@ from export.int8.recipe import Recipe
 from export.int8.rounding import Grid, round_gptq, round_nearest
 from export.int8.scales import Codes, Kind, quantize_activation
 from export.quiet import quiet
+from export.threads import side_by_side
 from runtime.manifest import Quantization
 
 MICROSOFT = "com.microsoft"
@@ -112,16 +113,17 @@ def _grids(
 
     constants = {each.name: each for each in model.graph.initializer}
     own = {node.name for each in products(model, ()).values() for node in each}
-    grids = {}
-    for name, key, node in ((*node.input, node.name) for node in nodes):
-        if key in grids:
-            continue
+    inputs = {node.input[1]: node.input[0] for node in reversed(nodes)}
+    compensated = {node.input[1] for node in nodes if recipe.gptq and node.name in own}
+
+    def grid(key: str) -> Grid:
         matrix = numpy_helper.to_array(constants[key])
-        if recipe.gptq and node in own:
-            grids[key] = round_gptq(matrix, activations[name].gram, recipe.pair_limit, per_channel=recipe.per_channel)
-        else:
-            grids[key] = round_nearest(matrix, recipe.pair_limit, per_channel=recipe.per_channel)
-    return grids
+        if key not in compensated:
+            return round_nearest(matrix, recipe.pair_limit, per_channel=recipe.per_channel)
+        gram = activations[inputs[key]].gram
+        return round_gptq(matrix, gram, recipe.pair_limit, per_channel=recipe.per_channel)
+
+    return dict(zip(inputs, side_by_side(grid, inputs), strict=True))
 
 
 def _kinds(nodes: Sequence[Any], weights: Mapping[str, Any], recipe: Recipe) -> dict[str, Kind]:

@@ -27,7 +27,7 @@ class Recipe:
         gptq: round weights so that errors cancel, instead of each to its nearest step.
         embeddings: make embedding tables int8 too.
         static: fix the activation scales from the calibration windows, instead of finding them for each window.
-        by_token: find a scale for each token where a product's input is wider than its output.
+        by_token: find a scale for each token if a product's input is wider than its output.
         float_products: products whose name contains one of these stay in fp32.
 
     """

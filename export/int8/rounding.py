@@ -17,7 +17,7 @@ from export.int8.recipe import LARGEST
 
 # Added to the gram matrix's diagonal, as a share of its mean: the value in the GPTQ paper.
 DAMPING = 0.01
-BLOCK = 128
+BLOCK = 64
 # Steps to try, as shares of the finest step that represents all weights of a column; below 1 the largest are clipped.
 SHARES = (1.0, 0.85, 0.7)
 
@@ -30,15 +30,14 @@ class Grid:
     steps: Floats
 
 
-def step(weights: Floats, pair_limit: int) -> NDArray[np.float64]:
-    """The finest step for each output of weights (inputs, outputs), (outputs,); 0 where all are zero.
+def step(sizes: Floats, pair_limit: int) -> NDArray[np.float64]:
+    """The finest step for each output of weights of these sizes (inputs, outputs), (outputs,); 0 if all are zero.
 
     `pair_limit` is the most steps that two neighbouring inputs may have in sum.
     """
-    sizes = np.abs(weights)
-    sums = sizes[::2].copy()
-    sums[: len(sizes) // 2] += sizes[1::2]
-    return np.asarray(np.maximum(sizes.max(0) / LARGEST, sums.max(0) / pair_limit), np.float64)
+    # An input without a neighbour has the limit to itself, which is above `LARGEST`.
+    sums = sizes[:-1:2] + sizes[1::2]
+    return np.asarray(np.maximum(sizes.max(0) / LARGEST, sums.max(0, initial=0) / pair_limit), np.float64)
 
 
 def round_nearest(weights: Floats, pair_limit: int, *, per_channel: bool = True) -> Grid:
@@ -57,24 +56,18 @@ def round_gptq(weights: Floats, gram: Floats, pair_limit: int, *, per_channel: b
     inputs x. Each column keeps the step size, among those tried, that leaves least error in the product.
     """
     order = np.argsort(-np.diag(gram), kind="stable")
-    ordered, factor = _definite(gram.astype(np.float64)[np.ix_(order, order)])
+    factor, damping = _factor(gram.astype(np.float64)[np.ix_(order, order)])
     exact = weights[order].astype(np.float64)
     finest = _steps(weights, pair_limit, per_channel)
     shares = SHARES if per_channel else SHARES[:1]
-    tried = [(finest * share).astype(np.float32).astype(np.float64) for share in shares]
-    # All at once, side by side: a pass takes its time by the row, hardly by the column.
-    rounded = _gptq(np.tile(exact, (1, len(shares))), factor, np.concatenate(tried), pair_limit, order)
-    codes, steps = np.zeros(exact.shape), np.ones(exact.shape[1])
-    least = np.full(exact.shape[1], np.inf)
-    for candidate, size in zip(np.hsplit(rounded, len(shares)), tried, strict=True):
-        difference = candidate * size - exact
-        error = np.einsum("ij,ij->j", difference, ordered @ difference)
-        better = error < least
-        codes, steps = np.where(better, candidate, codes), np.where(better, size, steps)
-        least = np.where(better, error, least)
-    result = np.empty(codes.shape, np.int8)
-    result[order] = codes
-    return Grid(result, steps.astype(np.float32))
+    steps = np.stack([(finest * share).astype(np.float32) for share in shares]).astype(np.float64)
+    codes, errors = _gptq(exact, factor, steps, pair_limit, order)
+    differences = codes * steps - exact[:, None]
+    errors -= damping * np.einsum("isj,isj->sj", differences, differences)
+    best = np.argmin(errors, 0)[None]
+    result = np.empty(exact.shape, np.int8)
+    result[order] = np.take_along_axis(codes, best[None], 1)[:, 0]
+    return Grid(result, np.take_along_axis(steps, best, 0)[0].astype(np.float32))
 
 
 def _gptq(
@@ -83,26 +76,34 @@ def _gptq(
     steps: NDArray[np.float64],
     pair_limit: int,
     order: NDArray[np.intp],
-) -> NDArray[np.float64]:
-    """The codes that GPTQ finds (Frantar et al., 2022), row by row, the widest input first.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The codes (inputs, shares, outputs) that GPTQ finds (Frantar et al., 2022), and their errors (shares, outputs).
 
-    The error of rounding one row is compensated in the rows after it, as far as their inputs correlate. Row i of
-    `exact` is input `order[i]`; the first of two neighbours takes the steps it needs, the second those that remain.
+    Row by row, the widest input first, each row makes up for the errors of the rows before it, as far as their inputs
+    correlate. Row i of `exact` is input `order[i]`; the first of two neighbours takes the steps it needs, the second
+    those that remain. The rows before are looked up, as in LDLQ (Chee et al., 2023), instead of written to the rows
+    after: the codes are the same, and neither an inverse nor a second pass over the rows for the error is needed.
+    All `steps` (shares, outputs) go side by side, since a pass takes its time by the row, hardly by the column.
     """
-    residual = exact.copy()
-    codes = np.zeros_like(residual)
+    diagonal = np.diag(factor)
+    feedback = np.ascontiguousarray((factor / diagonal).T)
+    codes = np.zeros((len(exact), *steps.shape))
+    residual = np.zeros((len(exact), steps.size))
+    errors = np.zeros(steps.shape)
     # The row of every input; the last of an odd number of inputs has no neighbour and gets a row past the end.
     places = np.argsort(np.append(order, len(order)))
     neighbours = places[order ^ 1]
-    for start in range(0, len(residual), BLOCK):
-        stop = min(start + BLOCK, len(residual))
-        errors = np.empty_like(residual[start:stop])
+    for start in range(0, len(exact), BLOCK):
+        stop = min(start + BLOCK, len(exact))
+        before = feedback[start:stop, :start] @ residual[:start]
         for row in range(start, stop):
-            codes[row] = _codes(residual[row], steps, _limit(codes, neighbours[row], pair_limit))
-            errors[row - start] = (residual[row] - codes[row] * steps) / factor[row, row]
-            residual[row + 1 : stop] -= np.outer(factor[row, row + 1 : stop], errors[row - start])
-        residual[stop:] -= factor[start:stop, stop:].T @ errors
-    return codes
+            owed = before[row - start] + feedback[row, start:row] @ residual[start:row]
+            wanted = exact[row] + owed.reshape(steps.shape)
+            codes[row] = _codes(wanted, steps, _limit(codes, neighbours[row], pair_limit))
+            rounded = codes[row] * steps
+            residual[row] = (exact[row] - rounded).ravel()
+            errors += (diagonal[row] * (wanted - rounded)) ** 2
+    return codes, errors
 
 
 def _codes(weights: NDArray[Any], steps: NDArray[Any], limit: NDArray[np.float64]) -> NDArray[Any]:
@@ -111,21 +112,21 @@ def _codes(weights: NDArray[Any], steps: NDArray[Any], limit: NDArray[np.float64
 
 def _limit(codes: NDArray[np.float64], neighbour: int, pair_limit: int) -> NDArray[np.float64]:
     """The most steps that the neighbour's leave; a row not yet rounded, or past the end, takes none."""
-    taken = np.abs(codes[neighbour]) if neighbour < len(codes) else np.zeros(codes.shape[1])
+    taken = np.abs(codes[neighbour]) if neighbour < len(codes) else np.zeros(codes.shape[1:])
     return np.minimum(LARGEST, pair_limit - taken)
 
 
 def _steps(weights: Floats, pair_limit: int, per_channel: bool) -> NDArray[np.float64]:
-    """The step of each output, or the largest for all; 1 where the weights are zero."""
-    steps = step(weights, pair_limit)
+    """The step of each output, or the largest for all; 1 if the weights are zero."""
+    steps = step(np.abs(weights), pair_limit)
     if not per_channel:
         steps[:] = steps.max()
     steps[steps == 0] = 1.0
     return steps
 
 
-def _definite(gram: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The gram matrix, and the upper triangular U such that UᵀU is the inverse of the damped matrix.
+def _factor(gram: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """The upper triangular V such that VVᵀ is the damped gram matrix, and what the paper's damping adds to it.
 
     Where tokens are much alike, fp32's rounding in the sums may outweigh the damping; the damping is then doubled until
     the matrix is positive definite.
@@ -135,7 +136,8 @@ def _definite(gram: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
     damping = DAMPING * float(np.mean(np.diag(gram))) or 1.0
     while True:
         try:
-            return gram, np.linalg.cholesky(np.linalg.inv(gram + damping * identity)).T
+            lower = np.linalg.cholesky((gram + damping * identity)[::-1, ::-1])
+            return np.asarray(lower[::-1, ::-1], np.float64), damping
         except np.linalg.LinAlgError:
             gram = gram + damping * identity
             damping *= 2

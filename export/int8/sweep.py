@@ -67,7 +67,7 @@ def best(trials: Sequence[Trial], floor: Accuracy | None, thresholds: Thresholds
     if not good:
         raise ExportError(
             f"no recipe of the sweep stays within {thresholds.f1_drop} points of F1 and agrees on "
-            f"{thresholds.agreement:.0%} of rows; --max-f1-drop and --min-agreement say what may be lost"
+            f"{thresholds.agreement:.0%} of rows; raise --max-f1-drop, or lower --min-agreement"
         )
     smallest = min(trial.size for trial in good)
     close = [trial for trial in good if trial.size <= smallest * (1 + SAME_SIZE)]

@@ -34,7 +34,7 @@ from pachyderm.local.status import align, log_lines
 from pachyderm.local.store.journal import SUCCESS, Job
 from pachyderm.local.store.store import Store
 from pachyderm.local.worker.mapping import LocalMapping
-from pachyderm.spec.reading import placed, read_specs, spec_files
+from pachyderm.spec.reading import fill_in, read_specs, spec_files
 from runtime import command
 from runtime.command import USAGE, printable
 from runtime.errors import InputError
@@ -93,7 +93,7 @@ def run_pipelines(
     options: argparse.Namespace, url: str, variables: Mapping[str, str], stop: threading.Event
 ) -> list[Job]:
     """Runs the shipped specs over what is new. Raises PachydermError if a job fails."""
-    specs = {where: placed(spec, bucket=url) for where, spec in read_specs(spec_files([])).items()}
+    specs = {where: fill_in(spec, bucket=url) for where, spec in read_specs(spec_files([])).items()}
     mapping = LocalMapping(
         paths={"/model": options.model.absolute()},
         without=frozenset({BUCKET_SECRET, DATABASE_SECRET}),
@@ -116,7 +116,7 @@ def run_pipelines(
 
 
 def bundle_id(model: Path) -> str:
-    """The bundle's name for itself. Raises PachydermError where there is no bundle."""
+    """The bundle's name for itself. Raises PachydermError if there is no bundle."""
     try:
         return Manifest.from_json((model / "manifest.json").read_text("utf-8")).bundle_id
     except OSError as error:
@@ -126,7 +126,7 @@ def bundle_id(model: Path) -> str:
 
 
 def speed(root: Path, jobs: Sequence[Job]) -> str:
-    """Rows per second of the datums that were answered now, as their logs say; a dash where nothing was."""
+    """Rows per second of the datums that were answered now, as their logs say; a dash if nothing was."""
     for job in jobs:
         if job.pipeline == "question-answer":
             matches = [_ANSWERED.search(line) for line in log_lines(root, job.pipeline, job.number, None)]
@@ -191,7 +191,7 @@ def ten_answers(connection: psycopg.Connection) -> list[str]:
 
 
 def write_page(options: argparse.Namespace, database: str) -> Path | None:
-    """Lets `answermill view` write the answers as a page, where this version has it."""
+    """Lets `answermill view` write the answers as a page, if this version has it."""
     page: Path = options.root.absolute() / "answers.html"
     command = [sys.executable, "-m", "answermill", "view", "--database", "--model", str(options.model.absolute())]
     done = subprocess.run(

@@ -80,7 +80,7 @@ def checked_pipelines(options: Options) -> dict[str, Pipeline]:
         raise SpecError(problems)
     pipelines = {one.name: one for one in map(pipeline, options.specs.values())}
     if unknown := sorted(options.reprocess - pipelines.keys()):
-        raise PachydermError(f"no pipeline {unknown[0]} to reprocess; there are {', '.join(pipelines)}")
+        raise PachydermError(f"--reprocess {unknown[0]}: no such pipeline; there are {', '.join(pipelines)}")
     _check_mapping(options, pipelines)
     return pipelines
 

@@ -87,7 +87,9 @@ def log_lines(root: Path, pipeline: str, number: int | None, datum: str | None) 
     journal = store.pipeline(pipeline)
     jobs = [job for job in journal.jobs() if number in (None, job.number)]
     if not jobs:
-        raise PachydermError(f"no such job; there are pipelines {', '.join(store.pipelines()) or '(none)'}")
+        raise PachydermError(
+            f"{pipeline}: no such pipeline or job; there are the pipelines {', '.join(store.pipelines()) or '(none)'}"
+        )
     folders = [journal.of(job.number) for job in reversed(jobs)]
     folder = next((one for one in folders if any(one.logs())), folders[0])
     known = folder.results()

@@ -1,4 +1,4 @@
-"""What specs may ask for on a cluster, and the local runner does not do."""
+"""What specs may ask for on a cluster, but the local runner does not support."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,7 +9,7 @@ from pachyderm.spec.inputs import Cron, Pfs
 from pachyderm.spec.model import Spec
 from pachyderm.spec.reading import RawSpec
 
-_REMEDY = "the local runner does not do them; run this pipeline on a cluster"
+_REMEDY = "the local runner does not support them; run this pipeline on a cluster"
 
 
 def unsupported_features(specs: Mapping[str, RawSpec]) -> Iterator[str]:

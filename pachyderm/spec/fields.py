@@ -15,7 +15,7 @@ from pachyderm.spec.model import Seconds, Spec, Uint
 from runtime.typed_json import Dialect, Problem, Scalar, Spelling, read, shown
 
 _SECONDS = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)s")
-# A number of JSON, which is also read where it stands in a text.
+# A number of JSON, which is also read if it stands in a text.
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 _LARGEST = 3.4028234663852886e38
 _LONGEST = 315_576_000_000

@@ -12,13 +12,13 @@ from pachyderm.errors import PachydermError
 _GROUPS = {"@": "", "*": "*", "+": "+", "?": "?"}
 
 
-def cleaned(path: str) -> str:
+def clean(path: str) -> str:
     """An absolute path without a slash at its end: `a/b/` -> `/a/b`, nothing -> `/`."""
     return "/" + "/".join(part for part in path.split("/") if part)
 
 
 def entries(files: Iterable[str]) -> list[str]:
-    """The files and the folders they imply, `/` among them where there is any file, in Pachyderm's order."""
+    """The files and the folders they imply, `/` among them if there is any file, in Pachyderm's order."""
     every = set(files)
     for file in list(every):
         parts = file.split("/")
@@ -28,7 +28,7 @@ def entries(files: Iterable[str]) -> list[str]:
 
 def matches(glob: str, files: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
     """Each entry that the glob matches, with what its groups captured, in order. Raises PachydermError."""
-    pattern = cleaned(glob)
+    pattern = clean(glob)
     if pattern == "/":
         return [(entry, ()) for entry in entries(files) if entry == "/"]
     compiled = compile_glob(pattern)
@@ -38,10 +38,10 @@ def matches(glob: str, files: Iterable[str]) -> list[tuple[str, tuple[str, ...]]
 
 @lru_cache(256)
 def compile_glob(glob: str) -> re.Pattern[str]:
-    """The glob as a regular expression for whole paths. Raises PachydermError where it is none."""
-    text, end = _sequence(cleaned(glob), 0, "")
-    if end < len(cleaned(glob)):
-        raise PachydermError(f"glob {glob}: {cleaned(glob)[end]} closes nothing; write \\ before it")
+    """The glob as a regular expression for whole paths. Raises PachydermError if it is none."""
+    text, end = _sequence(clean(glob), 0, "")
+    if end < len(clean(glob)):
+        raise PachydermError(f"glob {glob}: {clean(glob)[end]} closes nothing; write \\ before it")
     try:
         return re.compile(text, re.DOTALL)
     except re.error as error:

@@ -28,7 +28,7 @@ class Propagation:
 
 @dataclass(frozen=True, slots=True)
 class Pfs:
-    """An input from a repo; its name is the repo's where it has none."""
+    """An input from a repo; its name is the repo's if it has none."""
 
     project: str = ""
     name: str = ""
@@ -97,7 +97,7 @@ class Input:
         return tree
 
     def of(self, pipeline: str) -> "Input":
-        """The same with the repos of ticks, which are named after the pipeline where they have no name."""
+        """The same input, with names for the repos of ticks: they are named after the pipeline if they have none."""
         cross, join, group, union = (
             tuple(child.of(pipeline) for child in children)
             for children in (self.cross, self.join, self.group, self.union)

@@ -1,4 +1,4 @@
-"""A Pachyderm 2.12 pipeline spec as types: the fields that it may have, and what Pachyderm takes where they are absent.
+"""A Pachyderm 2.12 pipeline spec as types: the fields that it may have, and what Pachyderm takes if they are absent.
 
 An attribute is named as the field, in snake_case. null and the empty value mean the same as an absent field there.
 """
@@ -24,7 +24,7 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Who the pipeline is."""
+    """The name of a pipeline, and its project."""
 
     project: Project = Project()
     name: str = ""
@@ -42,7 +42,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """What is run."""
+    """The image and the command that process a datum, and what they are given."""
 
     image: str = "ubuntu:20.04"
     cmd: Texts = ()
@@ -155,7 +155,7 @@ class Spout:
 
 @dataclass(frozen=True, slots=True)
 class Scheduling:
-    """Which nodes."""
+    """On which nodes the pods may run, and how urgently."""
 
     node_selector: Mapping[str, str] = field(default_factory=dict)
     priority_class_name: str = ""
@@ -174,7 +174,7 @@ class Toleration:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What is put on the pods."""
+    """Labels and annotations of the pods."""
 
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -50,7 +50,7 @@ class Pipeline:
 
 
 def spec_files(paths: Sequence[Path]) -> list[Path]:
-    """The spec files among files and folders; the shipped ones where none is named. Raises PachydermError."""
+    """The spec files among files and folders; the shipped ones if none is named. Raises PachydermError."""
     files: list[Path] = []
     for path in paths or [HERE]:
         inside = sorted(path.glob("*.pipeline.json")) if path.is_dir() else [path]
@@ -61,7 +61,7 @@ def spec_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_specs(paths: Sequence[Path]) -> dict[str, RawSpec]:
-    """Specs by where they stand: the file's name, with an index where a file holds a list. Raises PachydermError."""
+    """Specs by the name of their file, with an index if a file holds a list. Raises PachydermError."""
     specs: dict[str, RawSpec] = {}
     for path in paths:
         try:
@@ -113,7 +113,7 @@ def in_order(pipelines: Mapping[str, Sequence[str]]) -> list[str]:
         raise PachydermError(f"pipelines read each other in a circle: {circle}") from error
 
 
-def placed(raw: RawSpec, *, image: str | None = None, bucket: str | None = None, repo: str | None = None) -> RawSpec:
+def fill_in(raw: RawSpec, *, image: str | None = None, bucket: str | None = None, repo: str | None = None) -> RawSpec:
     """The spec for one place: its image, the URL that a stage reads, or a repo filled by hand instead of `ingest`."""
     copy: RawSpec = json.loads(json.dumps(raw))
     transform = copy.get("transform")

@@ -1,7 +1,7 @@
-"""What servers demand of specs when pipelines are created, and what only shows once they run.
+"""The rules that specs must follow, and what is legal but unwise. Needs no cluster.
 
-`check` needs no cluster. What Pachyderm or Kubernetes refuses is an error. What both take, and what then fails in every
-datum, never ends or gives a secret away, is lint: legal, but unwise.
+What Pachyderm or Kubernetes refuses is an error. What both accept, although it then fails in every datum, never ends or
+gives a secret away, is lint.
 """
 
 import json
@@ -54,7 +54,7 @@ def _spec_problems(spec: Spec) -> Iterator[Problem]:
     for rule in (_transform, _secrets, _environment):
         yield from rule(spec.transform)
     yield from input_problems(spec, spec.transform.env)
-    yield from _running(spec, spec.transform)
+    yield from _execution(spec, spec.transform)
     yield from _other(spec)
     yield from _services(spec)
     yield from _loaders(spec)
@@ -75,21 +75,21 @@ def _names(spec: Spec) -> Iterator[Problem]:
 def _transform(transform: Transform) -> Iterator[Problem]:
     yield from _image(transform.image)
     if not transform.cmd or not transform.cmd[0]:
-        yield lint("transform.cmd", "missing, so every datum fails: the image's ENTRYPOINT is not used")
+        yield lint("transform.cmd", "missing, so every datum fails: Pachyderm does not use the image's ENTRYPOINT")
     if transform.err_stdin and not transform.err_cmd:
         yield lint("transform.errStdin", "nothing reads it without errCmd")
     if not (transform.working_dir or "/").startswith("/"):
-        yield lint("transform.workingDir", "not an absolute path, and nothing defines what it is relative to")
+        yield lint("transform.workingDir", "not an absolute path; write one")
     for index, code in enumerate(transform.accept_return_code):
         if not 0 <= code <= 255:
-            yield lint(f"transform.acceptReturnCode[{index}]", f"{code} is not an exit code: they go from 0 to 255")
+            yield lint(f"transform.acceptReturnCode[{index}]", f"{code} is not an exit code; write one from 0 to 255")
 
 
 def _loaders(spec: Spec) -> Iterator[Problem]:
     """As many jobs are under way as there are workers; tests/stages/test_load_ticks.py shows what three lead to."""
     cmd = spec.transform.cmd if spec.transform else ()
     if "stages.load" in cmd and "--prune" not in cmd and spec.parallelism_spec.constant > _MOST_LOADERS:
-        reason = "with more than two workers an older version of a file may be loaded after a newer one; write 2"
+        reason = "with more than two workers, an older version of a file may be loaded after a newer one; write 2"
         yield lint("parallelismSpec.constant", reason)
 
 
@@ -102,7 +102,7 @@ def _image(image: str) -> Iterator[Problem]:
         reason = f"{image!r} has no tag; write one that never moves, such as {image or 'name'}:1.0.0"
         yield lint("transform.image", reason)
     elif tag in _MOVING:
-        yield lint("transform.image", f"the tag {tag} moves, and nodes keep what they pulled; write a version")
+        yield lint("transform.image", f"the tag {tag} moves, and a node does not pull a tag again; write a version")
 
 
 def _secrets(transform: Transform) -> Iterator[Problem]:
@@ -113,7 +113,7 @@ def _secrets(transform: Transform) -> Iterator[Problem]:
         if secret.env_var and not secret.key:
             yield Problem(f"{path}.key", "missing: envVar holds the value of one key")
         if not secret.mount_path and not secret.env_var:
-            yield lint(path, "neither mountPath nor envVar, so nobody can read it")
+            yield lint(path, "neither mountPath nor envVar, so no stage can read it; write one of them")
 
 
 def _environment(transform: Transform) -> Iterator[Problem]:
@@ -126,27 +126,27 @@ def _environment(transform: Transform) -> Iterator[Problem]:
                 yield lint(places[-1][0], "the environment is stored with every datum; mount the secret as files")
     for path, name in places:
         if not VARIABLE.fullmatch(name):
-            yield lint(path, f"{name!r} cannot name a variable")
+            yield lint(path, f"{name!r} is not a name of a variable; write letters, digits and _")
         elif name.startswith("POSTGRES_"):
             yield lint(path, "Pachyderm sets POSTGRES_* to its own database; use libpq's PG* names")
         elif name.startswith(("PACH_", "PPS_")):
-            yield lint(path, "Pachyderm sets PACH_* and PPS_* itself")
+            yield lint(path, "Pachyderm sets PACH_* and PPS_* itself; write another name")
 
 
-def _running(spec: Spec, transform: Transform) -> Iterator[Problem]:
+def _execution(spec: Spec, transform: Transform) -> Iterator[Problem]:
     yield from _sets(spec, transform)
     if spec.datum_tries == 0:
         yield lint("datumTries", "0 means the default, 3; write the number that is meant")
     elif spec.datum_tries < 0:
-        yield lint("datumTries", "with fewer than one try no datum is ever done; write 1 or more")
+        yield lint("datumTries", "with fewer than one try no datum is ever processed; write 1 or more")
     if spec.reprocess_spec not in ("", "until_success", "every_job"):
         yield Problem("reprocessSpec", 'must be "until_success" or "every_job"')
     elif not spec.reprocess_spec:
         yield lint("reprocessSpec", 'an empty text means the default; write "until_success", or leave it out')
     if spec.maximum_expected_uptime and not spec.autoscaling:
         yield Problem("maximumExpectedUptime", "only with autoscaling")
-    if spec.s3_out and transform.datum_batching:
-        yield lint("s3Out", "it turns skipping off, and does not go together with datumBatching")
+    if spec.s3_out:
+        yield lint("s3Out", "with it there is no /pfs/out, and no datum is ever skipped")
 
 
 def _sets(spec: Spec, transform: Transform) -> Iterator[Problem]:
@@ -158,7 +158,7 @@ def _sets(spec: Spec, transform: Transform) -> Iterator[Problem]:
         return
     numbers = {"number": sets.number, "sizeBytes": sets.size_bytes, "perWorker": sets.per_worker}
     if not any(numbers.values()):
-        yield lint("datumSetSpec", "it holds no number above 0, and the worker divides by zero")
+        yield lint("datumSetSpec", "it holds no number above 0, so the worker would divide by zero")
     for name, number in numbers.items():
         if number < 0:
             yield lint(f"datumSetSpec.{name}", f"{number} is not a size of a set; write one above 0")
@@ -174,7 +174,7 @@ def _other(spec: Spec) -> Iterator[Problem]:
                 continue
             if not isinstance(content, kind):
                 yield lint(
-                    path, f"no pod starts with it: write JSON of {'a list' if kind is list else 'an object'} in a text"
+                    path, f"no pod starts with it; write {'a list' if kind is list else 'an object'} as JSON in a text"
                 )
     for index, toleration in enumerate(spec.tolerations):
         if toleration.operator not in ("EXISTS", "EQUAL"):

@@ -96,7 +96,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         if getattr(options, name):
             parser.error(f"--{name.replace('_', '-')} goes with folders, not with URLs")
     if options.dask and (options.batch_datums or Path("-") in (options.input, options.output)):
-        parser.error("--dask takes files; neither a pipe nor a worker of Pachyderm's")
+        parser.error("--dask takes files, neither a pipe nor --batch-datums; leave one out")
     if options.format == "parquet" and options.output == Path("-"):
         parser.error(
             "--format parquet: a Parquet file cannot be written to a pipe; name a folder, or give --format ndjson"

@@ -138,7 +138,8 @@ def with_answers(
             ([model] * len(flat), pl.String),
         ]
         named = zip(columns.added, values if columns.ranks else values[1:], strict=True)
-        yield part.with_columns(pl.Series(name, column, kind) for name, (column, kind) in named)
+        # Not with_columns, which starts polars' engine: twice the time of all else here for a block of one row.
+        yield part.hstack([pl.Series(name, column, kind) for name, (column, kind) in named])
 
 
 def renames(existing: Sequence[str], columns: Columns) -> dict[str, str]:

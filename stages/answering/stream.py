@@ -172,7 +172,9 @@ class Stream:
         for part in with_answers(block.frame, answers, self._job.columns, self._job.model):
             write(file, part)
         file.flush()
-        lengths = block.frame[self._job.columns.context].str.len_chars()
+        # Not str.len_chars, which starts the engine of polars for each block.
+        contexts = block.frame[self._job.columns.context]
+        lengths = [None if context is None else len(context) for context in contexts]
         self._counts.add([ranked[0] for ranked in answers], lengths, self._job.least)
 
     def _end(self, end: _End) -> None:

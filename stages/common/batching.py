@@ -37,7 +37,7 @@ DEFAULT_PORT = "1080"
 LONGEST = 4000
 # Seconds between two tries to ask, and until a process that nobody told of a worker gives up.
 PAUSE, PATIENCE = 1.0, 5.0
-# Reported where nothing better is known, so that no datum counts as processed that is not.
+# Reported if nothing better is known, so that no datum counts as processed that is not.
 UNFINISHED = "the datum was not finished"
 
 Ask = Callable[[str], Sequence[str]]
@@ -45,7 +45,7 @@ Process = Callable[[], str]
 
 
 def is_wanted(argv: Sequence[str]) -> bool:
-    """Whether the options ask for datums; told without parsing them, since they may be wrong."""
+    """Whether --batch-datums is among the options, which are not parsed yet, because they may be wrong."""
     return OPTION in argv
 
 
@@ -57,7 +57,7 @@ def serve(
 ) -> int:
     """Takes datums for ever; the worker kills the process after the last.
 
-    Returns an exit code after a signal, and where the environment names no worker and none listens.
+    Returns an exit code after a signal, and if the environment names no worker and none listens.
     """
     datums = _Datums(lambda: prepare(_options(stage, argv, arguments)))
     return command.run(stage, lambda _: _serve(datums), argparse.Namespace())
@@ -184,7 +184,7 @@ def _address() -> tuple[str, bool]:
 
 
 def _is_signal(error: BaseException) -> bool:
-    """Whether somebody wants the process to end: Ctrl-C, or SIGTERM where a handler raises SystemExit for it."""
+    """Whether somebody wants the process to end: Ctrl-C, or SIGTERM if a handler raises SystemExit for it."""
     return isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and error.code == command.TERMINATED)
 
 

@@ -21,8 +21,8 @@ def csv_files(root: Path) -> dict[str, Path]:
 
     A part, or a folder of parts, that is given by itself is named as below the folder that ingest wrote: its own name
     does not say whose rows it holds, and they would be loaded a second time, as another file's. Links are followed,
-    the top one included: that is how Pachyderm lays out a datum. Raises AnswermillError where there is no such file or
-    folder, and OSError where a folder cannot be listed.
+    the top one included: that is how Pachyderm lays out a datum. Raises AnswermillError if there is no such file or
+    folder, and OSError if a folder cannot be listed.
     """
     if not root.is_dir():
         if not os.path.lexists(root):
@@ -40,7 +40,7 @@ def csv_files(root: Path) -> dict[str, Path]:
 
 
 def size_of(path: Path) -> int:
-    """The file's bytes; 0 where it cannot be told, which whoever opens the file will say."""
+    """The file's size in bytes; 0 if it is not known: opening the file will then fail."""
     try:
         return path.stat().st_size
     except OSError:
@@ -53,11 +53,11 @@ def is_hidden(path: str) -> bool:
 
 
 def files_below(root: Path, follow: Callable[[Path], bool] = lambda _: True) -> Iterator[Path]:
-    """Whatever lies below a folder and is no folder. Links are followed, and each real folder is visited once.
+    """Everything below a folder but folders. Links are followed, and each real folder is visited once.
 
     A folder that can be reached in several ways is visited under its own path before any link to it, so that the
     result does not depend on the names of links. A link that is not to be followed is given as it is. Raises OSError
-    where a folder cannot be listed: one whose content is unknown must not pass for an empty one.
+    if a folder cannot be listed: one whose content is unknown must not pass for an empty one.
     """
     visited: set[tuple[int, int]] = set()
     folders, links = [root], deque[Path]()
@@ -91,7 +91,7 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 def open_regular(path: Path) -> io.BufferedReader:
     """Opens a regular file to read. Raises InputError for anything else: a pipe would block, a device never ends.
 
-    Raises OSError where it is not there or cannot be read.
+    Raises OSError if it is not there or cannot be read.
     """
     # Without O_NONBLOCK, opening a pipe waits for its writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -107,11 +107,16 @@ def open_regular(path: Path) -> io.BufferedReader:
 def check_apart(source: Path, target: Path) -> None:
     """Raises OptionError if what is written to the folder `target` would be read from, or replace, what is in `source`.
 
-    A stage that reads its own output, or overwrites its input, does another thing each time it runs.
+    A stage that reads its own output, or overwrites its input, does something else each time it runs.
     """
     read, written = source.resolve(), target.resolve()
     if written == (read.parent if read.is_file() else read) or (read.is_dir() and written.is_relative_to(read)):
         raise OptionError(f"OUTPUT ({target}) lies in INPUT ({source}); choose a folder outside of it")
+
+
+def is_datum() -> bool:
+    """Whether this process handles a datum of Pachyderm's, whose output starts empty and is taken away afterwards."""
+    return "PACH_DATUM_ID" in os.environ
 
 
 @contextlib.contextmanager
@@ -119,8 +124,11 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
     """A file that gets its name when it is complete and on disk; after any error or kill, `path` is as it was.
 
     The temporary name depends on `path` alone, so that a rerun overwrites what a killed run left. Where another name is
-    given for it, `resumable`, SIGTERM and Ctrl-C leave it there as SIGKILL does. Raises AnswermillError where another
+    given for it, `resumable`, SIGTERM and Ctrl-C leave it there as SIGKILL does. Raises AnswermillError if another
     process is writing the same file.
+
+    A datum's output is not forced to the disk: it is on its way to a repo, and a node that loses power does the datum
+    again. To wait for the disk took as long as all else that a datum of one row costs.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = resumable or path.with_name(partial_name(path.name))
@@ -135,7 +143,8 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
             file.seek(0)
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if not is_datum():
+                os.fsync(file.fileno())
             partial.replace(path)
         except BaseException as error:
             if not resumable or isinstance(error, Exception):

@@ -21,7 +21,7 @@ class Input:
 
     Attributes:
         files: where they are, by their names, in bytewise order.
-        top: the folder of a stage that INPUT is a part of, where there is one.
+        top: the folder of a stage that INPUT is a part of, if there is one.
         place: what INPUT holds below `top`, or is; "" for all of it. None for one CSV, whose name is in `files`.
 
     """
@@ -94,7 +94,7 @@ def _has_listing(folder: Path) -> bool:
 
 
 def _listed(folder: Path) -> set[str]:
-    """Paths below the folder that a stage has noted there; none where a listing cannot be read, or is not ours."""
+    """Paths below the folder that a stage has noted there; none if a listing cannot be read, or is not ours."""
     names = set(listed_paths(folder))
     try:
         with open_regular(folder / LISTING) as file:

@@ -13,14 +13,14 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from runtime.errors import AnswermillError, InputError
-from stages.common.files import open_regular, whole_file
+from stages.common.files import is_datum, open_regular, whole_file
 
 STAGES = ("ingest", "answer", "load")
 
 
 def keeps_listing() -> bool:
     """Whether OUTPUT outlives this process. A datum's output starts empty, and two datums must not write one path."""
-    return "PACH_DATUM_ID" not in os.environ
+    return not is_datum()
 
 
 def listings_of(folder: Path, *stages: str) -> list[Path]:

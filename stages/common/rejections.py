@@ -1,8 +1,8 @@
-"""What is written below `rejected/` of a file that is refused, by each stage alike."""
+"""The note that each stage writes below `rejected/` for a file that it refuses."""
 
 from runtime.errors import InputError
 
 
 def note_of(name: str, error: InputError) -> dict[str, object]:
-    """What is wrong with the object of this name, where, and what its owner can do."""
+    """The note: the object's name, what is wrong with it, where, and what its owner can do."""
     return {"object": name, "row": error.row, "column": error.column, "reason": error.reason, "remedy": error.remedy}

@@ -88,7 +88,7 @@ def read_file(name: str, path: Path, names: Names) -> Iterator[Row]:
 
 
 def _records(path: Path, required: Sequence[str]) -> tuple[list[str], Iterator[Fields]]:
-    """Header and records of a CSV. All that this room knows of how CSVs are read."""
+    """Header and records of a CSV."""
     from stages.csvs.reader import read_frames
 
     blocks = (block for block, _ in read_frames(path, required))

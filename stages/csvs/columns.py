@@ -24,7 +24,7 @@ def is_given(name: str) -> bool:
 
 
 def given_header(header: Sequence[str]) -> list[str]:
-    """The header as it leaves the gate: `answer` -> `given_answer`, and so `given_answer` -> `given_given_answer`.
+    """The header to pass on: `answer` -> `given_answer`, and so `given_answer` -> `given_given_answer`.
 
     One `given_` more for each name that could be taken for ours, so that no two columns ever meet.
     """
@@ -32,5 +32,5 @@ def given_header(header: Sequence[str]) -> list[str]:
 
 
 def own_name(name: str) -> str:
-    """What the user called a column that has left the gate: the inverse of `given_header`."""
+    """The user's own name for a column that was passed on: the inverse of `given_header`."""
     return name.removeprefix(GIVEN) if name.startswith(GIVEN) and is_given(name) else name

@@ -1,4 +1,4 @@
-"""What a file is that is no CSV, told by its first bytes.
+"""Recognises files that are not CSVs by their first bytes.
 
 A mark that could be the beginning of a header (`ORC`, `BZh`, `GIF89a`, `<html`) counts only with what follows it in a
 file of the format: `ORCID,question,context` is a CSV.

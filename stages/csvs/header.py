@@ -21,14 +21,14 @@ def check_header(header: Sequence[str], required: Sequence[str]) -> None:
 
 
 def missing_column(name: str, header: Sequence[str], required: Sequence[str]) -> InputError:
-    """The InputError of a header without the column, one of the required."""
+    """The InputError for a header that lacks this required column."""
     return InputError(
         f"no such column among {_listed(header)}", row=0, column=name, remedy=_column_remedy(name, header, required)
     )
 
 
 def width_error(fields: Sequence[str], width: int, row: int, delimiter: str = ",") -> InputError:
-    """The InputError of a row whose fields are not as many as the header's."""
+    """The InputError for a row that has more or fewer fields than the header."""
     if list(fields) == ["\x1a"]:
         return InputError("Ctrl-Z, with which DOS ends a file", row=row, remedy="remove it")
     return InputError(

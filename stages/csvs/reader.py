@@ -25,7 +25,7 @@ STDIN = Path("/dev/stdin")
 BLOCK_BYTES = 2 << 20
 # Most bytes of one read, however long the record is that is being read.
 _READ_BYTES = 8 << 20
-# Records, and bytes of them, in a block where they come one by one.
+# Records, and bytes of them, in a block if they come one by one.
 _RECORDS, _RECORD_BYTES = 512, 1 << 20
 # Rows of a frame, where nobody asks for another number, and bytes of the block that it is cut from: where Python
 # handles each row larger ones are no faster, and take 20 MiB more.
@@ -95,12 +95,12 @@ class Reader:
             block = whole_records(self._data, len(self.header))
             if len(self._data) - block.size > LONGEST:
                 raise IrregularError("a quote that never closes")
-            yield from self._taken(block)
+            yield from self._take(block)
         if self._data:
             block = whole_records(self._data + b"\n", len(self.header))
             if block.size <= len(self._data):
                 raise IrregularError("a quote that never closes")
-            yield from self._taken(block._replace(size=len(self._data)))
+            yield from self._take(block._replace(size=len(self._data)))
 
     def _read_bytes(self) -> tuple[int, int]:
         """How much to read: at most, and at least. A long record is not to be looked at for every block of it."""
@@ -110,7 +110,7 @@ class Reader:
         length = min(length, _READ_BYTES)
         return length, length
 
-    def _taken(self, block: Block) -> Iterator[Block]:
+    def _take(self, block: Block) -> Iterator[Block]:
         if block.ends.size:
             yield block
         # Only now: whoever was given the block may have found a fault in it.
@@ -188,7 +188,7 @@ def _take(records: Iterator[bytes]) -> tuple[list[bytes], InputError | None]:
 
 
 def parse(records: bytes, count: int, header: Sequence[str]) -> pl.DataFrame:
-    """So many records as text columns. Raises PolarsError where they are not UTF-8 or one is too wide."""
+    """So many records as text columns. Raises PolarsError if they are not UTF-8 or one is too wide."""
     # Behind a header of our own: polars takes U+FEFF at the start of what it reads for a BOM and drops it.
     numbers = [str(index) for index in range(len(header))]
     text = b"".join([",".join(numbers).encode(), b"\n", records])
@@ -202,7 +202,7 @@ def parse(records: bytes, count: int, header: Sequence[str]) -> pl.DataFrame:
 def read_frames(path: Path, required: Sequence[str], rows: int = FRAME_ROWS) -> Iterator[tuple[pl.DataFrame, int]]:
     """The file's rows in order, at most so many at a time, with the bytes that they take in the file.
 
-    At least one frame, empty where the file holds only a header. Raises InputError as `Reader` does, and for what is no
+    At least one frame, empty if the file holds only a header. Raises InputError as `Reader` does, and for what is no
     regular file, unless it is our own stdin.
     """
     with path.open("rb") if path == STDIN else open_regular(path) as stream:

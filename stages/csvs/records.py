@@ -55,7 +55,7 @@ AS_IT_IS = Reading()
 
 
 class Lines(Protocol):
-    """What is read line by line; where it has `peek`, archives and workbooks are told by their first bytes."""
+    """What is read line by line; if it has `peek`, archives and workbooks are told by their first bytes."""
 
     def readline(self, size: int = -1, /) -> bytes:
         """As of an open file."""

@@ -1,4 +1,4 @@
-"""The rules of `records`, decided for a block of bytes by where quotes, commas and line ends stand.
+"""The rules of `records`, checked for a block of bytes by the positions of quotes, commas and line ends.
 
 With numpy: 600 MB/s where Python's csv module gives 55. A block that breaks a rule is left to `records`, which mends it
 or names the row.
@@ -19,7 +19,7 @@ _AFTER_QUOTE[list(b',\r\n"')] = True
 
 
 class IrregularError(Exception):
-    """A block breaks a rule; which one and where is for `records` to say."""
+    """A block breaks a rule; `records` says which one, and where."""
 
 
 class Block(NamedTuple):
@@ -63,7 +63,7 @@ def whole_records(data: bytes, width: int) -> Block:
 def whole_records_of_each(bodies: Sequence[bytes], width: int) -> list[Block]:
     """As `whole_records` of each, at the cost of one; none is empty, and each ends in a line feed.
 
-    Raises IrregularError where one breaks a rule, and where a line is to be dropped, which would move all that follow.
+    Raises IrregularError if one breaks a rule, and if a line is to be dropped, which would move all that follow.
     """
     if not bodies:
         return []

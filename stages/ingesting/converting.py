@@ -15,7 +15,7 @@ from stages.ingesting.unpacking import open_unpacked
 def as_csv(path: Path, name: str, converted: Path, encoding: str | None, limits: Limits, remarks: list[str]) -> Text:
     """The text of the CSV in the object: its own, or that of a copy of another format at `converted`.
 
-    Its bytes tell Parquet, and its name tells NDJSON; in a zip archive that of the file in it, if it says anything.
+    Parquet is recognised by its bytes, NDJSON by its name: in a zip archive, by that of the file in it if it says so.
     """
     with (unpacked := open_unpacked(path, limits)).stream as stream:
         kind = format_of(unpacked.member or "") or format_of(name)

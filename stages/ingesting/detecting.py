@@ -1,4 +1,4 @@
-"""The encoding of text that is not UTF-8: detected where only one can be meant, else refused."""
+"""The encoding of text that is not UTF-8: detected if only one can be meant, else refused."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -28,12 +28,12 @@ def detect(stream: BinaryIO) -> tuple[str, str]:
     """The encoding of the lines that are not UTF-8, and how sure that is, in words; UTF-8 if all are.
 
     What is likely is proposed: what Excel writes, then what charset-normalizer says. It is taken if it makes text of a
-    language, and no other encoding makes another such text. Raises InputError where that is not so.
+    language, and no other encoding makes another such text. Raises InputError if that is not so.
     """
     sample = _strange_lines(stream)
     if not sample:
         return "utf-8", "sure"
-    if fault(text := _decoded(sample, "cp1252")) is None:
+    if fault(text := _decode(sample, "cp1252")) is None:
         encoding, sure = "cp1252", "by the accents of a Western language"
     else:
         encoding, text, sure = _proposal(sample)
@@ -66,12 +66,12 @@ def _proposal(sample: bytes) -> tuple[str, str, str]:
 def _rivals(sample: bytes) -> Iterator[tuple[str, str]]:
     """The encodings that make text of a language of the sample, and the texts."""
     for encoding in _ENCODINGS:
-        text = _decoded(sample, encoding)
+        text = _decode(sample, encoding)
         if fault(text) is None:
             yield encoding, text
 
 
-def _decoded(sample: bytes, encoding: str) -> str:
+def _decode(sample: bytes, encoding: str) -> str:
     # What cannot be decoded is left in as a character of no language.
     return sample.decode(encoding, "replace")
 

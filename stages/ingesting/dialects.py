@@ -25,7 +25,7 @@ _HEAD = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header, as it is written and as it leaves.
+    """A header, as it is in the file and as it is passed on.
 
     Attributes:
         own: the names in the file.
@@ -42,15 +42,15 @@ class Header:
 def find_dialect(
     open_text: Open, required: Sequence[str], reading: Reading, remarks: list[str]
 ) -> tuple[Open, Reading, list[str]]:
-    """What gives the lines, the reading under which their header holds both required columns, and the header.
+    """The lines, how to read them so that their header holds both required columns, and the header.
 
-    What is unusual goes to `remarks`. Raises InputError where no reading does, or several do.
+    What is unusual goes to `remarks`. Raises InputError if no reading does, or several do.
     """
     with open_text() as stream:
         head = stream.read(_HEAD)
     ways: list[Open] = [open_text]
     if b"\r" in head:
-        # Before the others where there is no line feed, since all the file would be one line.
+        # Before the others if there is no line feed, since all the file would be one line.
         ways.insert(b"\n" in head, lambda: ReturnLines(open_text()))
     errors = []
     for open_lines in ways:
@@ -139,9 +139,9 @@ def _holds(fields: Sequence[str], required: Sequence[str]) -> bool:
 
 
 def match_columns(header: Sequence[str], required: Sequence[str]) -> dict[int, str]:
-    """Which column is which required one: by its exact name, else without case and blanks, where only one is.
+    """Which column is which required one: by its exact name, else without case and blanks if only one fits.
 
-    Raises InputError where none is, or several are.
+    Raises InputError if none is, or several are.
     """
     matches = {}
     for name in required:
@@ -160,7 +160,7 @@ def match_columns(header: Sequence[str], required: Sequence[str]) -> dict[int, s
 
 
 def mend_header(own: list[str], used: int, required: Sequence[str], remarks: list[str]) -> Header:
-    """The header that is passed on, of which the columns from `used` on have no name and nothing in them."""
+    """The header to pass on; its columns from `used` on have neither a name nor content, and are dropped."""
     names = own[:used]
     for index, name in match_columns(names, required).items():
         if names[index] != name:
@@ -181,7 +181,7 @@ def mend_header(own: list[str], used: int, required: Sequence[str], remarks: lis
     return Header(own, given, len(own) - used)
 
 
-def unnamed_at_end(header: Sequence[str]) -> int:
+def count_unnamed_at_end(header: Sequence[str]) -> int:
     """How many columns at the end have no name."""
     count = 0
     while count < len(header) and not header[-1 - count].strip():

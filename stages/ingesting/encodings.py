@@ -1,4 +1,4 @@
-"""Text in any encoding -> UTF-8: whole files where the encoding shows or is no superset of ASCII, else line by line."""
+"""Text in any encoding -> UTF-8: whole files if their bytes show it or it is no superset of ASCII, else by line."""
 
 import codecs
 import io
@@ -46,7 +46,7 @@ def _could_be(head: bytes, encoding: str) -> bool:
 
 
 def extends_ascii(encoding: str) -> bool:
-    """Whether bytes below 128 mean in it what they mean in UTF-8, so that lines and commas can be told before it."""
+    """Whether bytes below 128 mean the same as in ASCII, so that lines and commas can be found before decoding."""
     try:
         return bytes(range(128)).decode(encoding) == bytes(range(128)).decode()
     except UnicodeError:
@@ -67,8 +67,8 @@ def is_utf8(stream: BinaryIO) -> bool:
     return True
 
 
-def recoded(stream: BinaryIO, encoding: str, named: bool) -> io.BufferedReader:
-    """The stream as UTF-8. Raises InputError when what is read is not in the encoding, be it `named` or seen."""
+def recode(stream: BinaryIO, encoding: str, named: bool) -> io.BufferedReader:
+    """The stream as UTF-8. Raises InputError if its bytes are not in the encoding, which a user has `named` or not."""
     return io.BufferedReader(_Recoded(stream, encoding, named), BLOCK)
 
 
@@ -89,11 +89,11 @@ class LineDecoder:
         self._is_guess = is_guess
 
     def forget(self) -> None:
-        """Starts to count anew."""
+        """Resets the counts."""
         self.rows, self.first, self._last = 0, None, None
 
     def __call__(self, line: bytes, offset: int, row: int) -> str:
-        """The line's text. Raises InputError where the encoding does not fit."""
+        """The line's text. Raises InputError if the encoding does not fit."""
         try:
             text = line.decode(self.encoding)
         except UnicodeDecodeError as error:
@@ -120,7 +120,7 @@ class LineDecoder:
 
 
 def not_utf8(line: bytes, offset: int, row: int) -> str:
-    """Raises the InputError of a line that is not UTF-8, where no encoding is given."""
+    """Raises the InputError of a line that is not UTF-8, if no encoding is given."""
     try:
         return line.decode()
     except UnicodeDecodeError as error:

@@ -31,7 +31,7 @@ class FolderSource:
         """As `Source.list`. A link to a folder elsewhere is listed with a slash at its end; fetching it refuses it."""
         try:
             if not self.root.is_dir():
-                return Listing({self.root.name: _seen(self.root)})
+                return Listing({self.root.name: _state_of(self.root)})
             return self._list_folder(wanted)
         except FileNotFoundError as error:
             raise AnswermillError(f"{self.root}: no such file or folder") from error
@@ -46,20 +46,20 @@ class FolderSource:
             name = path.relative_to(self.root)
             if is_hidden(name.as_posix()):
                 continue
-            # Unlike Path.is_dir, it says no where it may not ask; a link out of the folder is refused in either case.
+            # Unlike Path.is_dir, it says no if it may not ask; a link out of the folder is refused in either case.
             if os.path.isdir(path):  # noqa: PTH112
                 objects[f"{name.as_posix()}/"] = SourceObject(str(path), 0)
             elif wanted(path.name) and path.is_symlink() and not self._is_inside(path):
                 # Of no version, so that it is refused by every run.
                 objects[name.as_posix()] = SourceObject(str(path), 0)
             elif wanted(path.name):
-                objects[name.as_posix()] = _seen(path)
+                objects[name.as_posix()] = _state_of(path)
             else:
                 others += 1
         return Listing(dict(sorted(objects.items())), others)
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
-        """As `Source.fetch`. Whole is what has the same size and times before and after it is read."""
+        """As `Source.fetch`. A file is whole if it has the same size and times before and after it is read."""
         path = Path(item.key)
         for _ in range(TRIES):
             file.seek(0)
@@ -100,8 +100,8 @@ class FolderSource:
         return real
 
 
-def _seen(path: Path) -> SourceObject:
-    """The state of what a name stands for; without a version where that cannot be told."""
+def _state_of(path: Path) -> SourceObject:
+    """The state of what a name stands for; without a version if that cannot be told."""
     try:
         return _state(path, path.stat())
     except OSError:

@@ -34,7 +34,7 @@ class FsspecSource:
                 return Listing({self._root.rsplit("/", 1)[-1]: self._state(self._system.info(self._root))})
         except OSError as error:
             raise AnswermillError(
-                f"{self._url}: {self._explained(error)}; it could not be listed in full, so run again"
+                f"{self._url}: {self._reason(error)}; it could not be listed in full, so run again"
             ) from error
         prefix = self._root.rstrip("/") + "/"
         keys = [key for key in sorted(below) if wanted(key)]
@@ -63,7 +63,7 @@ class FsspecSource:
         return files
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
-        """As `Source.fetch`. Whole is what has the same size and times before and after it is read."""
+        """As `Source.fetch`. A file is whole if it has the same size and times before and after it is read."""
         for _ in range(TRIES):
             file.seek(0)
             file.truncate()
@@ -75,7 +75,7 @@ class FsspecSource:
             except FileNotFoundError:
                 return None
             except OSError as error:
-                raise AnswermillError(f"{safe_url(item.key)}: {self._explained(error)}") from error
+                raise AnswermillError(f"{safe_url(item.key)}: {self._reason(error)}") from error
             if before == after and file.tell() == after.size:
                 advance(after.size)
                 return after
@@ -83,7 +83,7 @@ class FsspecSource:
             f"{safe_url(item.key)}: it changes whenever it is read; copy it when nothing writes to it"
         )
 
-    def _explained(self, error: Exception) -> str:
+    def _reason(self, error: Exception) -> str:
         return without_secrets(str(error), self._given)
 
     def _state(self, info: Mapping[str, object]) -> SourceObject:

@@ -1,4 +1,4 @@
-"""Google Cloud Storage: listings that hold, and downloads with the bucket's own checksum.
+"""Google Cloud Storage: listings that are complete, and downloads checked by the bucket's own checksum.
 
 gcsfs brings credentials, connections and the repetition of failed requests. Its own `get` checks nothing (gcsfs#403),
 so objects are read here in ranges of one generation, and their CRC-32C is taken as the bytes arrive.
@@ -42,7 +42,7 @@ class GcsSource:
         self._url = url
         self._bucket, _, self._key = url.partition("://")[2].partition("/")
         calm_gcsfs()
-        with self._explained(url):
+        with self._one_line_errors(url):
             self._system = connect(timeout, user_project)
 
     def list(self, wanted: Callable[[str], bool]) -> Listing:
@@ -61,7 +61,7 @@ class GcsSource:
         return listing
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
-        """As `Source.fetch`. Whole is what has the size and the checksum that the bucket gives for its generation."""
+        """As `Source.fetch`. A file is whole if it has the size and checksum of its generation in the bucket."""
         state: SourceObject | None = item
         for _ in range(TRIES):
             if state is None:
@@ -83,7 +83,7 @@ class GcsSource:
         prefix = f"{self._key}/" if self._key and not self._key.endswith("/") else self._key
         objects: dict[str, SourceObject] = {}
         others, token = 0, None
-        with self._explained(self._url):
+        with self._one_line_errors(self._url):
             while True:
                 page, token = self._ask(
                     lambda reply: ([_object(item) for item in reply.get("items", ())], reply.get("nextPageToken")),
@@ -106,7 +106,7 @@ class GcsSource:
 
     def _look_up(self, key: str) -> SourceObject | None:
         try:
-            with self._explained(f"gs://{self._bucket}/{key}", missing=None):
+            with self._one_line_errors(f"gs://{self._bucket}/{key}", missing=None):
                 return self._ask(_object, "b/{}/o/{}", self._bucket, key, fields=FIELDS)
         except FileNotFoundError:
             return None
@@ -118,12 +118,12 @@ class GcsSource:
         if not item.checksum:
             raise AnswermillError(
                 f"gs://{self._bucket}/{item.key}: the bucket gives no CRC-32C for it, so it cannot be checked; "
-                "is it encrypted with a key of the customer's?"
+                "if it is encrypted with a key of your own, store it without one"
             )
         checksum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
         for start in range(0, item.size, RANGE):
             stop = min(start + RANGE, item.size)
-            with self._explained(f"gs://{self._bucket}/{item.key}", missing=None):
+            with self._one_line_errors(f"gs://{self._bucket}/{item.key}", missing=None):
                 _, block = self._system.call(
                     "GET",
                     "b/{}/o/{}",
@@ -154,7 +154,7 @@ class GcsSource:
         raise AssertionError("TRIES is at least 1")
 
     @contextlib.contextmanager
-    def _explained(self, location: str, missing: str | None = "no such bucket") -> Iterator[None]:
+    def _one_line_errors(self, location: str, missing: str | None = "no such bucket") -> Iterator[None]:
         """Turns what the many layers below raise into one line; lets FileNotFoundError pass if `missing` is None."""
         from aiohttp import ClientError
         from gcsfs.retry import HttpError
@@ -175,7 +175,7 @@ def connect(timeout: float, user_project: str | None = None) -> "GCSFileSystem":
     """A client with the credentials that the environment names; `timeout` is in seconds without a byte.
 
     GOOGLE_APPLICATION_CREDENTIALS if it is set, nothing for STORAGE_EMULATOR_HOST, else application default
-    credentials, and the public's rights where there are none. Raises AnswermillError for a credentials file that is
+    credentials, and the public's rights if there are none. Raises AnswermillError for a credentials file that is
     none.
     """
     from aiohttp import ClientTimeout

@@ -16,9 +16,9 @@ class SourceObject:
 
     Attributes:
         key: where it is, in the terms of its source.
-        size: bytes; 0 where the source does not tell before it is read.
-        version: what tells this state of it from any other; empty where nothing does.
-        checksum: base64 of the CRC-32C that the bucket gives, empty where it gives none.
+        size: bytes; 0 if the source does not tell before it is read.
+        version: what tells this state of it from any other; empty if nothing does.
+        checksum: base64 of the CRC-32C that the bucket gives, empty if it gives none.
 
     """
 
@@ -48,7 +48,7 @@ class Source(Protocol):
     def list(self, wanted: Callable[[str], bool]) -> Listing:
         """Every object below the URL whose name is `wanted`; a URL of one object lists that one, whatever its name.
 
-        Raises AnswermillError where there is nothing at the URL, or it cannot be listed in full.
+        Raises AnswermillError if there is nothing at the URL, or it cannot be listed in full.
         """
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:

@@ -85,7 +85,7 @@ _FEW = 0.3
 
 
 def fault(text: str) -> str | None:
-    """What is not in order, in words; None where the text could be one of a language."""
+    """What is not in order, in words; None if the text could be one of a language."""
     strange = {char for char in text if char > "\x7f"}
     east_asian = {char for char in strange if _is_east_asian(char)}
     if east_asian:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from runtime.errors import InputError
 from stages.csvs.header import width_error
 from stages.csvs.records import Reading, Records
-from stages.ingesting.dialects import Header, find_dialect, match_columns, mend_header, unnamed_at_end
+from stages.ingesting.dialects import Header, count_unnamed_at_end, find_dialect, match_columns, mend_header
 from stages.ingesting.encodings import not_utf8
 from stages.ingesting.limits import Limits
 from stages.ingesting.line_ends import EndMark
@@ -17,7 +17,7 @@ from stages.ingesting.texts import Text
 
 @dataclass(slots=True)
 class RowMender:
-    """Gives a record the header's width, where only empty fields at its end are missing, or one is too many.
+    """Gives a record the header's width, if only empty fields at its end are missing, or one is too many.
 
     Attributes:
         needed: how many fields a row must have, so that both required columns are among them.
@@ -33,7 +33,7 @@ class RowMender:
     first: int = 0
 
     def __call__(self, fields: list[str], record: bytes, row: int) -> bytes:
-        """The record in the header's width. Raises InputError where that is a guess."""
+        """The record in the header's width. Raises InputError if that is a guess."""
         if self.needed <= len(fields) < self.width:
             self.filled += 1
             body, end = _split(record)
@@ -79,7 +79,7 @@ class Table:
         places = match_columns(header, required)
         self._mender = RowMender(len(header), max(places) + 1, reading.delimiter)
         self._reading = replace(reading, fit=self._mender)
-        self._shape = mend_header(header, self._used(header), required, remarks)
+        self._shape = mend_header(header, self._count_used(header), required, remarks)
         # The lines that were read so far are read again.
         text.forget()
 
@@ -103,9 +103,9 @@ class Table:
             self.remarks.append("dropped Ctrl-Z at its end")
         self.remarks += self._text.remarks()
 
-    def _used(self, header: list[str]) -> int:
+    def _count_used(self, header: list[str]) -> int:
         """How many columns there are without those at the end that have neither a name nor a field with text."""
-        unnamed = unnamed_at_end(header)
+        unnamed = count_unnamed_at_end(header)
         if not unnamed:
             return len(header)
         used = len(header) - unnamed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stages.csvs.formats import HEAD
 from stages.ingesting.detecting import detect
-from stages.ingesting.encodings import LineDecoder, extends_ascii, is_utf8, recoded, wide_encoding
+from stages.ingesting.encodings import LineDecoder, extends_ascii, is_utf8, recode, wide_encoding
 from stages.ingesting.limits import Limits
 from stages.ingesting.unpacking import open_unpacked
 
@@ -17,8 +17,8 @@ class Text:
     """The text of an object.
 
     Attributes:
-        open: gives it from its beginning, as UTF-8 but for the lines that are left to `decoder`.
-        decoder: reads lines that are not UTF-8; None where they are to be refused.
+        open: opens it at its beginning, as UTF-8 except for the lines that are left to `decoder`.
+        decoder: reads lines that are not UTF-8; None if they are to be refused.
 
     """
 
@@ -31,7 +31,7 @@ class Text:
             yield f"rows read as {self.decoder.encoding}: {self.decoder.rows} (first: row {self.decoder.first})"
 
     def forget(self) -> None:
-        """Starts to count anew, since all lines are to be read again."""
+        """Resets the counts, because all lines will be read again."""
         if self.decoder:
             self.decoder.forget()
 
@@ -39,7 +39,7 @@ class Text:
 def find_text(path: Path, encoding: str | None, limits: Limits, remarks: list[str]) -> Text:
     """The text of the file, in an encoding that shows or is named; what was unusual goes to `remarks`.
 
-    Raises InputError where no encoding can be detected.
+    Raises InputError if no encoding can be detected.
     """
     with open_unpacked(path, limits).stream as stream:
         whole = wide_encoding(stream.peek(HEAD)[:HEAD])
@@ -50,7 +50,7 @@ def find_text(path: Path, encoding: str | None, limits: Limits, remarks: list[st
 
     def open_text() -> io.BufferedReader:
         stream = open_unpacked(path, limits).stream
-        return recoded(stream, whole, named=whole == encoding) if whole else stream
+        return recode(stream, whole, named=whole == encoding) if whole else stream
 
     return Text(open_text, _decoder(open_text, encoding, remarks))
 

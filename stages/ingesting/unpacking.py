@@ -1,4 +1,4 @@
-"""Archives -> what they hold, in constant memory and within limits. Their first bytes tell, not their names."""
+"""Archives -> their content, in constant memory and within limits. Recognised by first bytes, not by names."""
 
 import bz2
 import gzip
@@ -47,7 +47,7 @@ class Unpacked:
     Attributes:
         stream: the content.
         kinds: the kinds of archive that it came in, outermost first.
-        member: its name in a zip archive; None where it came in none.
+        member: its name in a zip archive; None if it came in none.
 
     """
 
@@ -89,7 +89,7 @@ def _open(kind: str, stream: io.BufferedReader) -> "_Archive":
     try:
         return _KINDS[kind][1](stream)
     except _DAMAGES as error:
-        raise _damaged(kind, error) from error
+        raise _damage_error(kind, error) from error
 
 
 def _open_zip(stream: io.BufferedReader) -> "_Archive":
@@ -144,7 +144,7 @@ _KINDS: dict[str, tuple[bytes, Callable[[io.BufferedReader], "_Archive"]]] = {
 _ANY_KIND = re.compile(b"|".join(mark for mark, _ in _KINDS.values()))
 
 
-def _damaged(kind: str, error: Exception) -> InputError:
+def _damage_error(kind: str, error: Exception) -> InputError:
     return InputError(f"a damaged {kind} archive: {error}", remedy=f"pack the CSV with {kind} again")
 
 
@@ -166,16 +166,16 @@ class _Unpacked(io.RawIOBase):
         try:
             block = self._archive.read(len(buffer))
         except _DAMAGES as error:
-            raise _damaged(self._kind, error) from error
+            raise _damage_error(self._kind, error) from error
         except OSError as error:
             # gzip and bz2 raise it for damages; those of the disk have a number.
             if error.errno is not None:
                 raise
-            raise _damaged(self._kind, error) from error
+            raise _damage_error(self._kind, error) from error
         except Exception as error:
             if type(error).__name__ != "ZstdError":
                 raise
-            raise _damaged(self._kind, error) from error
+            raise _damage_error(self._kind, error) from error
         self._unpacked += len(block)
         self._check()
         buffer[: len(block)] = block

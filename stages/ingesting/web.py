@@ -38,10 +38,10 @@ class WebSource:
                 f"{safe_url(self._url)}: a folder, not a file; give the URL of one file, as in https://host/folder/a.csv"
             )
         with self._get() as response:
-            return Listing({self._name: self._seen(response)})
+            return Listing({self._name: self._state_of(response)})
 
     def fetch(self, item: SourceObject, file: BinaryIO, advance: Advance) -> SourceObject | None:
-        """As `Source.fetch`. Whole is what is as long as the server said, or whose last chunk came."""
+        """As `Source.fetch`. A file is whole if it is as long as the server said, or if its last chunk has come."""
         from urllib3.exceptions import HTTPError
 
         problem = ""
@@ -49,7 +49,7 @@ class WebSource:
             file.seek(0)
             file.truncate()
             with self._get() as response:
-                state = self._seen(response)
+                state = self._state_of(response)
                 try:
                     # Not decoded: some servers say that they pack and do not.
                     for block in response.raw.stream(BLOCK, decode_content=False):
@@ -77,7 +77,7 @@ class WebSource:
         """The server's answer, of which the body is still to come."""
         import requests
 
-        # It logs the URL with its query, and a traceback, where a header of the answer is damaged.
+        # It logs the URL with its query, and a traceback, if a header of the answer is damaged.
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)
         try:
             # Bytes as they are stored: an archive is told by its first bytes.
@@ -100,7 +100,7 @@ class WebSource:
             )
         return response
 
-    def _seen(self, response: "Response") -> SourceObject:
+    def _state_of(self, response: "Response") -> SourceObject:
         size = response.headers.get("Content-Length", "")
         version = response.headers.get("ETag", "")
         # A weak one may stay the same when bytes change.

@@ -164,8 +164,14 @@ def rows_reordered(frame: pl.DataFrame, files: pl.Series, rows: pl.Series, targe
 def prefetch(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """The same bytes, each block made while the one before is being sent: the server parses meanwhile."""
     blocks = _gathered(blocks)
+    first = next(blocks, b"")
+    if len(first) < _GATHERED_BYTES:
+        # It is all; a thread takes longer to start than a small file to be sent.
+        yield from filter(None, [first])
+        return
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, blocks, None)
+        yield first
         while (block := coming.result()) is not None:
             coming = thread.submit(next, blocks, None)
             yield block

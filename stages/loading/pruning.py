@@ -106,6 +106,12 @@ def judge(entries: Iterable[Entry], here: Mapping[str, Origin], looked_at: datet
     return verdict
 
 
+def absent(entries: Iterable[Entry], here: Mapping[str, Origin]) -> list[str]:
+    """The paths whose rows are not in the table."""
+    there = {entry.origin for entry in entries}
+    return sorted(path for path, origin in here.items() if origin not in there)
+
+
 def judge_by_listing(
     entries: Iterable[Entry],
     loaded: Mapping[str, Origin],

@@ -3,10 +3,8 @@
 import argparse
 import json
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -20,11 +18,12 @@ from stages.common.names import REJECTED, Origin
 from stages.common.rejections import note_of
 from stages.loading.connection import Session
 from stages.loading.copying import AnsweredCsv, examine
+from stages.loading.counts import LoadCounts
 from stages.loading.digests import digest_path, touch
 from stages.loading.failures import is_about_rows
 from stages.loading.files import ReplacedError, check_current, groups, open_csv, origins_of, pass_on
-from stages.loading.memory import clock, prepare_memory
-from stages.loading.schema import Target, prepare, resolve
+from stages.loading.memory import clock
+from stages.loading.ready import ReadyTarget, make_ready
 from stages.loading.small import examine_each
 from stages.loading.table import Counts, TableLoader, input_error
 from stages.loading.waiting import WatchedConnection
@@ -35,71 +34,16 @@ MOST_SKIPPED = 100
 MOST_REOPENED = 5
 
 
-@dataclass(slots=True)
-class LoadCounts:
-    """What a run has done so far; rows, except for files."""
-
-    files: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-    rows: int = 0
-    inserted: int = 0
-    replaced: int = 0
-    deleted: int = 0
-    size: int = 0
-    began: float = field(default_factory=time.monotonic)
-
-    def add(self, counts: Counts, size: int) -> None:
-        """Counts one file of `size` bytes. Of its rows, those are replaced whose place another row had."""
-        self.files += 1
-        self.rows += counts.rows
-        self.size += size
-        if counts.unchanged:
-            self.unchanged += 1
-            return
-        replaced = min(counts.rows, counts.before)
-        self.replaced += replaced
-        self.inserted += counts.rows - replaced
-        self.deleted += counts.before - replaced
-
-    def figures(self, dry_run: bool, files: Mapping[str, Path]) -> dict[str, object]:
-        """The line that ends a run. Of files, those that failed are not counted; MB/s are those of the CSVs."""
-        seconds = time.monotonic() - self.began
-        names = ("files", "unchanged", "rows", "inserted", "replaced", "deleted", "rejected")
-        return {
-            **{name: getattr(self, name) for name in names},
-            "seconds": round(seconds, 2),
-            "megabytes_per_second": round(self.size / 1e6 / seconds, 1) if seconds else 0.0,
-            "dry_run": dry_run,
-            # A set's log does not say which datum a line is of.
-            **({"file": next(iter(files))} if len(files) == 1 else {}),
-        }
-
-
-def prepare_target(connection: WatchedConnection, target: Target, options: argparse.Namespace) -> Target:
-    """Makes or checks the table and its memory. Returns the target with its schema's name."""
-    with connection.bounded_transaction(rollback=options.dry_run):
-        return make_ready(connection, target, options.migrate)
-
-
-def make_ready(connection: psycopg.Connection, target: Target, migrate: bool) -> Target:
-    """As `prepare_target`, inside the caller's transaction: a dry run leaves no table behind."""
-    resolved = resolve(connection, target)
-    prepare(connection, resolved, migrate)
-    prepare_memory(connection, resolved)
-    return resolved
-
-
 class LoadRun:
     """Loads files. `written` are the paths below OUTPUT that a run from nothing would have, as far as it has come."""
 
     def __init__(
-        self, opened: Session, target: Target, output: Path, mirror: Mirror | None, options: argparse.Namespace
+        self, opened: Session, target: ReadyTarget, output: Path, mirror: Mirror | None, options: argparse.Namespace
     ) -> None:
         self.counts = LoadCounts()
         self.written: set[str] = set()
         self._opened = opened
-        self._target = target
+        self._ready = target
         self._output = output
         self._mirror = mirror
         self._options = options
@@ -111,8 +55,7 @@ class LoadRun:
         origins = origins_of(files, self._options.plain_names)
         if self._options.batch_datums or not keeps_listing():
             self._opened_at = self._opened.run(clock)
-        if not self._options.dry_run:
-            self._target = self._opened.run(lambda connection: prepare_target(connection, self._target, self._options))
+        self._target = self._ready.get()
         failed: list[str] = []
         for group in groups(files):
             with ExitStack() as stack:

@@ -15,7 +15,7 @@ CARD = 50_000
 
 
 def bundle_data(folder: Path) -> dict[str, Any]:
-    """The bundle for the page. Raises BundleError where the folder holds none."""
+    """The bundle for the page. Raises BundleError if the folder holds none."""
     manifest = read_manifest(folder)
     card = folder / "README.md"
     facts = dataclasses.asdict(manifest)

@@ -28,8 +28,8 @@ class Texts:
         return self.numbers.setdefault(text, len(self.numbers))
 
 
-def fitting(rows: Sequence[Judged], budget: int, first_plan: int = 0) -> dict[str, Any]:
-    """The rows, with texts cut where they would take more bytes than the budget; at worst without the last rows."""
+def fit_rows(rows: Sequence[Judged], budget: int, first_plan: int = 0) -> dict[str, Any]:
+    """The rows, with texts cut if they would take more bytes than the budget; at worst without the last rows."""
     while True:
         for width, with_own in PLANS[first_plan:]:
             if rows and characters(rows, width, with_own=with_own) > budget:
@@ -92,7 +92,7 @@ def columns(rows: Sequence[Judged], width: int, *, with_own: bool = True) -> dic
         "error": [errors.number(cut(row.row.error, NAME)) for row in rows],
         "expected": [None if row.expected is None else cut(row.expected, width) for row in rows],
         "exact": [row.exact for row in rows],
-        "f1": [_rounded(row.overlap) for row in rows],
+        "f1": [_round(row.overlap) for row in rows],
         "others": [[choice(other, width) for other in row.row.others] for row in rows],
         "against": [row.against and _glimpse(row, row.against, width) for row in rows],
         "best": [choice(row.row.best, width) for row in rows],
@@ -107,7 +107,7 @@ def piece(row: Judged, width: int) -> tuple[str, int]:
     text = row.row.context
     if len(text) <= width:
         return text, row.offset
-    places = [(choice.start, choice.end) for choice in _marked(row)]
+    places = [(choice.start, choice.end) for choice in _marked_answers(row)]
     known = [(start - row.offset, end - row.offset) for start, end in places if start is not None and end is not None]
     first, last = known[0] if known else (0, 0)
     for start, end in known[1:]:
@@ -117,7 +117,7 @@ def piece(row: Judged, width: int) -> tuple[str, int]:
     return text[begin : begin + width], row.offset + begin
 
 
-def _marked(row: Judged) -> Iterable[Choice]:
+def _marked_answers(row: Judged) -> Iterable[Choice]:
     """The answers that are marked in the passage, the most important ones first."""
     other = [row.against.best] if row.against and row.same_passage else []
     return [row.row.best, *other, *row.row.others]
@@ -125,7 +125,7 @@ def _marked(row: Judged) -> Iterable[Choice]:
 
 def choice(answer: Choice, width: int) -> list[Any]:
     """An answer as a list: text, score, confidence, start, end."""
-    numbers = [_rounded(answer.score), _rounded(answer.confidence), answer.start, answer.end]
+    numbers = [_round(answer.score), _round(answer.confidence), answer.start, answer.end]
     return [cut(answer.text, width), *numbers]
 
 
@@ -139,5 +139,5 @@ def _glimpse(row: Judged, against: Glimpse, width: int) -> Mapping[str, Any]:
     }
 
 
-def _rounded(number: float | None) -> float | None:
+def _round(number: float | None) -> float | None:
     return None if number is None else round(number, 4)

@@ -22,7 +22,7 @@ def page(title: str, body: str, styles: Sequence[str], modules: Sequence[str], d
     style = "".join(_part(name) for name in styles)
     script = "".join(_EXPORT.sub("", _IMPORT.sub("", _part(name))) for name in modules)
     return Template(_part("shell.html")).substitute(
-        title=escaped(title),
+        title=escape_html(title),
         style=style,
         style_hash=_hash(style),
         script=script,
@@ -38,7 +38,7 @@ def as_json(data: Mapping[str, Any]) -> str:
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def escaped(text: str) -> str:
+def escape_html(text: str) -> str:
     """The text as HTML shows it."""
     return "".join(f"&#{ord(char)};" if char in "&<>\"'" or char < " " else char for char in text)
 

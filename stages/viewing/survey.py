@@ -18,7 +18,7 @@ NAMED = 30
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A row with what is known about it: how right it is, where an answer was expected, and the other run's row.
+    """A row with what is known about it: how right it is, if an answer was expected, and the other run's row.
 
     Attributes:
         is_changed: whether the other run answered otherwise.
@@ -57,8 +57,8 @@ class Glimpse:
         return self.best.text, (self.best.start, self.best.end), self.error
 
 
-def judged(row: Row, expected_column: str, against: "Glimpse | None" = None) -> Judged:
-    """The row, with exact match and F1 where its file says what was expected and it could be answered."""
+def judge_row(row: Row, expected_column: str, against: "Glimpse | None" = None) -> Judged:
+    """The row, with exact match and F1 if its file says what was expected and it could be answered."""
     expected = row.own.get(expected_column)
     exact = overlap = None
     if expected is not None:
@@ -81,13 +81,13 @@ def _asked(row: Row) -> int:
 
 
 def certainty(choice: Choice) -> float | None:
-    """The confidence; where the bundle has no curve for it, the score."""
+    """The confidence; if the bundle has no curve for it, the score."""
     return choice.score if choice.confidence is None else choice.confidence
 
 
 @dataclass(slots=True)
 class Survey:
-    """Counts of every row of a run; the page shows them also where it cannot hold all rows."""
+    """Counts of every row of a run; the page shows them also if it cannot hold all rows."""
 
     rows: int = 0
     unanswered: int = 0
@@ -155,7 +155,7 @@ class Survey:
 
 
 def cut(text: str, width: int) -> str:
-    """The text, ended with an ellipsis where it is longer."""
+    """The text, ended with an ellipsis if it is longer."""
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
@@ -201,7 +201,7 @@ def survey(rows: Iterable[Row], expected_column: str) -> tuple[Survey, dict[tupl
     """The survey of the other run, and what a comparison needs of each of its rows."""
     counts, glimpses = Survey(), {}
     for row in rows:
-        known = judged(row, expected_column)
+        known = judge_row(row, expected_column)
         counts.add(known)
         glimpses[row.key] = glimpse(known)
     return counts, glimpses

@@ -193,7 +193,7 @@ def test_default_model_is_taken_from_a_filled_cache(tmp_path: Path) -> None:
 
 def test_checkpoint_of_another_task_is_refused(tmp_path: Path) -> None:
     other = checkpoint_with(tmp_path / "other", architectures=["BertForSequenceClassification"])
-    assert "checkpoint of another task (BertForSequenceClassification)" in refusal(export(other))
+    assert "checkpoint for another task (BertForSequenceClassification)" in refusal(export(other))
 
 
 def test_checkpoint_without_a_trained_head_is_refused(tmp_path: Path) -> None:

@@ -50,9 +50,9 @@ def change(path: Path, **fields: object) -> None:
         ("config.json", b'{"a": "\xff"}', r"config\.json is not JSON"),
         ("config.json", b"[" * 100_000, r"config\.json is not JSON"),
         ("config.json", b"[1]", r"config\.json is a list, not an object"),
-        ("config.json", b'{"architectures": "BertModel"}', r"architectures is no list of names"),
-        ("config.json", b'{"architectures": [3]}', r"architectures is no list of names"),
-        ("config.json", b"{}", r"checkpoint of another task \(an unnamed architecture\)"),
+        ("config.json", b'{"architectures": "BertModel"}', r"architectures is not a list of names"),
+        ("config.json", b'{"architectures": [3]}', r"architectures is not a list of names"),
+        ("config.json", b"{}", r"checkpoint for another task \(an unnamed architecture\)"),
     ],
 )
 def test_a_file_that_is_not_what_it_should_be_is_named(
@@ -69,11 +69,11 @@ def test_a_pipe_or_a_link_to_nowhere_is_named(checkpoint: Path, file: str) -> No
     """A pipe would be waited for; a link of the hub's cache leads nowhere after a download that was cut off."""
     (checkpoint / file).unlink()
     os.mkfifo(checkpoint / file)
-    with pytest.raises(ExportError, match=f"{file} is no regular file; download the checkpoint again"):
+    with pytest.raises(ExportError, match=f"{file} is not a regular file; download the checkpoint again"):
         find(str(checkpoint), None)
     (checkpoint / file).unlink()
     (checkpoint / file).symlink_to("nowhere")
-    with pytest.raises(ExportError, match=f"{file} is no regular file; download the checkpoint again"):
+    with pytest.raises(ExportError, match=f"{file} is not a regular file; download the checkpoint again"):
         find(str(checkpoint), None)
 
 
@@ -95,10 +95,10 @@ def test_a_pointer_in_the_place_of_any_weights_is_named(checkpoint: Path, shards
 @pytest.mark.parametrize("limit", ["x", -1, 0, None, [512], 0.5])
 def test_a_longest_input_that_makes_no_sense_is_named(limit: object) -> None:
     config = SimpleNamespace(model_type="bert", max_position_embeddings=512)
-    with pytest.raises(ExportError, match="do not tell the longest input"):
+    with pytest.raises(ExportError, match="do not say how long an input"):
         max_tokens(config, limit)  # type: ignore[arg-type]
     config = SimpleNamespace(model_type="roberta", max_position_embeddings=limit, pad_token_id=1)
-    with pytest.raises(ExportError, match="do not tell the longest input"):
+    with pytest.raises(ExportError, match="do not say how long an input"):
         max_tokens(config, 512)
 
 

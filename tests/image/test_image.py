@@ -23,7 +23,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from benchmarks.image import kept, one_spelling
+from image.report import kept, one_spelling
 from pachyderm.demo.database import embedded_postgres
 from runtime.manifest import Manifest
 from tests.conftest import ROOT, SAMPLES

@@ -141,7 +141,7 @@ def test_a_first_start_that_dies_fails_the_job(bench: Bench, files: dict[str, st
     assert (job.state, job.counts) == ("failure", {})
     assert job.reason == (
         "user code exited prematurely, with 1 before it asked for a datum: no model; "
-        "a cluster repeats this for ever, and no timeout applies"
+        "a cluster would start it again for ever, and no timeout would apply"
     )
 
 
@@ -154,7 +154,7 @@ def test_a_restart_that_dies_fails_the_job(bench: Bench) -> None:
     fragile["transform"]["cmd"] = ["sh", "-c", script]
     job = bench.run(fragile)["batch"]
     assert job.state == "failure"
-    assert job.reason.endswith("a cluster treats the rest of the set as done, with nothing written")
+    assert job.reason.endswith("a cluster would take the rest of the set for done, with nothing written")
     assert bench.states("batch") == {"/a": "processed"}
     assert bench.files("batch") == {}
 

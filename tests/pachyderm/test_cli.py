@@ -168,7 +168,9 @@ def test_a_second_runner_on_one_root_is_refused(shell: Shell) -> None:
         first.send_signal(signal.SIGTERM)
         _, told = first.communicate(timeout=60)
     assert second.returncode == 1
-    assert second.stderr.endswith(f"root: in use by the runner with process id {first.pid}\n")
+    assert second.stderr.endswith(
+        f"root: in use by the runner with process id {first.pid}; wait, or give another --root\n"
+    )
     assert (first.returncode, told) == (143, "run: terminated; run again to go on\n")
 
 

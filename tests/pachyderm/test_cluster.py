@@ -143,7 +143,7 @@ def test_files_that_differ_are_said_where_nothing_runs(tmp_path: Path) -> None:
     told["get file ingest@a:/listing.json"] = json.dumps({"files": {name: {} for name in "abc"}})
     done = ask(tmp_path, told)
     assert done.returncode == 1
-    assert "stuck: files: 3 listed, 2 loaded and 0 refused; the next prune" in done.stdout
+    assert "stuck: files: 3 listed, 2 loaded and 0 refused; the log of the next prune" in done.stdout
 
 
 def test_the_table_is_counted_where_the_database_is_named(tmp_path: Path, database: str) -> None:

@@ -383,7 +383,10 @@ def test_a_missing_secret_is_said_before_anything_is_created(cluster: Cluster) -
     cluster.has("secret-answermill-bucket")
     done = cluster.run("deploy", "--image", IMAGE, "--bucket", "gs://b")
     assert done.returncode == 1
-    assert done.stderr == "deploy: secret answermill-database is not on the cluster: run make secrets first\n"
+    told = (
+        "deploy: secret answermill-database is not on the cluster; run `answermill secrets` or `make secrets` first\n"
+    )
+    assert done.stderr == told
     assert cluster.calls() == []
 
 
@@ -506,7 +509,7 @@ def test_a_secret_that_was_deleted_is_created_again(cluster: Cluster) -> None:
     done = cluster.run("secrets", PGHOST="db")
     assert done.returncode == 0, done.stderr
     assert cluster.calls() == [*REPLACED, *REPLACED[1:] * 2]
-    assert done.stderr.count("secret answermill-database is deleted, and could not be created again yet: ") == 2
+    assert done.stderr.count("secret answermill-database is deleted and could not yet be created again: ") == 2
     assert "answermill-database" in (cluster.state / "secret-answermill-database").read_text()
 
 
@@ -515,7 +518,7 @@ def test_a_secret_that_cannot_come_back_is_named(cluster: Cluster) -> None:
     (cluster.state / "broken").write_text("create secret")
     done = cluster.run("secrets", "--rpc-timeout", "1", PGHOST="db")
     assert done.returncode == 1
-    assert done.stderr.endswith("rpc error: no; secret answermill-database is deleted now: run this again\n")
+    assert done.stderr.endswith("rpc error: no; secret answermill-database is now deleted; run this again\n")
     (cluster.state / "broken").unlink()
     assert cluster.run("secrets", PGHOST="db").returncode == 0
     assert (cluster.state / "secret-answermill-database").exists()

@@ -265,7 +265,7 @@ def test_a_broken_spec_is_refused_before_anything_is_written(bench: Bench) -> No
 
 
 def test_an_unknown_pipeline_cannot_be_reprocessed(bench: Bench) -> None:
-    with pytest.raises(PachydermError, match="no pipeline nobody to reprocess; there are copy"):
+    with pytest.raises(PachydermError, match="--reprocess nobody: no such pipeline; there are copy"):
         bench.run(spec("copy", "src", COPY), reprocess=frozenset(["nobody"]))
 
 

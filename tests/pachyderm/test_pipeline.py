@@ -14,7 +14,7 @@ from pachyderm.local.runner import Options, run
 from pachyderm.local.store.journal import Job
 from pachyderm.local.store.store import Store
 from pachyderm.local.worker.mapping import LocalMapping
-from pachyderm.spec.reading import RawSpec, placed, read_specs, spec_files
+from pachyderm.spec.reading import RawSpec, fill_in, read_specs, spec_files
 from tests.conftest import ROOT, SAMPLES
 from tests.support.pachyderm_kit import Bench
 
@@ -50,7 +50,7 @@ class Mill:
         program = folder / "first_word.py"
         program.write_text(FIRST_WORD)
         specs = read_specs(spec_files([]))
-        self.specs = {name: placed(spec, bucket=str(self.bucket)) for name, spec in specs.items()}
+        self.specs = {name: fill_in(spec, bucket=str(self.bucket)) for name, spec in specs.items()}
         answer = self.specs["question-answer.pipeline.json"]["transform"]
         answer["datumBatching"] = False
         answer["cmd"] = ["python", str(program), "/pfs/questions", "/pfs/out"]

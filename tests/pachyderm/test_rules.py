@@ -190,7 +190,7 @@ UNWISE: list[tuple[str, str, Any, str]] = [
         "transform.secrets[0].envVar: legal, but Pachyderm sets POSTGRES_*",
     ),
     (LOAD, "transform.env.PACH_JOB_ID", "1", "transform.env.PACH_JOB_ID: legal, but"),
-    (LOAD, "transform.env", {"A-B": "1"}, "transform.env.A-B: legal, but 'A-B' cannot name a variable"),
+    (LOAD, "transform.env", {"A-B": "1"}, "transform.env.A-B: legal, but 'A-B' is not a name of a variable"),
     # Inputs.
     (ANSWER, "input", ABSENT, "input: legal, but missing"),
     (ANSWER, "input.pfs.glob", "/[a", "input.pfs.glob: legal, but glob /[a: [ opens a class"),
@@ -211,7 +211,7 @@ UNWISE: list[tuple[str, str, Any, str]] = [
     (ANSWER, "datumSetSpec", {"number": 0}, "datumSetSpec: legal, but it holds no number above 0"),
     (ANSWER, "datumSetSpec", ABSENT, "datumSetSpec: legal, but missing with datumBatching"),
     (ANSWER, "s3Out", True, "s3Out: legal, but"),
-    (ANSWER, "podPatch", "{}", "podPatch: legal, but no pod starts with it: write JSON of a list"),
+    (ANSWER, "podPatch", "{}", "podPatch: legal, but no pod starts with it; write a list as JSON"),
 ]
 # Taken by the server, and nothing to say against them.
 TAKEN: list[tuple[str, str, Any]] = [

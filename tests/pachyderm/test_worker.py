@@ -243,9 +243,9 @@ def test_files_laid_out_empty_are_passed_on_with_their_content(bench: Bench) -> 
         ("echo > '/pfs/out/é'", "output /é: only printable ASCII is allowed"),
         ("mkdir '/pfs/out/a[1]'; echo > '/pfs/out/a[1]/b'", "output /a[1]/b: [ is a character of globs"),
         ("echo > \"/pfs/out/$(printf '\\377').csv\"", "output /\udcff.csv: only printable ASCII is allowed"),
-        ("ln -s \"$(printf '\\377')\" /pfs/out/a", "output /a: a link to nothing: \udcff"),
-        ("ln -s nowhere /pfs/out/a", "output /a: a link to nothing: nowhere"),
-        ("mkdir /pfs/out/d; ln -s ../d /pfs/out/d/e", "a link to a folder that it is in"),
+        ("ln -s \"$(printf '\\377')\" /pfs/out/a", "output /a: a link to \udcff, which does not exist"),
+        ("ln -s nowhere /pfs/out/a", "output /a: a link to nowhere, which does not exist"),
+        ("mkdir /pfs/out/d; ln -s ../d /pfs/out/d/e", "a link to a folder above it"),
     ],
 )
 def test_output_that_no_repo_takes_fails_the_job_at_once(bench: Bench, script: str, reason: str) -> None:

@@ -41,7 +41,7 @@ def test_a_file_that_is_used_must_be_listed(bundle: Path, unlisted: str) -> None
 @pytest.mark.parametrize("name", ["/dev/zero", "../model/config.json", "a/b", "", ".", "..", "a\0b"])
 def test_a_listed_name_is_a_plain_one(bundle: Path, name: str) -> None:
     change(bundle, lambda manifest: manifest["files"].update({name: {"sha256": "0" * 64, "size": 1}}))
-    with pytest.raises(BundleError, match="no name of a file"):
+    with pytest.raises(BundleError, match="not the name of a file"):
         Bundle.open(bundle)
 
 
@@ -49,7 +49,7 @@ def test_a_listed_name_is_a_plain_one(bundle: Path, name: str) -> None:
 def test_a_fifo_is_refused_and_not_waited_for(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     os.mkfifo(bundle / name)
-    with pytest.raises(BundleError, match="no regular file"):
+    with pytest.raises(BundleError, match="not a regular file"):
         Bundle.open(bundle)
 
 

@@ -79,9 +79,9 @@ def replace_vocabulary(bundle: Path) -> None:
 
 
 AT_ONCE = [(remove, "cannot be read: No such file"), (unlist, "lists no model-fp32.onnx")]
-AT_ONCE += [(cut, "is not the file that was exported"), (make_fifo, "is no regular file")]
+AT_ONCE += [(cut, "is not the file that was exported"), (make_fifo, "is not a regular file")]
 WHEN_NEEDED = [(change_a_byte, "is not the file that was exported"), (make_no_graph, "cannot be loaded")]
-WHEN_NEEDED += [(replace_vocabulary, "was not made of minilm-qa at sha256:")]
+WHEN_NEEDED += [(replace_vocabulary, "was not made from minilm-qa at sha256:")]
 
 
 def answers(answerer: Answerer) -> list[Answer]:

@@ -113,7 +113,7 @@ def test_no_row_is_loaded_twice_by_a_part_of_a_folder(database: str, tmp_path: P
         assert run_load(database, top / given, passed) == 0
         assert versions_of(database) == loaded
         assert all((passed / name).is_symlink() for name in NAMES)
-    with pytest.raises(OptionError, match="all files that are left"):
+    with pytest.raises(OptionError, match="all remaining files"):
         run_load(database, top / "d", tmp_path / "pruned", "--prune")
     (top / "d/e/c.csv").unlink()
     (top / "d/e").rmdir()

@@ -79,6 +79,28 @@ def test_a_database_that_comes_back_is_reported_and_used(pod: Worker, database: 
     assert versions_of(database) == {"a.csv": {"new": 2}, "b.csv": {"new": 2}}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "drop table question_answer, question_answer_file",
+        "drop table question_answer_file",
+        "alter table question_answer drop column extra",
+    ],
+)
+def test_a_table_altered_between_datums_is_made_ready(pod: Worker, database: str, tmp_path: Path, change: str) -> None:
+    """The table is checked once, not for each datum; one that is no longer as it was is checked again."""
+    content = version(tmp_path, "new")
+    with batching("load", pod, "--migrate", DATABASE_URL=database):
+        assert pod.calls.get(timeout=60) == ""
+        pod.hand_out("first", {"a.csv": content})
+        assert pod.calls.get(timeout=60) == ""
+        pod.take_away()
+        execute(database, change)
+        pod.hand_out("second", {"b.csv": content})
+        assert pod.calls.get(timeout=60) == ""
+    assert versions_of(database)["b.csv"] == {"new": 2}
+
+
 @pytest.mark.parametrize("options", [("--prune",), ("--table", ""), ("--no-such-option",), ("--columns", "x")])
 def test_bad_options_are_reported_as_the_datums_error(pod: Worker, database: str, options: tuple[str, ...]) -> None:
     """A process that ends before it has asked would make the worker count datums as processed."""

@@ -236,3 +236,14 @@ def test_a_dry_run_deletes_nothing(database: str, loaded: Path, caplog: pytest.L
     assert prune(database, loaded, "--dry-run") == 0
     assert "deleted=2" in caplog.text
     assert rows_of(database, "select count(*)::int from question_answer") == [(10,)]
+
+
+def test_prune_says_that_files_are_not_loaded(database: str, loaded: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody typed `load answers loaded --prune`, saw exit code 0, and had an empty table."""
+    write_version(loaded / "f.csv", "one", 2)
+    assert prune(database, loaded) == 0
+    assert "1 of 6 files below INPUT are not in the table: f.csv; --prune loads nothing" in caplog.text
+    caplog.clear()
+    assert run_load(database, loaded, loaded.parent / "again") == 0
+    assert prune(database, loaded) == 0
+    assert "not in the table" not in caplog.text

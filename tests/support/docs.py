@@ -13,7 +13,7 @@ from tests.docs import help_text
 
 PATTERNS = ("*.md", "docs/*.md", "pachyderm/*.md", "benchmarks/*.md", "models/*/*.md")
 PAGES = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
-ROOMS = ("export", "runtime", "stages", "pachyderm", "benchmarks", "tests", "docs")
+ROOMS = ("export", "runtime", "stages", "pachyderm", "benchmarks", "image", "tests", "docs")
 # Options of other people's programs that pages name.
 FOREIGN = frozenset(
     {

@@ -16,7 +16,7 @@ from runtime.errors import DatabaseError
 from stages import load
 from stages.common.inputs import whole_input
 from stages.common.names import Origin
-from stages.loading import run
+from stages.loading import ready
 from stages.loading.connection import Session, open_session
 from stages.loading.schema import Target
 from tests.conftest import ROOT
@@ -132,8 +132,8 @@ def made_world(database: str, table: str, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setenv("PGOPTIONS", "-c synchronous_commit=off")
     options = options_of(table)
     opened = open_session(table, 0)
-    resolved = opened.run(lambda connection: run.prepare_target(connection, load.target_of(options), options))
-    monkeypatch.setattr(run, "prepare_target", lambda *_: resolved)
+    resolved = opened.run(lambda connection: ready.prepare_target(connection, load.target_of(options), options))
+    monkeypatch.setattr(ready, "prepare_target", lambda *_: resolved)
     with psycopg.connect(database, autocommit=True) as reader:
         world = World(table, reader, sessions=[opened])
         yield world
@@ -150,7 +150,8 @@ def options_of(table: str, *words: str) -> Namespace:
 def load_datum(opened: Session, target: Target, options: Namespace) -> int:
     """What a pod does with one datum."""
     try:
-        return len(load.load_files(opened, target, whole_input(options.input), options))
+        made = ready.ReadyTarget(opened, target, options)
+        return len(load.load_files(opened, made, whole_input(options.input), options))
     except DatabaseError as error:
         assert "after this datum began" in str(error)
         return 1

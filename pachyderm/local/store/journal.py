@@ -243,7 +243,7 @@ class Journal:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, TypeError, AttributeError):
-            logging.warning("%s: damaged; ignored this job", path)
+            logging.warning("%s: damaged; this job is ignored, and its datums are processed again", path)
             return None
 
     def _folder_of(self, number: int) -> Path:

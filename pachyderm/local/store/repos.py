@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pachyderm.errors import PachydermError
-from pachyderm.local.store.files import DamagedError, File, digest, read_json, write_json
+from pachyderm.local.store.files import DamagedError, File, digest, force_to_disk, read_json, write_json
 
 # Commits of a repo that are kept for people to look at.
 KEPT = 20
@@ -79,7 +79,7 @@ class Repo:
         except FileNotFoundError as error:
             raise PachydermError(f"{folder}: no such commit") from error
         except DamagedError as error:
-            logging.warning("%s; made again from the files in %s", error, folder)
+            logging.warning("%s; it is written again from the files in %s", error, folder)
         files = {f"/{path.relative_to(folder).as_posix()}": digest(path) for path in _regular_files(folder)}
         self._write_manifest(number, uuid.uuid4().hex, files)
         return self.commit(number)
@@ -98,6 +98,7 @@ class Repo:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 made.add(target.parent)
             os.link(source, target)
+        force_to_disk(partial / path[1:] for path in files)
         partial.rename(folder)
         self._write_manifest(number, commit_id, {path: file for path, (_, file) in files.items()})
         return self.commit(number)

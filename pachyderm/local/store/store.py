@@ -58,7 +58,7 @@ class Store:
     def check(self) -> None:
         """Raises PachydermError where nothing has run yet."""
         if not (self.root / "jobs").is_dir():
-            raise PachydermError(f"{self.root}: nothing has run here yet; answermill run --root {self.root}")
+            raise PachydermError(f"{self.root}: nothing has run here yet; start with answermill run --root {self.root}")
 
 
 @contextmanager
@@ -70,7 +70,9 @@ def exclusive_root(root: Path) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
-            raise PachydermError(f"{root}: in use by the runner with process id {lock.read().strip()}") from error
+            raise PachydermError(
+                f"{root}: in use by the runner with process id {lock.read().strip()}; wait, or give another --root"
+            ) from error
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()

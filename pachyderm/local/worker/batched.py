@@ -7,29 +7,37 @@ from pathlib import Path
 
 from pachyderm.errors import PachydermError
 from pachyderm.local.worker.batching import PrematureExitError, Session
-from pachyderm.local.worker.process import ProcessSpec
+from pachyderm.local.worker.process import Launcher, ProcessSpec
 from pachyderm.local.worker.redaction import Redaction
 
 _LAST_LINE = 4096
 
 
 class StartError(PachydermError):
-    """A batched process ended before it asked for its first datum; no datum can be blamed, and none would help."""
+    """A batched process ended before it asked for its first datum, so no datum is to blame."""
 
 
-# What a real worker does then, first start and restart (seen on 2.12.2). Here the job fails, and says it.
+# What a real worker does then, after a first start and after a restart (seen on 2.12.2). Here the job fails.
 _ON_A_CLUSTER = (
-    "repeats this for ever, and no timeout applies",
-    "treats the rest of the set as done, with nothing written",
+    "would start it again for ever, and no timeout would apply",
+    "would take the rest of the set for done, with nothing written",
 )
 
 
 class BatchedProcess:
     """At most one process at a time, for one worker."""
 
-    def __init__(self, command: Callable[[Path], ProcessSpec], socket: Path, log: Path, redaction: Redaction) -> None:
+    def __init__(
+        self,
+        command: Callable[[Path], ProcessSpec],
+        launcher: Launcher,
+        socket: Path,
+        log: Path,
+        redaction: Redaction,
+    ) -> None:
         """`command` says what to start, given the log that it writes to."""
         self._command = command
+        self._launcher = launcher
         self._socket = socket
         self._log = log
         self._redaction = redaction
@@ -41,7 +49,7 @@ class BatchedProcess:
         """The one that runs, or a new one that has asked for its first datum. Raises StartError where it never does."""
         if self._session is not None:
             return self._session
-        self._session = Session(self._command(self._log), self._socket)
+        self._session = Session(self._command(self._log), self._launcher, self._socket)
         self._starts += 1
         try:
             self._session.next_call(deadline, stop)

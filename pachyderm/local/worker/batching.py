@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pachyderm.local.worker.process import ProcessSpec, StoppedError, kill, start, time_slice
+from pachyderm.local.worker.process import Launcher, ProcessSpec, StoppedError, time_slice
 
 _SERVICE, _METHOD = "pachyderm.worker.Worker", "NextDatum"
 PORT_VARIABLE, SOCKET_VARIABLE = "PPS_WORKER_GRPC_PORT", "ANSWERMILL_WORKER_SOCKET"
@@ -38,7 +38,7 @@ class _Call(NamedTuple):
 class Session:
     """A process that is served datums, one at a time."""
 
-    def __init__(self, command: ProcessSpec, socket: Path) -> None:
+    def __init__(self, command: ProcessSpec, launcher: Launcher, socket: Path) -> None:
         """Starts the process, with the address in its environment. Needs grpcio and protobuf."""
         import grpc
         from google.protobuf.field_mask_pb2 import FieldMask
@@ -59,7 +59,8 @@ class Session:
         self._port = self._server.add_insecure_port("127.0.0.1:0") if _CONNECTIONS[0].exists() else 0
         self.address = {SOCKET_VARIABLE: str(socket)} | ({PORT_VARIABLE: str(self._port)} if self._port else {})
         self._server.start()
-        self._process = start(replace(command, environment={**command.environment, **self.address}))
+        self._process = launcher
+        self._process.start(replace(command, environment={**command.environment, **self.address}))
 
     def next_call(self, deadline: float | None, stop: threading.Event) -> str:
         """Waits until the process asks for a datum; returns what it says of the last one, "" if that went well.
@@ -85,7 +86,7 @@ class Session:
 
     def end(self) -> None:
         """Kills the process, as a worker does at the end of a set."""
-        kill(self._process)
+        self._process.end()
         if self._pending is not None:
             self._pending.reply.cancel()
         while not self._calls.empty():

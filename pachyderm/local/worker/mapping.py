@@ -75,7 +75,7 @@ def secret_folder(mapping: LocalMapping, name: str, empty: Path) -> Path:
     folder = mapping.secrets / name
     if not folder.is_dir():
         raise PachydermError(
-            f"secret {name}: no folder {folder}; make it with one file per key, or run with --without-secret {name}"
+            f"secret {name}: no folder {folder}; create it with one file per key, or run with --without-secret {name}"
         )
     return folder
 

@@ -61,11 +61,13 @@ def _output_files(folder: Path, path: str, above: frozenset[Path]) -> Iterator[t
     """Every regular file below a folder as (path, where it is), in order."""
     real = folder.resolve()
     if real in above:
-        raise OutputError(f"output {path}: a link to a folder that it is in")
+        raise OutputError(f"output {path}: a link to a folder above it; remove it")
     for entry in sorted(os.scandir(real), key=lambda entry: entry.name):
         location, inner = Path(entry.path), f"{path}/{entry.name}"
         if entry.is_symlink() and not location.exists():
-            raise OutputError(f"output {inner}: a link to nothing: {location.readlink()}")
+            raise OutputError(
+                f"output {inner}: a link to {location.readlink()}, which does not exist; remove it, or write that file"
+            )
         if _PARTIAL.fullmatch(entry.name):
             continue
         if location.is_dir():

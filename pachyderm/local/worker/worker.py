@@ -16,7 +16,7 @@ from pachyderm.local.worker.batched import BatchedProcess, last_line
 from pachyderm.local.worker.batching import PrematureExitError
 from pachyderm.local.worker.mapping import LocalMapping, command, path_map, secret_values, translate, worker_environment
 from pachyderm.local.worker.outputs import OutputError, collect
-from pachyderm.local.worker.process import CommandError, OverdueError, ProcessSpec, kill, start, wait
+from pachyderm.local.worker.process import CommandError, Launcher, OverdueError, ProcessSpec
 from pachyderm.local.worker.redaction import Redaction
 from pachyderm.local.worker.scratch import Layout, Scratch, remove_environment, repoint, write_environment
 from pachyderm.spec.reading import Pipeline
@@ -74,7 +74,9 @@ class Worker:
         self._last_environment = self._environment
         # Resolved: `sockets` is a link where the root's own path is too long for a socket's.
         socket = (work / "sockets").resolve() / name
-        self._batched = BatchedProcess(self._batched_command, socket, task.folder.log(f".{name}"), self._redaction)
+        self._launcher = Launcher(self._pfs.absolute() if task.mapping.real_pfs else None)
+        log = task.folder.log(f".{name}")
+        self._batched = BatchedProcess(self._batched_command, self._launcher, socket, log, self._redaction)
 
     def work(self, datums: Sequence[Datum]) -> Iterator[Result]:
         """Does the datums of a set. Raises StoppedError, JobOverdueError when the job's time is over, StartError."""
@@ -85,6 +87,7 @@ class Worker:
                 yield self._datum(datum)
         finally:
             self._batched.end_set()
+            self._launcher.end()
             self._layout.clear()
 
     def _datum(self, datum: Datum) -> Result:
@@ -128,14 +131,14 @@ class Worker:
         scratch, environment = self._lay_out(datum)
         if not transform.cmd:
             raise _TryError("no command specified")
-        process = start(self._start(transform.cmd, transform.stdin, environment, self._log(datum)))
+        self._launcher.start(self._start(transform.cmd, transform.stdin, environment, self._log(datum)))
         deadline = self._datum_deadline()
         try:
-            code = wait(process, deadline, self._task.stop)
+            code = self._launcher.wait(deadline, self._task.stop)
         except OverdueError as overdue:
             raise self._timeout_error(deadline) from overdue
         finally:
-            kill(process)
+            self._launcher.stop()
         if code != 0 and code not in transform.accept_return_code:
             raise _TryError(f"killed by signal {-code}" if code < 0 else f"exit code {code}")
         return scratch
@@ -179,15 +182,15 @@ class Worker:
             return False
         command = self._start(transform.err_cmd, transform.err_stdin, self._last_environment, self._log(datum))
         try:
-            process = start(command)
+            self._launcher.start(command)
         except CommandError:
             return False
         try:
-            return wait(process, self._datum_deadline(), self._task.stop) == 0
+            return self._launcher.wait(self._datum_deadline(), self._task.stop) == 0
         except OverdueError:
             return False
         finally:
-            kill(process)
+            self._launcher.stop()
 
     def _batched_command(self, log: Path) -> ProcessSpec:
         transform = self._task.pipeline.transform
@@ -203,7 +206,6 @@ class Worker:
             folder=Path(translate(folder, self._paths)) if folder else _PACKAGES,
             stdin="".join(f"{translate(line, self._paths)}\n" for line in stdin) if stdin else None,
             log=log,
-            pfs=self._pfs.absolute() if self._task.mapping.real_pfs else None,
         )
 
     def _datum_deadline(self) -> float | None:

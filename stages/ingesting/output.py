@@ -1,4 +1,4 @@
-"""What a run of ingest wrote, and from what: counts, the mirror's listing, and `listing.json` for later stages."""
+"""Writes what a run of ingest admits or rejects: its files, its counts, and `listing.json` for later stages."""
 
 import hashlib
 import json
@@ -40,8 +40,8 @@ class IngestCounts:
         return {name: getattr(self, name) for name in names}
 
 
-class Books:
-    """Moves what is whole to its path below OUTPUT, and keeps account of it.
+class IngestOutput:
+    """OUTPUT: moves complete files to their paths, and records what they were made from.
 
     Attributes:
         counts: what the run has done so far.
@@ -163,7 +163,7 @@ class Books:
         return self._earlier.get(name, []) or self._earlier.get(_key(name), [])
 
     def _made_from(self, name: str, item: SourceObject | None) -> str | None:
-        """A digest of all that an object's files depend on; None where the source cannot tell two states apart."""
+        """A digest of all that an object's files depend on; None if the source cannot tell two states apart."""
         if item is None or not item.version:
             return None
         text = json.dumps([name, item.version, item.checksum, item.size, self._rules])
@@ -184,7 +184,7 @@ class Books:
 
 
 def _key(name: str) -> str:
-    """The object's name, shortened where no path could hold it; only such objects are rejected for their names."""
+    """The object's name, shortened if no path could hold it; only such objects are rejected for their names."""
     raw = os.fsencode(name)
     return name if len(raw) <= 1024 else f"{name[:64]}~{hashlib.sha256(raw).hexdigest()[:32]}"
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.image image-packages.txt manifest.json`: what the image holds, by size, and why it is there.
+"""`python -m image.report image-packages.txt manifest.json`: what the image holds, by size, and why it is there.
 
 Run while the image is built, by the Python whose packages are to be measured; nothing else tells afterwards which file
 belongs to which package. Needs no package.
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     packages, manifest = argv if argv is not None else sys.argv[1:]
     reasons = {OURS: "the three stages", **kept(Path(packages).read_text("utf-8"))}
     bundle = Manifest.from_json(Path(manifest).read_text("utf-8"))
-    parts = [installed(found, reasons) for found in distributions(path=sys.path[1:])]
+    parts = [part_of(package, reasons) for package in distributions(path=sys.path[1:])]
     parts.append(Part("/model", "", sum(file.size for file in bundle.files.values()), f"the bundle {bundle.bundle_id}"))
     print(table(parts))
     return 0
@@ -54,7 +54,7 @@ def one_spelling(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def installed(package: Distribution, reasons: dict[str, str]) -> Part:
+def part_of(package: Distribution, reasons: dict[str, str]) -> Part:
     """A package with what its files take up, compiled ones included."""
     name = one_spelling(package.metadata["Name"])
     return Part(name, package.version, sum(path.stat().st_size for path in files(package)), reasons[name])

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.hashes`: which files pip may install while the image is built, written to hashes/.
+"""`python -m image.hashes`: which files pip may install while the image is built, written to hashes/.
 
 The versions are those of constraints.txt. A version alone lets an index hand out other bytes under the same name; by
 these digests pip refuses them (`--require-hashes`). Only wheels for Linux on the two common processors are listed: all
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.image import kept, one_spelling
+from image.report import kept, one_spelling
 
 PYTHONS = ("3.11", "3.12", "3.13")
 PROCESSORS = ("x86_64", "aarch64")
@@ -22,7 +22,15 @@ PROCESSORS = ("x86_64", "aarch64")
 _GLIBC = range(36, 16, -1)
 # What a stage of the Dockerfile asks pip for; pip says what these need.
 WANTED = {
-    "export": ("onnxruntime", "tokenizers", "numpy", "onnx", "optimum[onnxruntime]", "transformers<4.58"),
+    "export": (
+        "onnxruntime",
+        "tokenizers",
+        "numpy",
+        "onnx",
+        "optimum[onnxruntime]",
+        "threadpoolctl",
+        "transformers<4.58",
+    ),
     "build": ("setuptools", "cyclonedx-bom"),
 }
 HEAD = "# {} Made by `make hashes` from constraints.txt; never edited by hand.\n"
@@ -37,7 +45,7 @@ Hashes = dict[str, set[str]]
 
 def main() -> int:
     """Writes the files. Returns the exit code."""
-    pins = pinned(Path("constraints.txt").read_text("utf-8"))
+    pins = read_pins(Path("constraints.txt").read_text("utf-8"))
     image = set(kept(Path("image-packages.txt").read_text("utf-8")))
     groups = {"image": image, **{name: closure(wanted, pins) for name, wanted in WANTED.items()}}
     every = {name: pins[name] for group in groups.values() for name in group}
@@ -48,7 +56,7 @@ def main() -> int:
     return 0
 
 
-def pinned(constraints: str) -> dict[str, str]:
+def read_pins(constraints: str) -> dict[str, str]:
     """The version of each package, by its name in one spelling."""
     pins = (line.partition("==") for line in constraints.splitlines() if re.match(r"\w", line))
     return {one_spelling(name): version for name, _, version in pins}
@@ -76,7 +84,7 @@ def digests(requirements: Sequence[str], *options: str) -> Hashes:
 
 
 def torch(version: str) -> Hashes:
-    """Those of TORCH_INDEX; where it does not answer, those that are listed for this version stay."""
+    """Those of TORCH_INDEX; if it does not answer, those that are listed for this version stay."""
     listed = read(Path("hashes/torch.txt"))
     index = ["--retries=0", "--timeout=15", f"--index-url={os.environ['TORCH_INDEX']}"]
     try:
@@ -84,7 +92,7 @@ def torch(version: str) -> Hashes:
     except subprocess.CalledProcessError:
         if f"torch=={version}" not in listed:
             raise
-        sys.stderr.write("benchmarks.hashes: TORCH_INDEX does not answer; the digests of torch stay as they were\n")
+        sys.stderr.write("image.hashes: TORCH_INDEX does not answer; the digests of torch stay as they were\n")
         return listed
 
 
@@ -104,7 +112,7 @@ def ask(words: Sequence[str]) -> dict[str, str]:
 
 
 def read(path: Path) -> Hashes:
-    """The digests in such a file, by `name==version`; none where it is not there."""
+    """The digests in such a file, by `name==version`; none if it is not there."""
     text = path.read_text("utf-8") if path.exists() else ""
     entries = re.findall(r"^(\S+==\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", text, re.MULTILINE)
     return {requirement: set(re.findall("[0-9a-f]{64}", lines)) for requirement, lines in entries}
