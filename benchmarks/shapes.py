@@ -18,7 +18,8 @@ from benchmarks import machine
 from benchmarks.plots import bars
 from runtime import Answerer
 from runtime.cpu import available_cpus, limit_pools
-from stages.answering.mirrored import MirroredRun, Settings
+from stages.answering.earlier import Settings
+from stages.answering.mirrored import MirroredRun
 from stages.answering.rows import Columns, Counts, Job
 from stages.common.files import csv_files, size_of
 from stages.common.mirror import open_mirror

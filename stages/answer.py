@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from stages.answering.summary import summarise
 from stages.common import batching
 from stages.common.files import check_apart, size_of
 from stages.common.inputs import Input, read_input
-from stages.common.mirror import keeps_listing, open_mirror
+from stages.common.mirror import Mirror, keeps_listing, open_mirror
 from stages.common.progress import Progress
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ def answer(options: argparse.Namespace) -> int:
             "%s: no CSV in it, so nothing is answered or removed; other tables become CSVs by `answermill ingest`",
             options.input,
         )
+    if options.metrics:
+        from stages.answering.metrics import check_metrics
+
+        check_metrics(options.metrics, options.input, options.output)
     part = options.part or share_of_environment(os.environ)
     due = files
     if part:
@@ -82,7 +87,8 @@ def answer_folder(
     job: Job, options: argparse.Namespace, given: Input, due: dict[str, Path], part: Share | None
 ) -> dict[str, str]:
     """Answers the files in `due`; OUTPUT mirrors INPUT. Returns what was wrong with those that failed."""
-    from stages.answering.mirrored import MirroredRun, Settings, read_library
+    from stages.answering.earlier import Settings, read_library
+    from stages.answering.mirrored import MirroredRun
 
     settings, counts = Settings.of(options, job.model), Counts()
     with (
@@ -140,11 +146,17 @@ def targets(names: Iterable[str], *kinds: str) -> set[str]:
 
 def foretell(job: Job, options: argparse.Namespace, due: dict[str, Path]) -> int:
     """Says what a run would take. Returns the exit code that it would have."""
+    from stages.answering.earlier import Settings, known_answers, read_library, unchanged
     from stages.answering.estimate import estimate
-    from stages.answering.mirrored import Settings, unchanged
 
-    known = set() if options.again else unchanged(options.output, due, Settings.of(options, job.model), job.format)
-    result = estimate(job, {name: path for name, path in due.items() if name not in known}, len(known))
+    settings, same, known = Settings.of(options, job.model), set[str](), None
+    if not options.again:
+        same = unchanged(options.output, due, settings, job.format)
+        listing = Mirror.read(options.output, "answer")
+        # Ranks are not put together again.
+        library = read_library(options.reuse, settings, job.columns)
+        known = None if job.columns.ranks else partial(known_answers, options.output, listing, settings, job, library)
+    result = estimate(job, {name: path for name, path in due.items() if name not in same}, len(same), known)
     for reason in result.rejected:
         logging.error("%s", reason)
     command.summarise("estimate", result.figures(job.answerer.threads, options.price_per_cpu_hour))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pachyderm.local.datums import Datum, cut_into_sets, datums
 from pachyderm.local.progress import Watch
-from pachyderm.local.store.files import File
+from pachyderm.local.store.files import File, force_to_disk
 from pachyderm.local.store.journal import FAILURE, KILLED, SUCCESS, Job, JobFolder, Journal
 from pachyderm.local.store.names import collision
 from pachyderm.local.store.repos import Commit, Repo
@@ -72,7 +72,9 @@ def run_job(pipeline: Pipeline, commits: Mapping[str, Commit], job_id: str, salt
     if reason := failure_reason([done[datum.id] for datum in wanted]):
         return journal.save(replace(job, state=FAILURE, reason=reason))
     folder.settle([done[datum.id] for datum in wanted])
-    repo.publish(job.number, job.id, _files(repo, folder, before, done.values()))
+    files = _files(repo, folder, before, done.values())
+    force_to_disk(path for path, _ in files.values() if path.parent == folder.outputs)
+    repo.publish(job.number, job.id, files)
     job = journal.save(replace(job, state=SUCCESS))
     folder.drop_outputs()
     return job
@@ -104,9 +106,7 @@ def base_results(journal: Journal, repo: Repo, before: Job | None, pipeline: Pip
         name: result
         for name, result in journal.of(before.number).results().items()
         if result.state in (PROCESSED, SKIPPED)
-        and all(
-            earlier.files.get(path) == file and earlier.path_of(path).is_file() for path, file in result.outputs.items()
-        )
+        and all(earlier.files.get(path) == file and earlier.holds(path) for path, file in result.outputs.items())
     }
 
 
@@ -115,8 +115,16 @@ def _is_done(result: Result | None, datum: Datum, folder: JobFolder) -> bool:
         result is not None
         and result.state == PROCESSED
         and result.hash == datum.hash
-        and all(folder.output(datum.id, index).is_file() for index in range(len(result.outputs)))
+        and all(
+            _has_size(folder.output(datum.id, index), file.size)
+            for index, (_, file) in enumerate(sorted(result.outputs.items()))
+        )
     )
+
+
+def _has_size(path: Path, size: int) -> bool:
+    """Whether a file is there, whole: until its job has ended, a power failure may take content that was noted."""
+    return path.is_file() and path.stat().st_size == size
 
 
 def _deadline(pipeline: Pipeline) -> float | None:
@@ -181,7 +189,7 @@ def _work(todo: Sequence[Datum], task: Task, where: Workplace, progress: _Progre
 
 
 def failure_reason(done: Sequence[Result]) -> str:
-    """Why the job fails; empty where it does not."""
+    """Why the job fails; empty if it does not."""
     failed = [result for result in done if result.state == FAILED]
     if failed:
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import platform
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.command import version
-from stages.common.files import whole_file
+from runtime.errors import OptionError
+from stages.common.files import open_regular, partial_name, whole_file
 
 if TYPE_CHECKING:
     from stages.answering.rows import Counts, Job
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 # Seconds between two writings; a collector looks about as often.
 EVERY = 15.0
+_BEGINNING = b"# TYPE answermill_rows_total counter\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,42 @@ class Report:
         }
 
 
+def check_metrics(metrics: Path, source: Path, target: Path) -> None:
+    """Raises OptionError if the file would replace a CSV, answers, or anything that is not a run's metrics."""
+    real = metrics.resolve()
+    for name, folder in (("INPUT", source.resolve()), ("OUTPUT", target.resolve())):
+        if real == folder or real.is_relative_to(folder):
+            raise OptionError(f"--metrics {metrics}: it lies in {name}; choose a file outside of INPUT and OUTPUT")
+    if metrics.is_dir():
+        raise OptionError(f"--metrics {metrics}: it is a folder; name a file in it, such as {metrics}/answermill.prom")
+    if metrics.exists():
+        with open_regular(metrics) as file:
+            beginning = file.read(len(_BEGINNING))
+        if not _BEGINNING.startswith(beginning):
+            raise OptionError(f"--metrics {metrics}: it holds something else; name another file, or remove this one")
+
+
+@contextlib.contextmanager
+def alone(metrics: Path | None) -> Iterator[None]:
+    """Keeps other runs off the file: two of them would take turns in writing it. Raises OptionError."""
+    if not metrics:
+        yield
+        return
+    metrics.parent.mkdir(parents=True, exist_ok=True)
+    lock = metrics.with_name(f".{partial_name(metrics.name)}.lock")
+    with lock.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OptionError(
+                f"--metrics {metrics}: another run is writing it; give each run, and each part, a file of its own"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def reported(report: Report, metrics: Path | None, record: Path) -> Iterator[None]:
     """Writes the metrics every 15 s and at the end, and the record at the end, also of a run that fails."""
@@ -90,22 +129,23 @@ def reported(report: Report, metrics: Path | None, record: Path) -> Iterator[Non
                 write_metrics()
 
     thread = threading.Thread(target=repeat, daemon=True)
-    if metrics:
-        # A place that cannot be written is known at once.
-        write_metrics()
-        thread.start()
     finished = False
-    try:
-        yield
-        finished = True
-    finally:
-        ended.set()
+    with alone(metrics):
         if metrics:
-            thread.join()
-        with contextlib.suppress(OSError):
+            # A place that cannot be written is known at once.
             write_metrics()
-            with whole_file(record) as file:
-                file.write(json.dumps(report.record(finished), indent=1).encode() + b"\n")
+            thread.start()
+        try:
+            yield
+            finished = True
+        finally:
+            ended.set()
+            if metrics:
+                thread.join()
+            with contextlib.suppress(OSError):
+                write_metrics()
+                with whole_file(record) as file:
+                    file.write(json.dumps(report.record(finished), indent=1).encode() + b"\n")
 
 
 def _metric(name: str, kind: str, value: float) -> tuple[str, str]:

@@ -1,67 +1,23 @@
 """A run whose outputs outlive it: what is done is skipped, what is gone is removed, old answers are reused."""
 
-import argparse
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from runtime.errors import InputError
-from stages.answering.formats import FORMATS, target_name
+from stages.answering.earlier import MadeFrom, Settings, file_digest, hidden, if_whole
+from stages.answering.formats import target_name
 from stages.answering.reuse import OldAnswers
 from stages.answering.stream import File, Stream
-from stages.common.files import csv_files, open_regular, partial_name, size_of
+from stages.common.files import partial_name, size_of
 from stages.common.mirror import Mirror
 from stages.common.names import shown
 
 if TYPE_CHECKING:
-    from stages.answering.rows import Columns, Counts, Job
+    from stages.answering.rows import Counts, Job
     from stages.answering.spread import DaskSpread
     from stages.common.progress import Progress
-
-# Options that change where and how fast rows are answered, but no answer.
-_NO_INFLUENCE = frozenset(
-    {
-        *("input", "output", "model", "threads", "part", "dask", "batch_datums", "again", "reuse"),
-        *("log_format", "metrics", "dry_run", "price_per_cpu_hour"),
-    }
-)
-# Options that change the file, but no answer in it.
-_OF_THE_FILE = frozenset({"question_column", "context_column", "prefix", "limit", "format"})
-
-
-class Settings(NamedTuple):
-    """Digests of all that answers depend on besides the row, and of all that a file depends on besides its input."""
-
-    answers: str
-    file: str
-
-    @classmethod
-    def of(cls, options: argparse.Namespace, bundle_id: str) -> "Settings":
-        """The settings of a run. An option that is new here counts, until it is known to change no answer."""
-        given = {name: value for name, value in vars(options).items() if name not in _NO_INFLUENCE}
-        answers = {name: value for name, value in given.items() if name not in _OF_THE_FILE}
-        return cls(_digest([bundle_id, answers]), _digest([bundle_id, given]))
-
-
-class MadeFrom(NamedTuple):
-    """What a file was made from, and what it became, as the listing has it."""
-
-    source: str
-    file_settings: str
-    answer_settings: str
-    target: str
-
-    @classmethod
-    def parse(cls, text: str | None) -> "MadeFrom | None":
-        """The inverse of `str`; None for what another version wrote."""
-        words = (text or "").split()
-        return cls(*words) if len(words) == len(cls._fields) else None
-
-    def __str__(self) -> str:
-        return " ".join(self)
 
 
 class MirroredRun:
@@ -125,15 +81,21 @@ class MirroredRun:
             self._mirror.intend([answers])
             known = library if again else self._old_answers(answers, made_from, library)
             # Ranks are rows of their own, and not put together again.
-            yield File(name, path, target, None if self._job.columns.ranks else known, self._hidden(answers, "partial"))
+            yield File(
+                name,
+                path,
+                target,
+                None if self._job.columns.ranks else known,
+                hidden(self._output, answers, self._settings, "partial"),
+            )
 
     def _whole(self, name: str) -> MadeFrom | None:
-        return _if_whole(self._mirror.made_from(name), self._output / name)
+        return if_whole(self._mirror.made_from(name), self._output / name)
 
     def _old_answers(self, name: str, made_from: MadeFrom | None, library: OldAnswers | None) -> OldAnswers | None:
         """The answers in the file's last output and in what an interrupted run left of it."""
         known = OldAnswers(self._job.columns, library)
-        kept, partial = self._hidden(name, "kept"), self._hidden(name, "partial")
+        kept, partial = (hidden(self._output, name, self._settings, kind) for kind in ("kept", "partial"))
         # Both begin alike; the longer one knows more.
         if partial.exists() and (not kept.exists() or partial.stat().st_size > kept.stat().st_size):
             partial.replace(kept)
@@ -172,69 +134,12 @@ class MirroredRun:
         for leftover in self._leftovers(name):
             leftover.unlink(missing_ok=True)
 
-    def _hidden(self, name: str, kind: str) -> Path:
-        target = self._output / name
-        stem = partial_name(target.name).removesuffix("partial")
-        return target.with_name(f"{stem}{self._settings.answers[:12]}.{kind}")
-
     def _leftovers(self, name: str) -> list[Path]:
         target = self._output / name
         return list(target.parent.glob(partial_name(target.name).removesuffix("partial") + "*"))
-
-
-def unchanged(output: Path, files: Mapping[str, Path], settings: Settings, kind: str) -> set[str]:
-    """Names of the files that a run would leave alone."""
-    listing, names = Mirror.read(output, "answer"), set()
-    for name, path in files.items():
-        answers = target_name(name, kind)
-        made_from = _if_whole(listing.get(answers), output / answers)
-        try:
-            if made_from and made_from[:2] == (file_digest(path), settings.file):
-                names.add(name)
-        except (InputError, OSError):
-            continue
-    return names
-
-
-def _if_whole(made_from: str | None, path: Path) -> MadeFrom | None:
-    """What an output was made from, if it is there and as it was written."""
-    made = MadeFrom.parse(made_from)
-    try:
-        return made if made and file_digest(path) == made.target else None
-    except (InputError, OSError):
-        return None
-
-
-def read_library(folders: list[Path], settings: Settings, columns: "Columns") -> OldAnswers | None:
-    """The answers in folders that `answer` wrote under the same bundle and options; others are passed over."""
-    if not folders:
-        return None
-    library, others = OldAnswers(columns), 0
-    for folder in folders:
-        mirror = Mirror.read(folder, "answer")
-        listed = {name: folder / name for name in mirror if name.endswith(FORMATS)}
-        for name, path in {**csv_files(folder), **listed}.items():
-            made_from = _if_whole(mirror.get(name), path)
-            if made_from and made_from.answer_settings == settings.answers:
-                library.add(path)
-            else:
-                others += 1
-    if others:
-        logging.warning("ignored %d files to reuse: damaged, or not answered by this bundle with these options", others)
-    return library
-
-
-def file_digest(path: Path) -> str:
-    """The file's sha256."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _version(path: Path) -> tuple[int, int, int]:
     """What changes when somebody writes or replaces the file."""
     stat = path.stat()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,6 +1,7 @@
 """The options of `answer`."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +71,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--dry-run", action="store_true", help="write nothing; count the rows and estimate how long the run takes"
     )
     parser.add_argument(
-        "--price-per-cpu-hour", type=float, metavar="PRICE", help="with --dry-run: also estimate the cost"
+        "--price-per-cpu-hour", type=price, metavar="PRICE", help="with --dry-run: also estimate the cost"
     )
     parser.add_argument(
         "--dask",
@@ -95,6 +96,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for name in ("dry_run", "part", "metrics", "reuse") if urls else ():
         if getattr(options, name):
             parser.error(f"--{name.replace('_', '-')} goes with folders, not with URLs")
+    _check_pipe(parser, options)
+    if options.price_per_cpu_hour is not None and not options.dry_run:
+        parser.error("--price-per-cpu-hour goes with --dry-run")
     if options.dask and (options.batch_datums or Path("-") in (options.input, options.output)):
         parser.error("--dask takes files, neither a pipe nor --batch-datums; leave one out")
     if options.format == "parquet" and options.output == Path("-"):
@@ -102,6 +106,28 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
             "--format parquet: a Parquet file cannot be written to a pipe; name a folder, or give --format ndjson"
         )
     return options
+
+
+def _check_pipe(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Ends with a message if a pipe, or a worker of Pachyderm's, is given with an option that is about folders."""
+    ends = [options.input, options.output].count(Path("-"))
+    if ends == 1:
+        parser.error("- stands for stdin and stdout: give it for both INPUT and OUTPUT, or a folder for each")
+    for name in ("dry_run", "part", "metrics", "reuse") if ends or options.batch_datums else ():
+        if getattr(options, name):
+            what = "a pipe" if ends else f"{batching.OPTION}, whose datums are handed out and taken away one by one"
+            parser.error(f"--{name.replace('_', '-')} goes with folders, not with {what}")
+
+
+def price(text: str) -> float:
+    """A price, as the type of an option. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a price such as 0.04")
+    return value
 
 
 def place(text: str) -> Path | str:

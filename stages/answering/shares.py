@@ -8,6 +8,12 @@ from typing import NamedTuple
 
 from runtime.errors import OptionError
 
+# Variables for the number of a process, for how many there are, and for the least number, which is else 0.
+_SHARES = (
+    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
+    ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS", ""),
+)
+
 
 class Share(NamedTuple):
     """Part `number` of `parts`, counted from 1."""
@@ -30,22 +36,23 @@ def share(text: str) -> Share:
 
 
 def share_of_environment(environment: Mapping[str, str]) -> Share | None:
-    """The share that Slurm or Kubernetes gives this process, or None. Raises OptionError where only half is said."""
-    if (number := environment.get("SLURM_ARRAY_TASK_ID")) is not None:
-        count, least = environment.get("SLURM_ARRAY_TASK_COUNT"), environment.get("SLURM_ARRAY_TASK_MIN", "0")
-        return _numbers("SLURM_ARRAY_TASK_ID", number, "SLURM_ARRAY_TASK_COUNT", count, int(least or 0))
-    if (number := environment.get("JOB_COMPLETION_INDEX")) is not None:
-        return _numbers("JOB_COMPLETION_INDEX", number, "JOB_COMPLETIONS", environment.get("JOB_COMPLETIONS"), 0)
+    """The share that Slurm or Kubernetes gives this process, or None. Raises OptionError if only half is said."""
+    for number_name, count_name, least_name in _SHARES:
+        number, count = environment.get(number_name), environment.get(count_name)
+        least = (environment.get(least_name) if least_name else None) or "0"
+        if number is None and count is None:
+            continue
+        if number is None or count is None:
+            # All processes would take all files.
+            there, missing = (count_name, number_name) if number is None else (number_name, count_name)
+            raise OptionError(f"{there} is {number or count}, but {missing} is not set; set it, or give --part I/N")
+        known = number.isdecimal() and count.isdecimal() and least.isdecimal()
+        index = int(number) - int(least) + 1 if known else 0
+        if not known or not 1 <= index <= int(count):
+            given = f"{number_name} is {number}, {count_name} is {count}"
+            raise OptionError(f"{given}{f', {least_name} is {least}' if least_name else ''}; give --part I/N")
+        return Share(index, int(count))
     return None
-
-
-def _numbers(name: str, number: str, count_name: str, count: str | None, least: int) -> Share:
-    if count is None:
-        raise OptionError(f"{name} is {number}, but {count_name} is not set; set it, or give --part I/N")
-    index = int(number) - least + 1 if number.isdecimal() and count.isdecimal() else 0
-    if not 1 <= index <= int(count or 0):
-        raise OptionError(f"{name} is {number} and {count_name} is {count}; give --part I/N")
-    return Share(index, int(count))
 
 
 def files_of(sizes: Mapping[str, int], part: Share) -> set[str]:
@@ -53,7 +60,8 @@ def files_of(sizes: Mapping[str, int], part: Share) -> set[str]:
 
     The largest file first, each to the part that has least; a function of names and sizes alone.
     """
-    parts = [(0, index) for index in range(1, part.parts + 1)]
+    # A part beyond as many as there are files gets none.
+    parts = [(0, index) for index in range(1, min(part.parts, len(sizes)) + 1)]
     mine = set()
     for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
         total, index = heapq.heappop(parts)

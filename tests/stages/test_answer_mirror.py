@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.answering.metrics import alone
 from stages.answering.shares import Share, files_of
 from stages.common.files import partial_name
 from tests.conftest import ROOT, SAMPLES, Stage
@@ -25,6 +26,7 @@ def write(path: Path, rows: list[tuple[str, str]]) -> None:
         csv.writer(file).writerows([("question", "context"), *rows])
 
 
+SLURM = {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "2"}
 ROWS = [
     (row["question"], row["context"][:250])
     for row in islice(csv.DictReader((SAMPLES / "news.csv").read_text("utf-8-sig").splitlines()), 12)
@@ -154,7 +156,11 @@ def test_three_parts_one_killed_give_what_one_process_gives(
     [
         (["--part", "4/3"], {}, 2, "'4/3' is not I/N with I from 1 to N"),
         ([], {"JOB_COMPLETION_INDEX": "0"}, 1, "JOB_COMPLETION_INDEX is 0, but JOB_COMPLETIONS is not set"),
-        ([], {"JOB_COMPLETION_INDEX": "3", "JOB_COMPLETIONS": "3"}, 1, "JOB_COMPLETION_INDEX is 3 and JOB_COMPL"),
+        ([], {"JOB_COMPLETION_INDEX": "3", "JOB_COMPLETIONS": "3"}, 1, "JOB_COMPLETION_INDEX is 3, JOB_COMPLETIONS"),
+        ([], {"JOB_COMPLETIONS": "3"}, 1, "JOB_COMPLETIONS is 3, but JOB_COMPLETION_INDEX is not set"),
+        ([], {"JOB_COMPLETION_INDEX": "", "JOB_COMPLETIONS": "3"}, 1, "JOB_COMPLETION_INDEX is , JOB_COMPLETIONS is 3"),
+        ([], {**SLURM, "SLURM_ARRAY_TASK_MIN": "x"}, 1, "SLURM_ARRAY_TASK_MIN is x"),
+        ([], {**SLURM, "SLURM_ARRAY_TASK_ID": "9"}, 1, "SLURM_ARRAY_TASK_ID is 9, SLURM_ARRAY_TASK_COUNT is 2"),
     ],
 )
 def test_shares_that_make_no_sense_are_refused(
@@ -162,6 +168,76 @@ def test_shares_that_make_no_sense_are_refused(
 ) -> None:
     done = stage("answer", source, tmp_path / "out", *options, **environment)
     assert (done.returncode, reason in done.stderr) == (code, True), done.stderr
+
+
+def test_a_share_of_a_thousand_million_is_none() -> None:
+    """It takes no memory for parts that cannot have a file."""
+    assert files_of({"a": 1, "b": 2}, Share(2, 1_000_000_000)) == {"a"}
+    assert not files_of({"a": 1, "b": 2}, Share(3, 1_000_000_000))
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "reason"),
+    [
+        (["in", "out", "--metrics", "in/d/0.csv"], 1, "it lies in INPUT; choose a file outside of INPUT and OUTPUT"),
+        (["in/d/0.csv", "out", "--metrics", "in/d/0.csv"], 1, "it lies in INPUT"),
+        (["in", "out", "--metrics", "out/d/0.csv"], 1, "it lies in OUTPUT"),
+        (["in", "out", "--metrics", "link/0.csv"], 1, "it lies in INPUT"),
+        (["in", "out", "--metrics", "notes"], 1, "it is a folder; name a file in it, such as notes/answermill.prom"),
+        (["in", "out", "--metrics", "notes/text"], 1, "it holds something else; name another file, or remove this one"),
+        (["in", "out", "--metrics", "/proc/none/m"], 1, "/proc/none: No such file or directory"),
+        (["in", "out", "--metrics", "/dev/null"], 1, "not a regular file"),
+        (["in", "out", "--reuse", "none"], 1, "none: no such file or folder"),
+        (["-", "out"], 2, "- stands for stdin and stdout"),
+        (["-", "-", "--dry-run"], 2, "--dry-run goes with folders, not with a pipe"),
+        (["-", "-", "--metrics", "m"], 2, "--metrics goes with folders, not with a pipe"),
+        (["in", "out", "--price-per-cpu-hour", "1"], 2, "--price-per-cpu-hour goes with --dry-run"),
+        (["in", "out", "--dry-run", "--price-per-cpu-hour", "nan"], 2, "'nan' is not a price such as 0.04"),
+    ],
+)
+def test_what_would_harm_files_or_say_nothing_is_refused(
+    source: Path, tmp_path: Path, int8_bundle: Path, options: list[str], code: int, reason: str
+) -> None:
+    """Metrics must not take the place of a CSV, and no option is passed over in silence."""
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/text").write_text("mine")
+    (tmp_path / "link").symlink_to(source / "d")
+    before = tree(tmp_path)
+    command = [sys.executable, "-m", "stages.answer", *options, "--model", str(int8_bundle)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, input="")
+    assert (done.returncode, reason in done.stderr) == (code, True), done.stderr
+    assert {name: content for name, content in tree(tmp_path).items() if not name.startswith("out/")} == before
+
+
+def test_two_runs_do_not_share_one_file_of_metrics(
+    stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path
+) -> None:
+    """The figures of one would take turns with those of the other."""
+    metrics = tmp_path / "m.prom"
+    with alone(metrics):
+        done = stage("answer", source, tmp_path / "out", "--model", int8_bundle, "--metrics", metrics)
+    assert done.returncode == 1
+    assert "another run is writing it; give each run, and each part, a file of its own" in done.stderr
+    run(stage, source, tmp_path / "out", int8_bundle, "--metrics", metrics)
+    run(stage, source, tmp_path / "out", int8_bundle, "--metrics", metrics)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_dry_run_counts_what_is_reused(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
+    """A row at the top of an answered CSV costs one row, and so says the estimate."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    run(stage, source, out, int8_bundle)
+    rows = ROWS[:3]
+    write(source / "d/0.csv", [("Who is new?", "Anna is new"), *rows])
+    before = tree(tmp_path)
+    told = run(stage, source, out, int8_bundle, "--dry-run")
+    assert f"rows={len(rows) + 1} windows=1 " in told
+    assert f"reused_rows={len(rows)} " in told
+    told = run(stage, source, other, int8_bundle, "--dry-run", "--reuse", out)
+    assert " windows=1 " in told
+    assert tree(tmp_path) == before
+    assert f"reused_rows={len(rows)} " in run(stage, source, out, int8_bundle)
 
 
 def test_figures_are_written_for_prometheus_and_kept(

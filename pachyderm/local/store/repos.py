@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pachyderm.errors import PachydermError
-from pachyderm.local.store.files import DamagedError, File, digest, force_to_disk, read_json, write_json
+from pachyderm.local.store.files import DamagedError, File, digest, read_json, write_json
 
 # Commits of a repo that are kept for people to look at.
 KEPT = 20
@@ -40,6 +40,13 @@ class Commit:
     def path_of(self, path: str) -> Path:
         """Where the content of a file is."""
         return self.folder / path[1:]
+
+    def holds(self, path: str) -> bool:
+        """Whether the content of one of its files is there, in its whole length."""
+        try:
+            return self.path_of(path).stat().st_size == self.files[path].size
+        except OSError:
+            return False
 
 
 class Repo:
@@ -91,14 +98,14 @@ class Repo:
         for leftover in (folder, partial):
             shutil.rmtree(leftover, ignore_errors=True)
         partial.mkdir(parents=True)
-        made = {partial}
+        # Texts: of a job that skips 5,000 datums, putting paths together took a tenth.
+        made = {str(partial)}
         for path, (source, _) in files.items():
-            target = partial / path[1:]
-            if target.parent not in made:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                made.add(target.parent)
+            target = f"{partial}{path}"
+            if (parent := target.rpartition("/")[0]) not in made:
+                Path(parent).mkdir(parents=True, exist_ok=True)
+                made.add(parent)
             os.link(source, target)
-        force_to_disk(partial / path[1:] for path in files)
         partial.rename(folder)
         self._write_manifest(number, commit_id, {path: file for path, (_, file) in files.items()})
         return self.commit(number)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pachyderm.errors import PachydermError
-from pachyderm.local.store.files import File, digest
+from pachyderm.local.store.files import File, digest, force_to_disk
 from pachyderm.local.store.names import path_problem
 from pachyderm.local.store.repos import Commit, Repo
 
@@ -33,6 +33,7 @@ def snapshot(repo: Repo, source: Path, commit_id: str) -> Commit:
         shutil.copyfile(file, copy)
         copy.chmod(0o444)
         copies[path] = copy, digest(copy)
+    force_to_disk(incoming.iterdir())
     made = repo.publish(repo.next_number(), commit_id, copies)
     shutil.rmtree(incoming, ignore_errors=True)
     return made

@@ -1,0 +1,144 @@
+"""What earlier runs have written, and what it was made from: which of it still holds, and what of it can be reused."""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from runtime.errors import InputError
+from stages.answering.formats import FORMATS, target_name
+from stages.answering.reuse import OldAnswers
+from stages.common.files import csv_files, open_regular, partial_name
+from stages.common.mirror import Mirror
+
+if TYPE_CHECKING:
+    from stages.answering.rows import Columns, Job
+
+# Options that change where and how fast rows are answered, but no answer.
+_NO_INFLUENCE = frozenset(
+    {
+        *("input", "output", "model", "threads", "part", "dask", "batch_datums", "again", "reuse"),
+        *("log_format", "metrics", "dry_run", "price_per_cpu_hour"),
+    }
+)
+# Options that change the file, but no answer in it.
+_OF_THE_FILE = frozenset({"question_column", "context_column", "prefix", "limit", "format"})
+
+
+class Settings(NamedTuple):
+    """Digests of all that answers depend on besides the row, and of all that a file depends on besides its input."""
+
+    answers: str
+    file: str
+
+    @classmethod
+    def of(cls, options: argparse.Namespace, bundle_id: str) -> "Settings":
+        """The settings of a run. An option that is new here counts, until it is known to change no answer."""
+        given = {name: value for name, value in vars(options).items() if name not in _NO_INFLUENCE}
+        answers = {name: value for name, value in given.items() if name not in _OF_THE_FILE}
+        return cls(_digest([bundle_id, answers]), _digest([bundle_id, given]))
+
+
+class MadeFrom(NamedTuple):
+    """What a file was made from, and what it became, as the listing has it."""
+
+    source: str
+    file_settings: str
+    answer_settings: str
+    target: str
+
+    @classmethod
+    def parse(cls, text: str | None) -> "MadeFrom | None":
+        """The inverse of `str`; None for what another version wrote."""
+        words = (text or "").split()
+        return cls(*words) if len(words) == len(cls._fields) else None
+
+    def __str__(self) -> str:
+        return " ".join(self)
+
+
+@contextlib.contextmanager
+def known_answers(
+    output: Path,
+    listing: Mapping[str, str | None],
+    settings: Settings,
+    job: "Job",
+    library: OldAnswers | None,
+    name: str,
+) -> Iterator[OldAnswers]:
+    """What a run would reuse for the CSV `name`. Leaves everything where it is, other than the run."""
+    answers = target_name(name, job.format)
+    known = OldAnswers(job.columns, library)
+    for path in (hidden(output, answers, settings, kind) for kind in ("kept", "partial")):
+        if path.exists():
+            known.add(path)
+    made_from = if_whole(listing.get(answers), output / answers)
+    if made_from and made_from.answer_settings == settings.answers:
+        known.add(output / answers)
+    try:
+        yield known
+    finally:
+        known.close()
+
+
+def hidden(output: Path, name: str, settings: Settings, kind: str) -> Path:
+    """Where answers are until they are whole: `partial` of this run, `kept` of one that was interrupted."""
+    target = output / name
+    stem = partial_name(target.name).removesuffix("partial")
+    return target.with_name(f"{stem}{settings.answers[:12]}.{kind}")
+
+
+def unchanged(output: Path, files: Mapping[str, Path], settings: Settings, kind: str) -> set[str]:
+    """Names of the files that a run would leave alone."""
+    listing, names = Mirror.read(output, "answer"), set()
+    for name, path in files.items():
+        answers = target_name(name, kind)
+        made_from = if_whole(listing.get(answers), output / answers)
+        try:
+            if made_from and made_from[:2] == (file_digest(path), settings.file):
+                names.add(name)
+        except (InputError, OSError):
+            continue
+    return names
+
+
+def if_whole(made_from: str | None, path: Path) -> MadeFrom | None:
+    """What an output was made from, if it is there and as it was written."""
+    made = MadeFrom.parse(made_from)
+    try:
+        return made if made and file_digest(path) == made.target else None
+    except (InputError, OSError):
+        return None
+
+
+def read_library(folders: list[Path], settings: Settings, columns: "Columns") -> OldAnswers | None:
+    """The answers in folders that `answer` wrote under the same bundle and options; others are passed over."""
+    if not folders:
+        return None
+    library, others = OldAnswers(columns), 0
+    for folder in folders:
+        mirror = Mirror.read(folder, "answer")
+        listed = {name: folder / name for name in mirror if name.endswith(FORMATS)}
+        for name, path in {**csv_files(folder), **listed}.items():
+            made_from = if_whole(mirror.get(name), path)
+            if made_from and made_from.answer_settings == settings.answers:
+                library.add(path)
+            else:
+                others += 1
+    if others:
+        logging.warning("ignored %d files to reuse: damaged, or not answered by this bundle with these options", others)
+    return library
+
+
+def file_digest(path: Path) -> str:
+    """The file's sha256."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
