@@ -189,7 +189,7 @@ def _work(todo: Sequence[Datum], task: Task, where: Workplace, progress: _Progre
 
 
 def failure_reason(done: Sequence[Result]) -> str:
-    """Why the job fails; empty where it does not."""
+    """Why the job fails; empty if it does not."""
     failed = [result for result in done if result.state == FAILED]
     if failed:
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
