@@ -54,7 +54,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--max-f1-drop",
         type=float,
         default=limits.f1_drop,
-        help=f"most points of F1 that int8 may lose; without --sweep checked only with {MIN_ROWS_FOR_F1} rows or more",
+        help=f"how many points of F1 int8 may lose; without --sweep checked only with {MIN_ROWS_FOR_F1} rows or more",
     )
     parser.add_argument(
         "--max-torch-difference",
@@ -69,7 +69,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="largest allowed difference between a logit of the fused and of the unfused graph",
     )
     parser.add_argument(
-        "--force", action="store_true", help="write the bundle even if it misses these thresholds; its card says so"
+        "--force",
+        action="store_true",
+        help="write the bundle even if it misses these thresholds; its card names what it misses",
     )
     parser.add_argument(
         "--align-to-words",

@@ -31,7 +31,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=positive,
         metavar="N",
-        help="most workers at the same time; default: as many as the CPUs allow",
+        help="largest number of workers at a time; default: as many as the CPUs allow",
     )
     parser.add_argument(
         "--repo",
@@ -89,7 +89,7 @@ def add_status(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=10_800,
         metavar="SECONDS",
-        help="longest time that a job may wait, and since the last success",
+        help="how long a job may wait, and how long ago the last success may be",
     )
     cluster.add_argument("--table", default="question_answer", help="the table that load fills")
     add_timeout(cluster)

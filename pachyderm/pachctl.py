@@ -76,7 +76,9 @@ class Pachctl:
                 check=False,
             )
         except FileNotFoundError as error:
-            raise PachydermError("pachctl is not on the PATH; pachyderm/README.md says how to install it") from error
+            raise PachydermError(
+                "pachctl is not on the PATH; download it from https://github.com/pachyderm/pachyderm/releases"
+            ) from error
         except PermissionError as error:
             raise PachydermError("pachctl is not executable; chmod +x it, or put another on the PATH") from error
         except subprocess.TimeoutExpired as error:

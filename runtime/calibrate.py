@@ -29,7 +29,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command's options."""
     parser = command.parser("calibrate", "Fits a bundle's confidence on labelled rows.")
     parser.add_argument(
-        "bundle", type=command.location, metavar="BUNDLE", help="the bundle to start from; it stays as it is"
+        "bundle", type=command.location, metavar="BUNDLE", help="the bundle to start from; it is not changed"
     )
     parser.add_argument("labelled", type=command.location, metavar="LABELLED.csv", help="rows with their right answers")
     parser.add_argument(

@@ -40,7 +40,10 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("input", metavar="URL", help="gs://bucket/prefix, any other fsspec URL, or a folder")
     parser.add_argument("output", type=command.location, metavar="OUTPUT", help="folder for the checked CSVs")
     parser.add_argument(
-        "--shard-rows", type=int, default=5000, help="longest part, in rows; longer files become several parts"
+        "--shard-rows",
+        type=int,
+        default=5000,
+        help="most rows that a part may have; longer files become several parts",
     )
     parser.add_argument("--question-column", default="question", help="column with the questions")
     parser.add_argument("--context-column", default="context", help="column with the contexts")

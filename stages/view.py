@@ -45,7 +45,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--model", type=command.location, metavar="BUNDLE", help="bundle that gave the answers, to show its card"
     )
     parser.add_argument(
-        "--rows", type=command.positive, default=2_000, help="most rows in the page; it keeps the worst"
+        "--rows", type=command.positive, default=2_000, help="largest number of rows in the page; it keeps the worst"
     )
     parser.add_argument("--expected", default="expected", metavar="COLUMN", help="column with the right answers")
     parser.add_argument("--question-column", default="question", help="column with the questions")

@@ -115,8 +115,16 @@ def _is_done(result: Result | None, datum: Datum, folder: JobFolder) -> bool:
         result is not None
         and result.state == PROCESSED
         and result.hash == datum.hash
-        and all(folder.output(datum.id, index).is_file() for index in range(len(result.outputs)))
+        and all(
+            _has_size(folder.output(datum.id, index), file.size)
+            for index, (_, file) in enumerate(sorted(result.outputs.items()))
+        )
     )
+
+
+def _has_size(path: Path, size: int) -> bool:
+    """Whether a file is there, whole: until its job has ended, a power failure may take content that was noted."""
+    return path.is_file() and path.stat().st_size == size
 
 
 def _deadline(pipeline: Pipeline) -> float | None:
@@ -181,7 +189,7 @@ def _work(todo: Sequence[Datum], task: Task, where: Workplace, progress: _Progre
 
 
 def failure_reason(done: Sequence[Result]) -> str:
-    """Why the job fails; empty where it does not."""
+    """Why the job fails; empty if it does not."""
     failed = [result for result in done if result.state == FAILED]
     if failed:
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""

@@ -99,7 +99,7 @@ def _check_apart(reads: Remote, writes: Remote, source: str, target: str) -> Non
 def remote_files(source: str, target: str, target_name: Callable[[str], str]) -> list[RemoteFile]:
     """The CSVs below one URL, and where below the other their answers go.
 
-    Raises AnswermillError where there can be none, OptionError where the answers would lie among what is read.
+    Raises AnswermillError where there can be none, OptionError if the answers would lie among what is read.
     """
     root, answers = _opened(source), _opened(target)
     _check_apart(root, answers, source, target)

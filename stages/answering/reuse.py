@@ -109,7 +109,7 @@ def _fields(line: bytes, header: list[str]) -> dict[str, str]:
 
 
 def _answer(row: dict[str, str], prefix: str) -> "Answer | None":
-    """The answer that the row holds; None where it does not fit its own context."""
+    """The answer that the row holds; None if it does not fit its own context."""
     from runtime import Answer
 
     values: dict[str, object] = {

@@ -145,7 +145,7 @@ def with_answers(
 def renames(existing: Sequence[str], columns: Columns) -> dict[str, str]:
     """New names for columns of the file that are called like one that this stage adds: `answer` -> `given_answer`.
 
-    Raises InputError where that name is taken too, and under a prefix, which the user chose and can choose again.
+    Raises InputError if that name is taken too, and under a prefix, which the user chose and can choose again.
     """
     given = {name: GIVEN + name for name in columns.added if name in existing}
     for name, new in given.items():

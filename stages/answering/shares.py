@@ -36,7 +36,7 @@ def share(text: str) -> Share:
 
 
 def share_of_environment(environment: Mapping[str, str]) -> Share | None:
-    """The share that Slurm or Kubernetes gives this process, or None. Raises OptionError where only half is said."""
+    """The share that Slurm or Kubernetes gives this process, or None. Raises OptionError if only half is said."""
     for number_name, count_name, least_name in _SHARES:
         number, count = environment.get(number_name), environment.get(count_name)
         least = (environment.get(least_name) if least_name else None) or "0"

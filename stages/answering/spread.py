@@ -37,7 +37,7 @@ class DaskSpread:
         self._address, self._load, self._options = address, load, options
 
     def run(self, files: Iterator[File | RemoteFile], counts: Counts, progress: Progress, finish: Finish) -> None:
-        """Answers all files; `finish` is told of each. Raises AnswermillError where there is no cluster."""
+        """Answers all files; `finish` is told of each. Raises AnswermillError if there is no cluster."""
         with self._client() as client:
             from distributed import as_completed
 

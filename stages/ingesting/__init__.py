@@ -1,1 +1,1 @@
-"""What `ingest` needs: sources, encodings, and the gate."""
+"""What `ingest` needs: sources, formats, encodings, and admission."""

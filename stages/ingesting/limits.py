@@ -19,8 +19,8 @@ class Limits:
     """What is refused beyond; each is an option, whose name and help stand beside it."""
 
     field_bytes: int = _limit(1_000_000, "--max-field", "longest field, in bytes")
-    columns: int = _limit(2_000, "--max-columns", "most columns in a table")
-    blank_lines: int = _limit(100_000, "--max-blank-lines", "most blank lines in a CSV")
+    columns: int = _limit(2_000, "--max-columns", "largest number of columns in a table")
+    blank_lines: int = _limit(100_000, "--max-blank-lines", "largest number of blank lines in a CSV")
     name_bytes: int = _limit(1_024, "--max-name", "longest name of an object, in bytes")
     unpacked_bytes: int = _limit(8_000_000_000, "--max-unpacked", "largest unpacked archive, in bytes")
     ratio: int = _limit(

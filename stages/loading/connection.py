@@ -134,7 +134,7 @@ def session(application: str, patience: float) -> Iterator[Session]:
 def open_session(application: str, patience: float) -> Session:
     """A session with the database that DATABASE_URL or the libpq variables (PGHOST, PGSERVICE, …) name.
 
-    Raises DatabaseError where DATABASE_URL makes no sense.
+    Raises DatabaseError if DATABASE_URL makes no sense.
     """
     given = _parse(os.environ.get("DATABASE_URL", ""))
     _check_places(given)
@@ -200,7 +200,7 @@ def _check_places(settings: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _private_copies(settings: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Copies, which nobody else can read, of a key and a password file that others can; none where there are none.
+    """Copies, which nobody else can read, of a key and a password file that others can; none if there are none.
 
     Kubernetes mounts secrets with mode 0644; libpq refuses such a key and ignores such a password file. The copies are
     in memory, so that they go with the process, however it ends.

@@ -24,7 +24,7 @@ def touch(file: Path) -> None:
 
 
 def read_digests(folder: Path) -> dict[str, str]:
-    """The digests below a folder that load has written, by `key` of their paths; none where it was not asked to."""
+    """The digests below a folder that load has written, by `key` of their paths; none if it was not asked to."""
     if not (folder / DIGESTS).is_dir():
         return {}
     return dict(file.name.split("-", 1) for file in (folder / DIGESTS).iterdir() if "-" in file.name)

@@ -27,7 +27,7 @@ class ReplacedError(Exception):
 
 
 def origins_of(paths: Iterable[str], plain_names: bool) -> dict[str, Origin]:
-    """Where the rows of each path belong. Raises AnswermillError where two paths claim the same rows."""
+    """Where the rows of each path belong. Raises AnswermillError if two paths claim the same rows."""
     origins: dict[str, Origin] = {}
     owners: dict[Origin, str] = {}
     for path in paths:
@@ -70,7 +70,7 @@ def groups(files: Mapping[str, Path]) -> Iterator[list[str]]:
 
 
 def open_csv(location: Path) -> io.BufferedReader:
-    """The file, open to read. Raises InputError where it is no file, not there, or not ours to read."""
+    """The file, open to read. Raises InputError if it is no file, not there, or not ours to read."""
     try:
         return open_regular(location)
     except OSError as error:
@@ -84,7 +84,7 @@ def check_current(csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> Non
 
 
 def check_latest(csvs: Iterable[AnsweredCsv], known: Mapping[str, Iterable[Entry]]) -> None:
-    """Raises DatabaseError where other rows were loaded in the place of a datum's since the datum began.
+    """Raises DatabaseError if other rows were loaded in the place of a datum's since the datum began.
 
     Its process may have stood still meanwhile, or its node was cut off, so that its job ended without it. Then nothing
     tries the datum again. If this version is the newer one after all, the next try begins later, and loads it. What

@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
 
 def prepare_memory(connection: psycopg.Connection, target: Target) -> None:
-    """Makes the table where it is absent. Raises DatabaseError where this account may not, or it is another table."""
+    """Makes the table where it is absent. Raises DatabaseError if this account may not, or it is another table."""
     create = sql.SQL(_CREATE).format(memory=target.memory)
     name = target.memory.as_string(connection)
     try:

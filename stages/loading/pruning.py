@@ -157,7 +157,7 @@ def _is_held(entry: Entry | None, path: str, digests: Mapping[str, str]) -> bool
 
 
 def check_share(verdict: Verdict, entries: list[Entry], everything: bool) -> None:
-    """Raises AnswermillError where all, or more than half, of the files would go and nobody has said so."""
+    """Raises AnswermillError if all, or more than half, of the files would go and nobody has said so."""
     files = {entry.origin.file for entry in entries}
     left = files - {entry.origin.file for entry in verdict.gone}
     gone = len(files) - len(left)

@@ -105,7 +105,7 @@ def parse_columns(text: str) -> dict[str, str]:
 
 
 def resolve(connection: psycopg.Connection, target: Target) -> Target:
-    """The target with its schema's name, which later statements use. Raises DatabaseError where there is none."""
+    """The target with its schema's name, which later statements use. Raises DatabaseError if there is none."""
     if target.schema is not None:
         return target
     row = connection.execute("select pg_catalog.current_schema()::pg_catalog.text").fetchone()

@@ -35,8 +35,8 @@ def processes_in(folder: Path) -> list[int]:
     return found
 
 
-def test_a_killed_run_keeps_what_was_done(tmp_path: Path) -> None:
-    """Killed while the third datum runs: the first two are not begun again, the third is, and all are published."""
+def killed_in_the_third(tmp_path: Path) -> Shell:
+    """A run that was killed while it copied the third of four files."""
     shell = Shell(tmp_path)
     go = tmp_path / "go"
     script = f"""
@@ -50,17 +50,36 @@ def test_a_killed_run_keeps_what_was_done(tmp_path: Path) -> None:
     with shell.started("--workers", "1") as first:
         until(lambda: ran(tmp_path)["c"] == 1)
         first.kill()
+    # The process of the third datum goes down with its runner.
+    until(lambda: not processes_in(tmp_path / "root"))
+    go.touch()
+    return shell
+
+
+def test_a_killed_run_keeps_what_was_done(tmp_path: Path) -> None:
+    """Killed while the third datum runs: the first two are not begun again, the third is, and all are published."""
+    shell = killed_in_the_third(tmp_path)
     job = Store(tmp_path / "root").pipeline("copy").last()
     assert job is not None
     assert job.state == "running"
     assert not (tmp_path / "root/repos/copy").exists()
-    # The process of the third datum goes down with its runner.
-    until(lambda: not processes_in(tmp_path / "root"))
-    go.touch()
     done = shell.run()
     assert done.returncode == 0, done.stderr
     assert ran(tmp_path) == {"a": 1, "b": 1, "c": 2, "d": 1}
     assert sorted(path.name for path in (tmp_path / "root/repos/next/000001").iterdir()) == list("abcd")
+
+
+def test_an_output_cut_by_a_power_failure_is_done_again(tmp_path: Path) -> None:
+    """A datum's files are forced to the disk with its job; before that, the note of it may outlive their content."""
+    shell = killed_in_the_third(tmp_path)
+    cut = [path for path in (tmp_path / "root").rglob("outputs/*") if path.read_text() == "a"]
+    assert len(cut) == 1
+    cut[0].chmod(0o644)
+    cut[0].write_text("")
+    done = shell.run()
+    assert done.returncode == 0, done.stderr
+    assert ran(tmp_path) == {"a": 2, "b": 1, "c": 2, "d": 1}
+    assert (tmp_path / "root/repos/next/000001/a").read_text() == "a"
 
 
 def test_an_interrupted_run_goes_on_with_changed_inputs(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class DamagedError(ValueError):
 
 
 def read_json(path: Path) -> Any:
-    """What `write_json` wrote. Raises DamagedError for anything else, FileNotFoundError where there is nothing."""
+    """What `write_json` wrote. Raises DamagedError for anything else, FileNotFoundError if there is nothing."""
     try:
         return json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError, IsADirectoryError) as error:

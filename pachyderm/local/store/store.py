@@ -56,7 +56,7 @@ class Store:
         return True
 
     def check(self) -> None:
-        """Raises PachydermError where nothing has run yet."""
+        """Raises PachydermError if nothing has run yet."""
         if not (self.root / "jobs").is_dir():
             raise PachydermError(f"{self.root}: nothing has run here yet; start with answermill run --root {self.root}")
 

@@ -46,7 +46,7 @@ class BatchedProcess:
         self._shared = 0
 
     def session(self, deadline: float | None, stop: threading.Event) -> Session:
-        """The one that runs, or a new one that has asked for its first datum. Raises StartError where it never does."""
+        """The one that runs, or a new one that has asked for its first datum. Raises StartError if it never does."""
         if self._session is not None:
             return self._session
         self._session = Session(self._command(self._log), self._launcher, self._socket)
@@ -89,7 +89,7 @@ class BatchedProcess:
 
 
 def last_line(log: Path) -> str:
-    """The last line that says anything; empty where none does."""
+    """The last line that says anything; empty if none does."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE))

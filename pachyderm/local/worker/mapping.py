@@ -69,7 +69,7 @@ def path_map(pipeline: Pipeline, mapping: LocalMapping, pfs: Path, empty: Path) 
 
 
 def secret_folder(mapping: LocalMapping, name: str, empty: Path) -> Path:
-    """The folder with the files of a secret. Raises PachydermError where there is none."""
+    """The folder with the files of a secret. Raises PachydermError if there is none."""
     if name in mapping.without:
         return empty
     folder = mapping.secrets / name

@@ -53,7 +53,7 @@ class Worker:
     """One of a job's workers: one datum at a time, in a folder of its own."""
 
     def __init__(self, task: Task, name: str, work: Path) -> None:
-        """Raises PachydermError where a secret is missing."""
+        """Raises PachydermError if a secret is missing."""
         self._task = task
         self._name = name
         self._pfs = work / name / "pfs"

@@ -91,7 +91,7 @@ function apply() {
   const isAll = chosen.length === rows.length;
   const error = state.error ? [" with the error ", element("bdi", {}, state.error)] : [];
   byId("count").replaceChildren(isAll ? counted(rows.length, "row") : `${count(chosen.length)} of ${counted(rows.length, "row")}`, ...error);
-  byId("list").replaceChildren(...(chosen.length ? [] : [element("p", { class: "empty" }, "No row is left by these filters.")]));
+  byId("list").replaceChildren(...(chosen.length ? [] : [element("p", { class: "empty" }, "No row matches these filters.")]));
   showMore();
 }
 

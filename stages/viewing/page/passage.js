@@ -35,7 +35,7 @@ function answers(row, names) {
   const { best, error, exact, samePassage } = row.against;
   const marks = [
     exact === 0 && row.exact !== 0 ? tag("warn", "differs from expected") : null,
-    samePassage ? null : tag("note", "asked of another text"),
+    samePassage ? null : tag("note", "about another passage"),
   ];
   return [here, answer(row, best, error, names.there, marks)];
 }

@@ -25,7 +25,7 @@ function tiles(survey, bundle) {
     tile("Errors", count(failed), failed ? percent(failed / survey.rows) : "none"),
     survey.expected > 0 && tile("Exact match", percent(survey.exact), `of ${counted(survey.expected, "row")} with an expected answer`),
     survey.expected > 0 && tile("F1", percent(survey.f1), "of their words"),
-    bundle && tile("Tokens a row", count(Math.round(bundle.tokens / Math.max(1, bundle.tokenRows))), `${count(bundle.tokens)} for ${counted(bundle.tokenRows, "row")}`),
+    bundle && tile("Tokens per row", count(Math.round(bundle.tokens / Math.max(1, bundle.tokenRows))), `${count(bundle.tokens)} for ${counted(bundle.tokenRows, "row")}`),
   ].filter(Boolean);
 }
 
