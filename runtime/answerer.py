@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +20,8 @@ from runtime.windows import Window, Windower
 
 # Rows in flight per thread. Enough that one long row at the head of the line does not leave the other threads idle.
 ROWS_IN_FLIGHT = 32
+# And code points of their texts, beyond which no further row is drawn: 40 rows of 500,000 took 640 MB.
+TEXT_IN_FLIGHT = 1 << 17
 
 
 class Answerer:
@@ -42,7 +43,7 @@ class Answerer:
         token_types = bundle.manifest.inputs.token_types
         self._graph = Graph(session, token_types)
         self._float_graph = LazyGraph(lambda: Graph(bundle.float_session(), token_types))
-        self._window = ROWS_IN_FLIGHT * threads
+        self._window, self._text = ROWS_IN_FLIGHT * threads, TEXT_IN_FLIGHT * threads
         self._windowers: dict[tuple[int, int], Windower] = {}
 
     @classmethod
@@ -65,8 +66,9 @@ class Answerer:
     def answer(self, pairs: Iterable[Pair], decoding: Decoding | None = None) -> Iterator[Answer]:
         """The best answer to each (question, context), in order.
 
-        Draws `pairs` lazily, at most `ROWS_IN_FLIGHT` rows per thread ahead of the consumer. A row that cannot be
-        answered yields an Answer with `error` set. Raises OptionError at once for limits that the model cannot keep.
+        Draws `pairs` lazily, at most `ROWS_IN_FLIGHT` rows per thread ahead of the consumer, and fewer long ones. A row
+        that cannot be answered yields an Answer with `error` set. Raises OptionError at once for limits that the model
+        cannot keep.
         """
         return (ranked[0] for ranked in self.rank(pairs, decoding))
 
@@ -101,7 +103,7 @@ class Answerer:
         """Answers in the order of `pairs`. Equal pairs in flight share one computation."""
         in_flight: deque[tuple[Pair, Future[Ranking]]] = deque()
         known: dict[Pair, tuple[Future[Ranking], int]] = {}
-        source = iter(pairs)
+        source, text = iter(pairs), 0
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="answermill")
 
         def start(pair: Pair) -> Future[Ranking]:
@@ -111,10 +113,12 @@ class Answerer:
 
         try:
             while True:
-                for question, context in islice(source, self._window - len(in_flight)):
+                while len(in_flight) < self._window and text < self._text and (drawn := next(source, None)) is not None:
+                    question, context = drawn
                     pair = question, context
                     future, uses = known.get(pair) or (start(pair), 0)
                     known[pair] = future, uses + 1
+                    text += 0 if uses else _length(pair)
                     in_flight.append((pair, future))
                 if not in_flight:
                     return
@@ -123,8 +127,14 @@ class Answerer:
                 _, uses = known.pop(pair)
                 if uses > 1:
                     known[pair] = future, uses - 1
+                else:
+                    text -= _length(pair)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _length(pair: Pair) -> int:
+    return sum(len(text) for text in pair if isinstance(text, str))
 
 
 def _ratio(bundle: Bundle, second_look: float | Literal["auto", "off"]) -> float | None:

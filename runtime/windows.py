@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 from runtime.blanks import BLANK
 from runtime.decoding import Decoding
 from runtime.errors import BundleError, OptionError
-from runtime.tokens import Row, is_longer, takes_pieces, tokenize
+from runtime.pieces import Cutter
+from runtime.tokens import Row, is_longer, tokenize
 
 # Something that is no str, or a str with half of a surrogate pair: the library says TypeError to both.
 NOT_TEXT = "not text"
@@ -95,7 +96,7 @@ class Windower:
             )
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._in_pieces = takes_pieces(self._tokenizer)
+        self._cutter = Cutter.of(self._tokenizer)
 
     def windows(self, question: object, context: object) -> list[Window]:
         """The windows of one row, at least one.
@@ -105,10 +106,10 @@ class Windower:
         for name, text in (("question", question), ("context", context)):
             if text is None or (isinstance(text, str) and not text.strip(BLANK)):
                 raise UnanswerableRowError(f"empty {name}")
-        if self._in_pieces and is_longer(self._tokenizer, question, self._length):
+        if self._cutter and is_longer(self._tokenizer, self._cutter, question, self._length):
             raise UnanswerableRowError("question too long")
         try:
-            row = tokenize(self._tokenizer, question, context, self._in_pieces)
+            row = tokenize(self._tokenizer, question, context, self._cutter)
         except TypeError as error:
             raise UnanswerableRowError(NOT_TEXT) from error
         room = self._length - row.before - row.behind
@@ -120,9 +121,7 @@ class Windower:
 
     def _cut(self, row: Row, room: int) -> Iterator[Window]:
         """Windows that hold `room` of the context's tokens each, as tokenizers' truncation with a stride cuts them."""
-        ids, type_ids = row.joined(lambda encoding: encoding.ids), row.joined(lambda encoding: encoding.type_ids)
-        # In a piece that stands alone the tokenizer takes the context for a first text.
-        type_ids[row.before : row.before + row.tokens] = type_ids[row.before]
+        ids, type_ids = row.ids(), row.type_ids()
         for first in range(0, row.tokens, max(1, room - self._overlap)):
             count = min(room, row.tokens - first)
             start = row.before + first

@@ -22,6 +22,7 @@ from stages.common.names import origin_of
 if TYPE_CHECKING:
     from stages.csvs.answered import Row
     from stages.viewing.survey import Judged
+    from stages.viewing.worst import Worst
 
 # Bytes of the page. A mail takes more; a browser reads this at once.
 LIMIT = 2_950_000
@@ -102,13 +103,14 @@ def view(options: argparse.Namespace) -> int:
 
     check_output(options)
     reading, other = Reading(options.answers, options), Reading(options.against, options)
-    rows, data = answers_data(options, reading, other)
+    worst, data = answers_data(options, reading, other)
+    rows = worst.rows()
 
     def with_rows(columns: Mapping[str, Any]) -> bytes:
         shown = {**data, "rows": columns}
         return page(data["title"], "answers.html", ANSWERS_STYLES, ANSWERS_MODULES, shown).encode()
 
-    data["rows"] = fit_rows(rows, LIMIT - len(with_rows({})))
+    data["rows"] = fit_rows(rows, LIMIT - len(with_rows({})), worst.plan)
     content = with_rows(data["rows"])
     with whole_file(options.output) as file:
         file.write(content)
@@ -124,14 +126,13 @@ def check_output(options: argparse.Namespace) -> None:
             raise OptionError(f"--output {options.output} is also an input of the page; choose another name")
 
 
-def answers_data(
-    options: argparse.Namespace, reading: Reading, other: Reading
-) -> "tuple[list[Judged], dict[str, Any]]":
+def answers_data(options: argparse.Namespace, reading: Reading, other: Reading) -> "tuple[Worst, dict[str, Any]]":
     """The worst rows, and all else that the page knows. Raises AnswermillError if there is no row."""
     from stages.viewing import survey
+    from stages.viewing.worst import Worst
 
     before, glimpses = survey.survey(other_run(options, other), options.expected)
-    counts, worst, changes = survey.Survey(), survey.Worst(options.rows), survey.Changes()
+    counts, worst, changes = survey.Survey(), Worst(options.rows), survey.Changes()
     for row in source_of(options, reading):
         known = survey.judge_row(row, options.expected, glimpses.pop(row.key, None))
         counts.add(known)
@@ -140,10 +141,9 @@ def answers_data(
     if not counts.rows:
         raise AnswermillError(f"{options.answers or 'the table'}: no answered row; `answermill answer` writes them")
     changes.only_there = len(glimpses)
-    rows = worst.rows()
     name = f"table {options.table}" if options.database else options.answers.name or str(options.answers)
     name = survey.cut(name, survey.NAME)
-    return rows, {
+    return worst, {
         "title": f"Answers: {name}",
         "name": name,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -153,7 +153,7 @@ def answers_data(
         "before": before.as_data() if options.against else None,
         "changes": changes.as_data() if options.against else None,
         "beforeName": str(options.against) if options.against else None,
-        "bundle": bundle_of(options, rows),
+        "bundle": bundle_of(options, worst.rows()),
     }
 
 
@@ -183,13 +183,13 @@ def in_file(rows: "Iterator[Row]", file: str) -> "Iterator[Row]":
     return (replace(row, file=file) for row in rows)
 
 
-def bundle_of(options: argparse.Namespace, rows: Sequence[Any]) -> dict[str, Any] | None:
+def bundle_of(options: argparse.Namespace, rows: "Sequence[Judged]") -> dict[str, Any] | None:
     """The bundle, with the tokens that it saw of the rows in the page; None if none is named."""
     if options.model is None:
         return None
     from stages.viewing.bundle import bundle_data, token_counts
 
-    tokens = token_counts(options.model, (row.row for row in rows))
+    tokens = token_counts(options.model, (row.row for row in rows if len(row.row.context) == row.length))
     return {**bundle_data(options.model), "tokens": sum(tokens), "tokenRows": len(tokens)}
 
 

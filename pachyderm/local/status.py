@@ -37,6 +37,8 @@ def table(view: dict[str, Any]) -> Iterator[str]:
     yield from align(rows)
     rows = [["PIPELINE", "JOB", "STATE", "DATUMS", "DONE", "SKIPPED", "FAILED", "SECONDS", "STARTED"]]
     for pipeline in view["pipelines"]:
+        if not pipeline["jobs"]:
+            rows.append([pipeline["name"], "", "no job yet", *[""] * 6])
         for job in pipeline["jobs"][-1:]:
             counts = job["counts"]
             done = counts.get("processed", 0) + counts.get("recovered", 0)

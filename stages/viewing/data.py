@@ -1,7 +1,7 @@
 """The rows of a page as plain data, column by column, in no more bytes than a mail takes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stages.csvs.answered import Choice
@@ -28,11 +28,11 @@ class Texts:
         return self.numbers.setdefault(text, len(self.numbers))
 
 
-def fit_rows(rows: Sequence[Judged], budget: int) -> dict[str, Any]:
+def fit_rows(rows: Sequence[Judged], budget: int, first_plan: int = 0) -> dict[str, Any]:
     """The rows, with texts cut if they would take more bytes than the budget; at worst without the last rows."""
     while True:
-        for width, with_own in PLANS:
-            if rows and _characters(rows, width, with_own=with_own) > budget:
+        for width, with_own in PLANS[first_plan:]:
+            if rows and characters(rows, width, with_own=with_own) > budget:
                 continue
             data = columns(rows, width, with_own=with_own)
             if not rows or len(as_json(data).encode()) <= budget:
@@ -40,7 +40,7 @@ def fit_rows(rows: Sequence[Judged], budget: int) -> dict[str, Any]:
         rows = rows[: len(rows) // 2]
 
 
-def _characters(rows: Iterable[Judged], width: int, *, with_own: bool) -> int:
+def characters(rows: Iterable[Judged], width: int = WHOLE, *, with_own: bool = True) -> int:
     """Fewer characters than the page has for these rows; rows of a gigabyte need not be written out to count them."""
     contexts = {row.row.context for row in rows if len(row.row.context) <= width}
     texts = (text for row in rows for text in _texts(row, with_own=with_own))
@@ -53,6 +53,28 @@ def _texts(row: Judged, *, with_own: bool) -> Iterator[str]:
         yield from row.row.own.values()
 
 
+def narrowed(row: Judged, width: int, with_own: bool) -> Judged:
+    """The row with so much of its texts as a page of this width shows."""
+    known, (context, offset) = row.row, piece(row, width)
+    short = replace(
+        known,
+        question=cut(known.question, width),
+        context=context,
+        best=_shortened(known.best, width),
+        error=cut(known.error, NAME),
+        model=cut(known.model, NAME),
+        own={name: cut(value, width) for name, value in known.own.items()} if with_own else {},
+        others=tuple(_shortened(other, width) for other in known.others),
+    )
+    expected = None if row.expected is None else cut(row.expected, width)
+    against = row.against and replace(row.against, best=_shortened(row.against.best, width))
+    return replace(row, row=short, expected=expected, against=against, offset=offset)
+
+
+def _shortened(answer: Choice, width: int) -> Choice:
+    return replace(answer, text=cut(answer.text, width))
+
+
 def columns(rows: Sequence[Judged], width: int, *, with_own: bool = True) -> dict[str, Any]:
     """One list for each column of the page; a passage is cut round its answers."""
     contexts, files, errors = Texts({}), Texts({}), Texts({})
@@ -60,13 +82,13 @@ def columns(rows: Sequence[Judged], width: int, *, with_own: bool = True) -> dic
     own = sorted({name for row in rows for name in row.row.own}) if with_own else []
     data: dict[str, Any] = {
         "width": width if width < WHOLE else None,
-        "ownLeftOut": not with_own and any(row.row.own for row in rows),
+        "ownLeftOut": not with_own and any(row.has_own for row in rows),
         "file": [files.number(row.row.file) for row in rows],
         "row": [row.row.row for row in rows],
         "question": [cut(row.row.question, width) for row in rows],
         "context": [contexts.number(text) for text, _ in pieces],
         "offset": [offset for _, offset in pieces],
-        "length": [len(row.row.context) for row in rows],
+        "length": [row.length for row in rows],
         "error": [errors.number(cut(row.row.error, NAME)) for row in rows],
         "expected": [None if row.expected is None else cut(row.expected, width) for row in rows],
         "exact": [row.exact for row in rows],
@@ -84,20 +106,20 @@ def piece(row: Judged, width: int) -> tuple[str, int]:
     """What the page holds of the passage, and how many characters of it come before."""
     text = row.row.context
     if len(text) <= width:
-        return text, 0
+        return text, row.offset
     places = [(choice.start, choice.end) for choice in _marked_answers(row)]
-    known = [(start, end) for start, end in places if start is not None and end is not None]
+    known = [(start - row.offset, end - row.offset) for start, end in places if start is not None and end is not None]
     first, last = known[0] if known else (0, 0)
     for start, end in known[1:]:
         if max(last, end) - min(first, start) <= width // 2:
             first, last = min(first, start), max(last, end)
     begin = max(0, min((first + last) // 2 - width // 2, len(text) - width))
-    return text[begin : begin + width], begin
+    return text[begin : begin + width], row.offset + begin
 
 
 def _marked_answers(row: Judged) -> Iterable[Choice]:
     """The answers that are marked in the passage, the most important ones first."""
-    other = [row.against.best] if row.against and row.against.asked == hash((row.row.question, row.row.context)) else []
+    other = [row.against.best] if row.against and row.same_passage else []
     return [row.row.best, *other, *row.row.others]
 
 
@@ -113,7 +135,7 @@ def _glimpse(row: Judged, against: Glimpse, width: int) -> Mapping[str, Any]:
         "error": cut(against.error, NAME),
         "exact": against.exact,
         "changed": row.is_changed,
-        "samePassage": against.asked == hash((row.row.question, row.row.context)),
+        "samePassage": row.same_passage,
     }
 
 

@@ -1,6 +1,5 @@
 """What a run's rows add up to, and the rows of it that are worth looking at."""
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -15,24 +14,30 @@ NAME = 300
 RELIABILITY_BINS = 10
 # Kinds of errors, and bundles, that the page names; the most frequent ones.
 NAMED = 30
-# Of each kind of error this many count as the worst rows there are; more of the same would crowd out all others.
-OF_A_KIND = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A row with what is known about it: how right it is, if an answer was expected, and the other run's row."""
+    """A row with what is known about it: how right it is, if an answer was expected, and the other run's row.
+
+    Attributes:
+        is_changed: whether the other run answered otherwise.
+        same_passage: whether the other run was asked the same.
+        length: code points of the passage, of which `row` may hold a stretch from `offset` on.
+        has_own: whether there are columns of the user's own, which `row` may lack.
+
+    """
 
     row: Row
     expected: str | None
     exact: float | None
     overlap: float | None
-    against: "Glimpse | None" = None
-
-    @property
-    def is_changed(self) -> bool:
-        """Whether the other run answered otherwise."""
-        return self.against is not None and self.against.says != (self.row.best.text, _place(self.row), self.row.error)
+    against: "Glimpse | None"
+    is_changed: bool
+    same_passage: bool
+    length: int
+    has_own: bool
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +57,27 @@ class Glimpse:
         return self.best.text, (self.best.start, self.best.end), self.error
 
 
-def _place(row: Row) -> tuple[int | None, int | None]:
-    return row.best.start, row.best.end
-
-
 def judge_row(row: Row, expected_column: str, against: "Glimpse | None" = None) -> Judged:
     """The row, with exact match and F1 if its file says what was expected and it could be answered."""
     expected = row.own.get(expected_column)
-    if expected is None:
-        return Judged(row, None, None, None, against)
-    # It is shown beside the answer, and so not once more among the user's columns.
-    row = replace(row, own={name: value for name, value in row.own.items() if name != expected_column})
-    if row.error:
-        return Judged(row, expected, None, None, against)
-    answer = row.best.text
-    return Judged(row, expected, exact_match(answer, expected), f1(answer, expected), against)
+    exact = overlap = None
+    if expected is not None:
+        # It is shown beside the answer, and so not once more among the user's columns.
+        row = replace(row, own={name: value for name, value in row.own.items() if name != expected_column})
+        if not row.error:
+            exact, overlap = exact_match(row.best.text, expected), f1(row.best.text, expected)
+    changed = against is not None and against.says != (row.best.text, (row.best.start, row.best.end), row.error)
+    same = against is not None and against.asked == _asked(row)
+    return Judged(row, expected, exact, overlap, against, changed, same, len(row.context), bool(row.own))
 
 
 def glimpse(row: Judged) -> Glimpse:
     """What a comparison needs of a row."""
-    asked = hash((row.row.question, row.row.context))
-    return Glimpse(row.row.best, row.row.error, row.row.model, row.exact, row.overlap, asked)
+    return Glimpse(row.row.best, row.row.error, row.row.model, row.exact, row.overlap, _asked(row.row))
+
+
+def _asked(row: Row) -> int:
+    return hash((row.question, row.context))
 
 
 def certainty(choice: Choice) -> float | None:
@@ -150,46 +155,12 @@ class Survey:
 
 
 def cut(text: str, width: int) -> str:
-    """The text, ended with an ellipsis where it is longer."""
+    """The text, ended with an ellipsis if it is longer."""
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _bin(share: float, bins: int) -> int:
     return min(bins - 1, max(0, int(share * bins)))
-
-
-@dataclass(slots=True)
-class Worst:
-    """The rows that need looking at most: errors, changed and wrong answers, and then the least certain ones."""
-
-    limit: int
-    _kept: list[tuple[tuple[int, float], int, Judged]] = field(default_factory=list)
-    _seen: int = 0
-    _errors: Counter[str] = field(default_factory=Counter)
-
-    def add(self, row: Judged) -> None:
-        """Keeps the row if it is among the worst so far."""
-        self._seen += 1
-        entry = (self._badness(row), -self._seen, row)
-        if len(self._kept) < self.limit:
-            heapq.heappush(self._kept, entry)
-        else:
-            heapq.heappushpop(self._kept, entry)
-
-    def rows(self) -> list[Judged]:
-        """The rows, worst first; of equally bad ones the first that was added."""
-        return [row for *_, row in sorted(self._kept, key=lambda entry: (entry[0], entry[1]), reverse=True)]
-
-    def _badness(self, row: Judged) -> tuple[int, float]:
-        error = row.row.error
-        if error:
-            kind = cut(error, NAME)
-            self._errors[kind] += 1
-            return (4 if self._errors[kind] <= OF_A_KIND else -1), 0.0
-        doubt = 1 - (certainty(row.row.best) or 0.0)
-        if row.is_changed:
-            return 3, doubt
-        return (2 if row.exact == 0 else 1 if not row.row.best.text else 0), doubt
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pachyderm.local.progress import line
+from pachyderm.local.status import table
 from pachyderm.roots import last_root
 from tests.conftest import ROOT
 from tests.support.pachyderm_kit import COPY, spec
@@ -171,6 +172,13 @@ def test_a_second_runner_on_one_root_is_refused(shell: Shell) -> None:
         f"root: in use by the runner with process id {first.pid}; wait, or give another --root\n"
     )
     assert (first.returncode, told) == (143, "run: terminated; run again to go on\n")
+
+
+def test_status_lists_pipelines_that_had_no_job() -> None:
+    """They wait for an input that has nothing in it, and whoever looks for them finds them."""
+    waiting = {"name": "prune", "input": {}, "jobs": [], "datums": []}
+    lines = list(table({"root": "r", "running": False, "repos": [], "pipelines": [waiting]}))
+    assert [line.split() for line in lines][-1] == ["prune", "no", "job", "yet"]
 
 
 def test_status_can_be_read_while_it_runs(shell: Shell) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from runtime import Answer, Answerer, Decoding
-from runtime.answerer import ROWS_IN_FLIGHT
+from runtime.answerer import ROWS_IN_FLIGHT, TEXT_IN_FLIGHT
 from runtime.errors import BundleError, OptionError
 from runtime.graph import Graph
 from runtime.spans import Floats
@@ -82,20 +82,22 @@ def test_long_question_is_answered_where_the_context_fits(int8: Answerer) -> Non
     assert next(int8.answer([("why " * 300 + "?", "Rain fell.")])).error is None
 
 
-def test_rows_are_drawn_as_they_are_needed(int8: Answerer) -> None:
+@pytest.mark.parametrize("blanks", [1, 200_000])
+def test_rows_are_drawn_as_they_are_needed(int8: Answerer, blanks: int) -> None:
+    """Few of those that are long, whose windows would fill memory."""
     drawn = 0
 
     def endless() -> Iterator[tuple[str, str]]:
         nonlocal drawn
         while True:
             drawn += 1
-            yield f"Who is number {drawn}?", "Bob is."
+            yield f"Who is number {drawn}?", " " * blanks
 
     answers = int8.answer(endless())
     for _ in range(10):
         next(answers)
     answers.close()  # type: ignore[attr-defined]
-    assert drawn <= 10 + ROWS_IN_FLIGHT * int8.threads
+    assert drawn <= 10 + int8.threads * min(ROWS_IN_FLIGHT, TEXT_IN_FLIGHT // blanks + 1)
 
 
 def test_an_error_of_the_source_reaches_the_consumer(int8: Answerer) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Encoding, Tokenizer
 from tokenizers.processors import RobertaProcessing
 
-from runtime import tokens as tokens_module
+from runtime import pieces as pieces_module
 from runtime.decoding import Decoding
 from runtime.windows import UnanswerableRowError, Windower
 from tests.conftest import CHECKPOINT, ROOT
@@ -32,6 +32,12 @@ WORDS = [
     "\n",
     "don't",
     "1,000.5",
+    "]",
+    "<e>",
+    "a\tb\u2003c",
+    "\u00ab\u2026\u00bb",
+    "\u3000",
+    "\x0b",
 ]
 TEXT = st.builds(
     lambda blank, words: blank.join(words),
@@ -71,7 +77,7 @@ def test_windows_are_those_of_tokenizers(
     decoding = Decoding(max_seq_len=length, doc_stride=overlap)
     windower = Windower(tokenizer_file, CLS, decoding)
     try:
-        with mock.patch.object(tokens_module, "PIECE_CHARS", piece):
+        with mock.patch.object(pieces_module, "PIECE_CHARS", piece):
             windows = windower.windows(question, context)
     except UnanswerableRowError:
         return
@@ -87,6 +93,32 @@ def test_windows_are_those_of_tokenizers(
             if allowed[token]:
                 assert window.chars(token) == encoding.offsets[token]
                 assert window.word_chars(token) == word_chars(encoding, token)
+
+
+@pytest.mark.parametrize("added", [[], ["<e>"], ["x y", "\u6771\u4eac", "~~"], ["a.b"]])
+def test_every_separator_cuts_without_a_trace(tmp_path: Path, added: list[str]) -> None:
+    """Of whatever added tokens the tokenizer has, none is cut in two; whatever else is long is cut."""
+    tokenizer = Tokenizer.from_file(str(CHECKPOINT / "tokenizer.json"))
+    tokenizer.add_tokens(added)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    windower = Windower(tmp_path / "tokenizer.json", None, Decoding())
+    cutter = pieces_module.Cutter.of(tokenizer)
+    assert cutter
+    separators = cutter._separators()
+    assert len(separators) > 700
+    texts = ["".join(f"a{char}{char}\u0301b" for char in separators)]
+    texts += [f"{token}{char}{token}" for token in (*added, "[CLS]", "\u6771") for char in separators]
+    text = "".join(texts)
+    for piece in (1, 2, 3, 7):
+        with mock.patch.object(pieces_module, "PIECE_CHARS", piece):
+            parts = list(cutter.pieces(text))
+            windows = windower.windows("Who?", text)
+        assert "".join(parts) == text
+        assert max(map(len, parts)) < 100
+        whole = tokenizer.encode(text, add_special_tokens=False)
+        row = windows[0].row
+        assert row.ids()[row.before : row.before + row.tokens].tolist() == whole.ids
+        assert [row.chars(row.before + token) for token in range(row.tokens)] == whole.offsets
 
 
 def word_chars(encoding: Encoding, token: int) -> tuple[int, int] | None:
@@ -111,6 +143,10 @@ texts = {
     "words": " ".join(f"word{number}" for number in range(110_000))[:1_000_000],
     "ideographs": "".join(chr(0x4E00 + number % 20_000) for number in range(333_333)),
     "points": "." * 1_000_000,
+    "brackets": "]" * 1_000_000,
+    "lines": "a\\n" * 500_000,
+    "blanks": " " * 200_000 + "." * 800_000,
+    "letters": "a" * 1_000_000,
 }
 question, context = (texts.get(name, f"What {name}?") for name in sys.argv[2:])
 try:
@@ -127,7 +163,11 @@ print(count, (peak() - before) // 1024, sep="|")
         ("one", "words", 1000, 110),
         ("one", "ideographs", 1000, 110),
         # A million tokens.
-        ("one", "points", 4000, 180),
+        ("one", "points", 4000, 110),
+        ("one", "brackets", 4000, 110),
+        ("one", "lines", 2000, 110),
+        ("one", "blanks", 3000, 130),
+        ("one", "letters", 1, 130),
         ("words", "one", "question too long", 110),
         ("ideographs", "words", "question too long", 110),
     ],

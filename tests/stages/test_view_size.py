@@ -10,10 +10,12 @@ import pytest
 
 from stages import view
 from stages.csvs.answered import Choice, Row
+from stages.viewing import worst
 from stages.viewing.data import fit_rows
 from stages.viewing.shell import as_json
 from stages.viewing.survey import judge_row
 from tests.support.pages import answered
+from tests.support.processes import peak
 from tests.support.rows import write_rows
 
 ROWS = 2_000
@@ -53,6 +55,38 @@ def test_two_thousand_rows_of_any_kind_fit(tmp_path: Path, kind: str) -> None:
     rows = data_of(tmp_path / "page.html")["rows"]
     assert len(rows["row"]) == ROWS
     assert rows["ownLeftOut"] == (kind == "columns")
+
+
+def test_long_passages_do_not_fill_memory(tmp_path: Path) -> None:
+    """Of a passage of a megabyte the page shows less, and no more of it is kept."""
+    rows = [answered(f"q {n}", f"{many(n, 500_000)} Ada {many(n, 500_000)}", "Ada") for n in range(200)]
+    source = write_rows(tmp_path / "a.csv", rows)
+    assert peak("stages.view", source, "--output", tmp_path / "page.html") < 190 << 10
+    data = data_of(tmp_path / "page.html")["rows"]
+    assert data["width"] == 8_000
+    assert data["length"] == [len(row["context"]) for row in rows]
+    texts = [data["contexts"][number] for number in data["context"]]
+    starts = [start - offset for (_, _, _, start, _), offset in zip(data["best"], data["offset"], strict=True)]
+    assert {text[start : start + 3] for text, start in zip(texts, starts, strict=True)} == {"Ada"}
+
+
+def test_a_passage_that_rows_share_is_kept_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in the page once, and in memory once; rows that are no longer among the worst count no more."""
+    monkeypatch.setattr(worst, "MOST", 100_000)
+    kept = worst.Worst(20)
+    for number in range(200):
+        # Each is worse than all before.
+        best = Choice("Ada", None, 1 - number / 200, 0, 3)
+        kept.add(judge_row(Row("a.csv", number, "q", f"Ada {number // 40} {'x' * 40_000}", best, "", "m"), "expected"))
+    assert (kept.plan, {len(row.row.context) for row in kept.rows()}) == (0, {40_006})
+    assert [row.row.row for row in kept.rows()] == list(range(199, 179, -1))
+    assert len({id(row.row.context) for row in kept.rows()}) == 1
+    for number in range(20):
+        kept.add(
+            judge_row(Row("b.csv", number, "q", many(number, 40_000), Choice("Ada", None, 0.0, 0, 3), "", "m"), "e")
+        )
+    assert kept.plan > 1
+    assert sum(len(row.row.context) for row in kept.rows()) < 100_000
 
 
 def test_rows_that_cannot_fit_are_left_out() -> None:
