@@ -17,6 +17,7 @@ override TORCH_INDEX := $(or $(TORCH_INDEX),https://download.pytorch.org/whl/cpu
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
+BUILD := $(PIP) --no-build-isolation
 # pip warns of what it is about to mend; what it says is shown where it fails.
 or_show = 2>$(VENV)/$(1).log || { cat $(VENV)/$(1).log >&2; false; }
 DEMO_MODEL := build/demo/model/manifest.json
@@ -27,7 +28,7 @@ help: ## list the commands
 
 .PHONY: demo
 demo: $(VENV)/demo $(DEMO_MODEL) ## run the pipelines over samples/ into an embedded PostgreSQL
-	@$(PY) -m pachyderm.demo
+	@unset PYTHONDONTWRITEBYTECODE; $(PY) -m pachyderm.demo
 
 .PHONY: test
 test: $(VENV)/test ## run the tests, offline
@@ -149,26 +150,31 @@ clean: ## remove what make has made
 	rm -rf build $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(DEMO_MODEL): $(wildcard export/*.py models/minilm-qa/*) constraints.txt | $(VENV)/demo
-	@$(PY) -m export models/minilm-qa --output $(@D)
+	@# pip has compiled nothing, so the first import has to keep what it compiles; images of Python forbid that.
+	@unset PYTHONDONTWRITEBYTECODE; $(PY) -m export models/minilm-qa --output $(@D)
 
 $(PY):
 	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: Python 3.11 or newer is needed; say which with PYTHON=...")'
 	@echo "creating $(VENV)"
 	@"$$PYTHON" -m venv $(VENV)
 	@# The pip of Python 3.11 takes twice as long as this one for all that follows: 45 s and 25 s for the demo's packages.
-	@$(PIP) pip
+	@# With setuptools here, none is fetched for each of the builds below.
+	@$(PIP) pip setuptools
 
 $(VENV)/torch: constraints.txt | $(PY)
 	@{ $(PIP) --no-deps --retries 0 --timeout 15 --index-url "$$TORCH_INDEX" torch || $(PIP) --no-deps torch; } \
 	    $(call or_show,torch)
+	@$(PIP) --no-deps $(EXPORT_ALONE) $(call or_show,torch)
 	@touch $@
 
-# torch is half of all bytes, and pip unpacks with one CPU: side by side it is 49 s instead of 84.
+# Large packages that only the export needs; what is missing here comes with the rest.
+EXPORT_ALONE := networkx onnx optimum optimum-onnx sympy transformers
+# torch and these are two thirds of all bytes, and pip unpacks with one CPU: so two of them run side by side.
 $(VENV)/demo: pyproject.toml constraints.txt | $(PY)
 	@echo "installing torch, the CPU build where there is one, and answermill"
 	@$(MAKE) --no-print-directory $(VENV)/torch & torch=$$!; \
-	{ $(PIP) -e '.[stages,local]' $(call or_show,stages); }; stages=$$?; wait $$torch && exit $$stages
-	@$(PIP) -e '.[stages,export,local]' $(call or_show,export)
+	{ $(BUILD) -e '.[stages,local]' $(call or_show,stages); }; stages=$$?; wait $$torch && exit $$stages
+	@$(BUILD) -e '.[stages,export,local]' $(call or_show,export)
 	@touch $@
 
 $(VENV)/test: $(VENV)/demo

@@ -13,6 +13,7 @@ from export import alignment, bundle, verify
 from export.checkpoint import Checkpoint
 from export.convert import ConvertedModel, convert
 from export.fuse import fuse, optimise
+from export.kept_answers import kept_answers
 from export.request import ExportRequest
 from export.steps import step
 from runtime.answer import Answer
@@ -78,7 +79,11 @@ def _float_answers(
 
     def answers(align: bool) -> tuple[Manifest, Sequence[Answer]]:
         changed = dataclasses.replace(manifest, decoding=dataclasses.replace(manifest.decoding, align_to_words=align))
-        return changed, verify.answers(unfinished_answerer(folder, changed, plain), request.rows)
+        answerer = unfinished_answerer(folder, changed, plain)
+        if kept := kept_answers(folder, changed.decoding, request.rows):
+            logging.info("the fp32 answers to these rows are known")
+            return changed, kept
+        return changed, verify.answers(answerer, request.rows)
 
     aligned = answers(request.align_to_words is not False)
     whole = alignment.whole_contexts(aligned[1], request.rows)

@@ -1,0 +1,57 @@
+"""The fp32 answers to the samples by the shipped checkpoint, so that its export need not find them again.
+
+They hold for one graph, tokenizer and decoding, byte for byte, and are looked up row by row; whatever is not there is
+answered. `python -m benchmarks.fp32_answers` writes them. They come with the package and not with the checkpoint, since
+int8 is held against them: a checkpoint cannot bring its own.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from export.bundle import cpu
+from export.evaluation import Row
+from runtime.answer import Answer
+from runtime.bundle import MODEL, TOKENIZER
+from runtime.decoding import Decoding
+
+KEPT = Path(__file__).with_name("kept_answers.json")
+
+
+def kept_answers(folder: Path, decoding: Decoding, rows: Sequence[Row]) -> list[Answer] | None:
+    """The kept answers of the graph and the tokenizer in `folder`; None if they are of others, or lack a row."""
+    kept = json.loads(KEPT.read_text("utf-8"))
+    if kept["by"] != identity(folder, decoding):
+        return None
+    places = [kept["answers"].get(row_key(row.question, row.context)) for row in rows]
+    if not all(places):
+        return None
+    return [
+        Answer(row.context[start:end], score, start, end) for row, (start, end, score) in zip(rows, places, strict=True)
+    ]
+
+
+def keep_answers(folder: Path, decoding: Decoding, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
+    """Writes the answers of the graph and the tokenizer in `folder`. A row that has only an error is left out."""
+    places = {
+        row_key(row.question, row.context): [answer.start, answer.end, round(answer.score, 6)]
+        for row, answer in zip(rows, answers, strict=True)
+        if answer.score is not None
+    }
+    lines = ",\n".join(f"    {json.dumps(key)}: {json.dumps(place)}" for key, place in sorted(places.items()))
+    by, flags = json.dumps(identity(folder, decoding)), json.dumps(cpu()["flags"])
+    KEPT.write_text(f'{{\n  "by": {by},\n  "cpu": {flags},\n  "answers": {{\n{lines}\n  }}\n}}\n', "utf-8")
+
+
+def identity(folder: Path, decoding: Decoding) -> dict[str, Any]:
+    """What the answers depend on, besides the row."""
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (MODEL, TOKENIZER)}
+    return {**digests, "decoding": dataclasses.asdict(decoding)}
+
+
+def row_key(question: str, context: str) -> str:
+    """A digest of one row."""
+    return hashlib.sha256(json.dumps([question, context]).encode()).hexdigest()[:16]
