@@ -149,7 +149,7 @@ undeploy: ## take the pipelines off the cluster
 clean: ## remove what make has made
 	rm -rf build $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-$(DEMO_MODEL): $(wildcard export/*.py models/minilm-qa/*) constraints.txt | $(VENV)/demo
+$(DEMO_MODEL): $(wildcard export/*.py export/*.json export/int8/*.py models/minilm-qa/*) constraints.txt | $(VENV)/demo
 	@# pip has compiled nothing, so the first import has to keep what it compiles; images of Python forbid that.
 	@unset PYTHONDONTWRITEBYTECODE; $(PY) -m export models/minilm-qa --output $(@D)
 

@@ -1,19 +1,22 @@
 """The fp32 answers to the samples by the shipped checkpoint, so that its export need not find them again.
 
 They hold for one graph, tokenizer and decoding, byte for byte, and are looked up row by row; whatever is not there is
-answered. `python -m benchmarks.fp32_answers` writes them. They come with the package and not with the checkpoint, since
-int8 is held against them: a checkpoint cannot bring its own.
+answered. They come with the package and not with the checkpoint, since int8 is held against them: a checkpoint cannot
+bring its own. `python -m export.kept_answers BUNDLE` writes them; BUNDLE is an fp32 bundle of the shipped checkpoint.
 """
 
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from export import verify
 from export.bundle import cpu
-from export.evaluation import Row
+from export.evaluation import Row, read_rows
+from runtime import Answerer
 from runtime.answer import Answer
 from runtime.bundle import MODEL, TOKENIZER
 from runtime.decoding import Decoding
@@ -55,3 +58,14 @@ def identity(folder: Path, decoding: Decoding) -> dict[str, Any]:
 def row_key(question: str, context: str) -> str:
     """A digest of one row."""
     return hashlib.sha256(json.dumps([question, context]).encode()).hexdigest()[:16]
+
+
+def main(folder: str) -> int:
+    """Answers the samples, and keeps the answers. Returns the exit code."""
+    answerer, rows = Answerer.load(folder), read_rows(Path("samples"))
+    keep_answers(Path(folder), answerer.bundle.manifest.decoding, rows, verify.answers(answerer, rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -97,7 +97,7 @@ def stamp(image: str, folder: Path) -> None:
         for name, spec in specs.items():
             (folder / name).write_text(json.dumps(spec, indent=2, ensure_ascii=False) + "\n", "utf-8")
     except OSError as error:
-        raise PachydermError(f"{error.filename}: {error.strerror}") from error
+        raise PachydermError(f"{error.filename or folder}: {error.strerror}") from error
 
 
 def deploy(steps: Sequence[Step], given: argparse.Namespace, pachctl: Pachctl) -> None:

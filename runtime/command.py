@@ -20,6 +20,17 @@ EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 143 termin
 GRACE = 0.7
 # Three weeks. In milliseconds it still fits into 32 bits, which is what PostgreSQL and poll take.
 _LONGEST_TIME = 2_000_000
+_FREE = "free some space and run again"
+_REMEDIES = {
+    errno.ENOSPC: _FREE,
+    errno.EDQUOT: _FREE,
+    errno.EFBIG: "raise the limit (ulimit -f), or use a file system that takes larger files",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the limit of open files (fs.file-max)",
+    errno.EROFS: "choose a folder on a file system that can be written",
+    errno.EEXIST: "choose another name, since a folder is to be made there",
+    errno.ENOTDIR: "choose another path, since a file is in the place of a folder",
+}
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -117,25 +128,57 @@ def run(name: str, work: Callable[[Any], int], options: argparse.Namespace) -> i
 
     Returns the exit code: that of `work`, 1 for AnswermillError and OSError, 130 and 143 for SIGINT and SIGTERM.
     """
+    open_streams()
     start_logging(name, getattr(options, "log_format", "text"))
     for number, handler in ((signal.SIGTERM, _terminate), (signal.SIGINT, _interrupt)):
         # Ignored is what a shell makes of Ctrl-C for a command in the background.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
     try:
-        return work(options)
-    except AnswermillError as error:
-        for line in error.lines:
-            logging.error("%s", line)
+        code = work(options)
+        # Not at the exit: a full disk behind stdout would be told by the interpreter, in lines of its own.
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
         # Who read our stdout has gone; the interpreter must not complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        logging.error("%s", describe(error))
     except KeyboardInterrupt:
         logging.error("interrupted")
         return INTERRUPTED
+    except BaseException as error:
+        lines = _failure(error)
+        if not lines:
+            raise
+        for line in lines:
+            logging.error("%s", line)
     return FAILED
+
+
+def _failure(error: BaseException) -> Sequence[str]:
+    """What to say of an error that is not the program's fault; nothing of any other."""
+    if isinstance(error, AnswermillError):
+        return error.lines
+    if isinstance(error, OSError):
+        return [describe(error)]
+    if isinstance(error, MemoryError):
+        return ["there is not enough memory; raise the limit, or run it where there is more"]
+    if type(error).__module__ == "pyo3_runtime":
+        # A library in Rust gives up with what is no Exception, and with a message for its authors.
+        return [f"a library gave up: {error}; the limit of memory, open files or threads may be too low"]
+    return []
+
+
+def open_streams() -> None:
+    """Makes streams that the caller has closed lead nowhere.
+
+    Python has None in their place, and the first file that is opened would get their number, and with it what a library
+    writes to stderr.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 - it lives as long as the process
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def start_logging(name: str, log_format: str = "text", level: int = logging.INFO) -> None:
@@ -157,7 +200,7 @@ def describe(error: OSError) -> str:
     """`/data/out: No space left on device`, with every file that the error names."""
     files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name)
     text = f"{files}: {error.strerror}" if files and error.strerror else str(error)
-    return f"{text}; free some space and run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else text
+    return f"{text}; {_REMEDIES[error.errno]}" if error.errno in _REMEDIES else text
 
 
 def summarise(event: str, fields: Mapping[str, object]) -> None:

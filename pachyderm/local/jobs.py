@@ -13,7 +13,8 @@ from pathlib import Path
 from pachyderm.local.datums import Datum, cut_into_sets, datums
 from pachyderm.local.progress import Watch
 from pachyderm.local.store.files import File, force_to_disk
-from pachyderm.local.store.journal import FAILURE, KILLED, SUCCESS, Job, JobFolder, Journal
+from pachyderm.local.store.folder import JobFolder
+from pachyderm.local.store.journal import FAILURE, KILLED, SUCCESS, Job, Journal
 from pachyderm.local.store.names import collision
 from pachyderm.local.store.repos import Commit, Repo
 from pachyderm.local.store.results import FAILED, PROCESSED, SKIPPED, Result

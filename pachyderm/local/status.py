@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pachyderm.errors import PachydermError
-from pachyderm.local.store.journal import RUNNING, Job, JobFolder, Journal
+from pachyderm.local.store.folder import JobFolder
+from pachyderm.local.store.journal import RUNNING, Job, Journal
 from pachyderm.local.store.repos import Commit, Repo
 from pachyderm.local.store.results import FAILED, RECOVERED
 from pachyderm.local.store.store import Store

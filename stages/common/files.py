@@ -129,7 +129,11 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
 
     A datum's output is not forced to the disk: it is on its way to a repo, and a node that loses power does the datum
     again. To wait for the disk took as long as all else that a datum of one row costs.
+
+    Raises AnswermillError too for a device, a pipe or a folder, which root would replace by a file: `/dev/null` once.
     """
+    if os.path.lexists(path) and not (path.is_symlink() or path.is_file()):
+        raise AnswermillError(f"{path}: not a regular file, so it is not replaced; choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = resumable or path.with_name(partial_name(path.name))
     with partial.open("ab") as file:
@@ -149,17 +153,20 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
         except BaseException as error:
             if not resumable or isinstance(error, Exception):
                 partial.unlink(missing_ok=True)
-            if _is_full(error):
+            if full := _lacks_space(error):
                 # Writing does not say where the disk is full, and polars gives no number either.
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+                raise OSError(full, os.strerror(full), str(path)) from error
             raise
 
 
-def _is_full(error: BaseException) -> bool:
-    full = (errno.ENOSPC, errno.EDQUOT)
-    return isinstance(error, OSError) and (
-        error.errno in full or (error.errno is None and any(f"(os error {number})" in str(error) for number in full))
-    )
+def _lacks_space(error: BaseException) -> int | None:
+    """The number of the error, if a file could not grow any more."""
+    if not isinstance(error, OSError):
+        return None
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if error.errno is None:
+        return next((number for number in full if f"(os error {number})" in str(error)), None)
+    return error.errno if error.errno in full else None
 
 
 def partial_name(name: str) -> str:

@@ -20,7 +20,7 @@ from runtime.errors import DatabaseError
 from runtime.quoting import PATH_REMEDY, is_path, quoted_path
 from stages.common.names import utf8
 from stages.loading.failures import may_pass, one_line, pauses, remedy
-from stages.loading.waiting import FIRST_WORD, Patience, WatchedConnection, look_at
+from stages.loading.waiting import FIRST_WORD, NEXT_WORD, Patience, WatchedConnection, look_at
 
 Result = TypeVar("Result")
 
@@ -65,7 +65,7 @@ class Session:
         What was waited in vain, in tries and between them, is `patience` seconds in all; a server that answers may
         take longer. Raises DatabaseError with the server's reason, on one line, and what to do.
         """
-        patience, waits = Patience(self._patience), pauses()
+        patience, waits, trouble = Patience(self._patience), pauses(), _Trouble()
         while True:
             try:
                 return work(self._connected(patience))
@@ -77,7 +77,7 @@ class Session:
                 if not passing or patience.left < pause:
                     tried = f" (tried for {self._patience:g} s)" if passing else ""
                     raise DatabaseError(f"{told}{tried}; {remedy(error)}") from error
-                logging.warning("%s; trying again in %.1f s", told, pause)
+                trouble.tell(told, patience.left, "" if error.sqlstate else f"; {remedy(error)}")
             time.sleep(pause)
             patience.end_in_vain()
 
@@ -107,6 +107,21 @@ class Session:
         # of one file exact.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         return connection
+
+
+class _Trouble:
+    """Says why the work is tried again: at once for a new reason, then seldom; once a try was 17 lines a minute."""
+
+    def __init__(self) -> None:
+        self._told = ""
+        self._when = 0.0
+
+    def tell(self, told: str, seconds: float, advice: str) -> None:
+        """Warns that it is tried again for so many seconds."""
+        now = time.monotonic()
+        if told != self._told or now >= self._when + NEXT_WORD:
+            logging.warning("%s; trying again for %.1f s%s", told, seconds, advice)
+            self._told, self._when = told, now
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from runtime.bundle import MODEL
 from tests.conftest import SAMPLES
 
 ROWS = read_rows(SAMPLES)
-AGAIN = "run `python -m benchmarks.fp32_answers BUNDLE` on an fp32 bundle"
+AGAIN = "run `python -m export.kept_answers BUNDLE` on an fp32 bundle"
 
 
 def test_kept_answers_are_those_of_the_fp32_bundle(fp32_bundle: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -149,12 +150,16 @@ def test_a_server_that_is_not_there_yet_is_waited_for(source: Path, tmp_path: Pa
         variables = {**server.environment, "PGPASSWORD": ODD}
         with subprocess.Popen(arguments, env=variables, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
-            assert "trying again" in process.stderr.readline()
+            first = process.stderr.readline()
+            assert "trying again for" in first
+            assert "check DATABASE_URL or PGHOST" in first
+            time.sleep(1)
             for title in ("cmdline", "comm"):
                 assert ODD not in Path(f"/proc/{process.pid}/{title}").read_text()
             server.start()
             told = process.stderr.read()
         assert process.returncode == 0, told
+        assert "Connection refused" not in told, "the same reason is not told with each try"
         assert versions_of(server.url) == {"a.csv": {"one": 2}}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pachyderm.local.datums import Datum
 from pachyderm.local.store.files import File
-from pachyderm.local.store.journal import JobFolder
+from pachyderm.local.store.folder import JobFolder
 from pachyderm.local.store.results import FAILED, PROCESSED, RECOVERED, Result
 from pachyderm.local.worker.batched import BatchedProcess, last_line
 from pachyderm.local.worker.batching import PrematureExitError

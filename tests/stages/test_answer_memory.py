@@ -1,0 +1,79 @@
+"""A context of a megabyte is answered within 300 MB, whatever its characters are, and many such rows take no more."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import peak
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+MEGABYTE = 1_000_000
+
+
+def fill(text: str) -> str:
+    """A megabyte of a text, over and over."""
+    size = len(text.encode())
+    return text * (MEGABYTE // size)
+
+
+def scattered(first: int, last: int, size: int) -> Callable[[], str]:
+    """A megabyte of characters of so many bytes, in an order without a pattern."""
+    return lambda: "".join(chr(first + number * 7919 % (last - first)) for number in range(MEGABYTE // size))
+
+
+KINDS: dict[str, Callable[[], str]] = {
+    "words": lambda: " ".join(f"word{number}" for number in range(105_000)),
+    "one word": lambda: fill("noon "),
+    "letters": lambda: fill("abcdefghijklmnopqrstuvwxyz"),
+    "ideographs": scattered(0x4E00, 0x9FFF, 3),
+    "rare ideographs": scattered(0x20000, 0x2A6D0, 4),
+    "kana": scattered(0x3041, 0x30FF, 3),
+    "points": lambda: fill("."),
+    "brackets": lambda: fill("[]{}<>"),
+    "marks": lambda: fill("\u2014\u00ab\u2026\u00bb"),
+    "lines": lambda: fill("a\n"),
+    "blanks": lambda: fill(" ")[200_000:] + "." * 200_000,
+    "digits": lambda: fill("0123456789"),
+    "emoji": lambda: fill("\U0001f468\u200d\U0001f680"),
+    "combining marks": lambda: fill("e\u0301\u0308"),
+    "special tokens": lambda: fill("[SEP]"),
+}
+
+
+def write(path: Path, rows: list[tuple[str, str]]) -> Path:
+    path.parent.mkdir(parents=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("question", "context"), *rows])
+    return path
+
+
+def megabytes(source: Path, bundle: Path) -> int:
+    """The peak of answering a file. The graph of the second look takes 150 MB more, for any row that has one."""
+    options = ("--model", bundle, "--second-look", "off")
+    return peak("stages.answer", source, source.parent.parent / "out", *options) * 1024 // 1_000_000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_context_of_a_megabyte_takes_300_megabytes(tmp_path: Path, int8_bundle: Path, kind: str) -> None:
+    assert megabytes(write(tmp_path / "in/a.csv", [("Who called?", KINDS[kind]())]), int8_bundle) < 300
+
+
+@pytest.mark.parametrize("kind", ["words", "points", "letters"])
+def test_a_question_of_a_megabyte_takes_300_megabytes(tmp_path: Path, int8_bundle: Path, kind: str) -> None:
+    assert megabytes(write(tmp_path / "in/a.csv", [(KINDS[kind](), "Ada called at noon.")]), int8_bundle) < 300
+
+
+def test_syllables_without_a_blank_take_little_more(tmp_path: Path, int8_bundle: Path) -> None:
+    """The normalizer makes three letters of each Korean syllable, and they are all one word; it took 332 MB."""
+    rows = [("Who called?", scattered(0xAC00, 0xD7A3, 3)())]
+    assert megabytes(write(tmp_path / "in/a.csv", rows), int8_bundle) < 350
+
+
+def test_many_long_rows_take_no_more_than_a_few(tmp_path: Path, int8_bundle: Path) -> None:
+    """All rows in flight are tokenized before the first one's windows are done; 40 of these took 640 MB."""
+    text = " ".join(f"word{number}" for number in range(50_000))
+    rows = [(f"Who is number {number}?", text) for number in range(10)]
+    assert megabytes(write(tmp_path / "in/a.csv", rows), int8_bundle) < 300

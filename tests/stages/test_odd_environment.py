@@ -1,0 +1,137 @@
+"""Commands where the environment is odd: never a traceback, a device is never replaced, one line says what to do."""
+
+import os
+import resource
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import AnswermillError
+from stages import view
+from stages.common.files import whole_file
+from tests.conftest import ROOT
+from tests.support.loading import write_version
+
+ANSWERMILL = [sys.executable, "-m", "answermill"]
+WORDS = {
+    "ingest": ["ingest", "in", "out"],
+    "load": ["load", "in", "out", "--retry-for", "0"],
+    "plan": ["plan", "--image", "x:1", "--bucket", "gs://b"],
+    "status": ["status", "--root", "none"],
+    "stamp": ["stamp", "--image", "x:1", "--output", "out"],
+    "view": ["view", "in", "--output", "page.html"],
+    "compare": ["compare", "in", "in"],
+    "help": ["--help"],
+}
+Prepare = Callable[[], object]
+
+
+def close(*descriptors: int) -> Prepare:
+    def prepare() -> None:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    return prepare
+
+
+def limit(kind: int, number: int) -> Prepare:
+    return lambda: resource.setrlimit(kind, (number, number))
+
+
+def run(folder: Path, words: list[str], prepare: Prepare | None = None) -> "subprocess.CompletedProcess[bytes]":
+    write_version(folder / "in/a.csv", "one", 3)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": "postgresql://127.0.0.1:1/db"}
+    return subprocess.run(
+        [*ANSWERMILL, *words],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        preexec_fn=prepare,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("name", ["ingest", "compare", "plan", "help"])
+def test_closed_streams_change_no_result(tmp_path: Path, name: str, closed: tuple[int, ...]) -> None:
+    """No file gets the number of a closed stream, and with it what a library writes to stderr."""
+    done = run(tmp_path, WORDS[name], close(*closed))
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        close(0, 1, 2),
+        limit(resource.RLIMIT_NOFILE, 30),
+        limit(resource.RLIMIT_NOFILE, 8),
+        limit(resource.RLIMIT_FSIZE, 0),
+        lambda: os.umask(0o777),
+    ],
+    ids=["closed", "30 files", "8 files", "no space", "umask"],
+)
+@pytest.mark.parametrize("name", WORDS)
+def test_no_command_ends_in_a_traceback(tmp_path: Path, name: str, prepare: Prepare) -> None:
+    done = run(tmp_path, WORDS[name], prepare)
+    assert done.returncode in (0, 1)
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["compare", "plan"])
+def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path, name: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = run(tmp_path, WORDS[name], lambda: os.dup2(full.fileno(), 1))
+    assert done.returncode == 1
+    assert done.stderr.count(b"\n") == 1
+    assert b"No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path, kind: str) -> None:
+    """`view --output /dev/null` made a file of it, as root."""
+    path = tmp_path / "odd"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        try:
+            os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("NOT TESTED: root is needed to make a device")
+    before = path.lstat()
+    with pytest.raises(AnswermillError, match="not a regular file"), whole_file(path) as file:
+        file.write(b"x")
+    write_version(tmp_path / "in/a.csv", "one", 3)
+    assert view.main([str(tmp_path / "in"), "--output", str(path)]) == 1
+    assert (path.lstat().st_mode, path.lstat().st_rdev) == (before.st_mode, before.st_rdev)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"odd", "in"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["ingest", "in", "taken"],
+            "taken: File exists; choose another name, since a folder is to be made there",
+        ),
+        (
+            ["ingest", "in", "taken/x"],
+            "Not a directory; choose another path, since a file is in the place of a folder",
+        ),
+        (["stamp", "--image", "x:1", "--output", "taken"], "taken: File exists"),
+    ],
+)
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, words: list[str], message: str) -> None:
+    (tmp_path / "taken").touch()
+    done = run(tmp_path, words)
+    assert done.returncode == 1
+    assert message in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
