@@ -61,6 +61,12 @@ class WebSource:
                     problem = type(error).__name__
                     advance(-file.tell())
                     continue
+                if "Content-Length" not in response.headers and not response.raw.chunked:
+                    logging.warning(
+                        "%s: the server does not say how long it is, so a part that is missing would not be noticed; "
+                        "check the number of rows",
+                        safe_url(self._url),
+                    )
                 return state
         raise AnswermillError(f"{safe_url(self._url)}: it arrived incomplete {TRIES} times ({problem}); try again")
 

@@ -109,6 +109,7 @@ def test_a_file_without_a_length_is_taken(server: Server, stage: Stage, tmp_path
     done = stage("ingest", server.url("/a.csv"), tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a.csv").read_bytes() == CONTENT
+    assert "a part that is missing would not be noticed" in done.stderr
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP"])
@@ -151,6 +152,7 @@ def test_a_chunked_answer_is_taken_whole_or_not_at_all(server: Server, stage: St
     done = stage("ingest", server.url("/a.csv"), tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a.csv").read_bytes() == CONTENT
+    assert "would not be noticed" not in done.stderr
     server.body = whole
     done = stage("ingest", server.url("/a.csv"), tmp_path)
     assert done.returncode == 1 and "it arrived incomplete 5 times" in done.stderr
