@@ -74,9 +74,9 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Hands over to the verb's own `main`. Returns the exit code."""
-    from runtime.command import open_streams
+    from runtime.command import begin
 
-    open_streams()
+    begin()
     first, *rest = (sys.argv[1:] if argv is None else list(argv)) or [""]
     if first in ("-h", "--help", "help"):
         sys.stdout.write(f"{usage()}\n")

@@ -168,6 +168,13 @@ def _failure(error: BaseException) -> Sequence[str]:
     return []
 
 
+def begin() -> None:
+    """What a program does first: sees to its streams, and that Ctrl-C ends it quietly while modules are loaded."""
+    open_streams()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+
+
 def open_streams() -> None:
     """Makes streams that the caller has closed lead nowhere.
 
@@ -244,6 +251,10 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
     """Ctrl-C, likewise."""
     _end_soon(INTERRUPTED)
     raise KeyboardInterrupt
+
+
+def _leave(_signal: int, _frame: object) -> NoReturn:
+    raise SystemExit(INTERRUPTED)
 
 
 def _end_soon(code: int) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import stat
 import subprocess
 import sys
@@ -91,6 +92,28 @@ def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path, name: str) -> Non
     assert done.returncode == 1
     assert done.stderr.count(b"\n") == 1
     assert b"No space left on device" in done.stderr
+
+
+# Sends the signal to itself when the verb's module is about to be loaded.
+LOADING = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "stages.compare":
+            os.kill(os.getpid(), int(sys.argv.pop()))
+
+sys.meta_path.insert(0, Finder())
+import answermill
+sys.exit(answermill.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("number", "codes"), [(signal.SIGINT, {130}), (signal.SIGTERM, {143, -signal.SIGTERM})])
+def test_a_signal_while_modules_are_loaded_is_quiet(number: signal.Signals, codes: set[int]) -> None:
+    words = [sys.executable, "-c", LOADING, "compare", "a", "b", str(int(number))]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode in codes, done.stderr) == (True, "")
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
