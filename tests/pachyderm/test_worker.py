@@ -106,7 +106,7 @@ def test_a_missing_secret_is_said_before_anything_runs(bench: Bench) -> None:
         "ls -A /secrets/db > /pfs/out/x",
         transform={"secrets": [{"name": "db", "mountPath": "/secrets/db"}]},
     )
-    with pytest.raises(PachydermError, match=r"secret db: no folder .*secrets/db; make it .* --without-secret db"):
+    with pytest.raises(PachydermError, match=r"secret db: no folder .*secrets/db; create it .* --without-secret db"):
         bench.run(mounted)
     assert not (bench.root / "jobs").exists()
     bench.mapping["without"] = frozenset(["db"])
