@@ -143,20 +143,26 @@ def _decode(folder: Path, rows: Sequence[Pair], logits: Callable[[np.ndarray], n
         yield from pool.map(one, rows)
 
 
-def prepare(folder: Path, rows: Sequence[Pair]) -> None:
-    """Writes a DistilBERT-base checkpoint with random weights, and every peer's form of it, unless they are there."""
-    if (folder / "ready").exists():
-        return
+def prepare(folder: Path, rows: Sequence[Pair], names: Sequence[str]) -> None:
+    """Writes a DistilBERT-base checkpoint with random weights, and the named peers' forms of it, unless they are there.
+
+    Ours are always written: others take their tokenizer.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    random_checkpoint(folder / CHECKPOINT)
-    _export_ours(folder, rows)
-    _choose_ratio(folder, rows)
-    _export_optimum(folder)
-    if _there("ctranslate2"):
-        _export_ctranslate2(folder)
-    if _there("openvino"):
-        _export_openvino(folder, rows)
-    (folder / "ready").touch()
+    libraries = {name.partition(" ")[0] for name in names}
+    # OpenVINO converts optimum's graph.
+    forms: dict[str, tuple[bool, Callable[[], None]]] = {
+        CHECKPOINT: (True, lambda: random_checkpoint(folder / CHECKPOINT)),
+        "answermill": (True, lambda: _export_ours(folder, rows)),
+        "ratio": (True, lambda: _choose_ratio(folder, rows)),
+        "optimum": (not libraries.isdisjoint(("optimum", "openvino")), lambda: _export_optimum(folder)),
+        "ctranslate2": ("ctranslate2" in libraries and _there("ctranslate2"), lambda: _export_ctranslate2(folder)),
+        "openvino": ("openvino" in libraries and _there("openvino"), lambda: _export_openvino(folder, rows)),
+    }
+    for form, (wanted, write) in forms.items():
+        if wanted and not (folder / f"{form}.ready").exists():
+            write()
+            (folder / f"{form}.ready").touch()
 
 
 def _there(package: str) -> bool:

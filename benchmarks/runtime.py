@@ -51,12 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = spread(read_rows(options.rows), options.limit)
     if options.peer:
         return child(options.peer, options.folder, rows)
-    prepare(options.folder, rows)
+    names = [name for name in PEERS if not options.only or options.only in name]
+    prepare(options.folder, rows, names)
     print(machine.description())
     peak = machine.int8_peak(available_cpus())
     tokens = count_tokens(options.folder, rows)
     print(f"{len(rows)} rows of {options.rows}, {tokens / len(rows):.0f} tokens a row, {options.rounds} rounds\n")
-    names = [name for name in PEERS if not options.only or options.only in name]
     runs = measure(names, options)
     print(table(runs))
     if options.plot:

@@ -1,6 +1,7 @@
 """Checkpoint -> fp32 ONNX, with optimum; and the tokenizer as one `tokenizer.json`."""
 
 import inspect
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from runtime.manifest import Inputs
 CONFIG = "config.json"
 # Tokens; a shorter window has no room for a question and a context.
 _SHORTEST = 8
+# How the name of every weight in a layer begins: `bert.encoder.layer.3.output.dense.weight`.
+_LAYER = re.compile(r".*\blayers?\.\d+\.")
 AGAIN = "download the checkpoint again, or save it again with save_pretrained"
 
 
@@ -113,6 +116,13 @@ def _torch_model(checkpoint: Checkpoint) -> Any:
         missing = ", ".join(sorted(report["missing_keys"])[:4])
         raise ExportError(
             f"{checkpoint.name}: the weights lack {missing}; use a checkpoint trained for question answering"
+        )
+    # A head for another task is often there too; a layer that config.json does not count would be left out unseen.
+    layers = {match[0] for match in map(_LAYER.match, report["unexpected_keys"]) if match}
+    if layers := layers - {match[0] for match in map(_LAYER.match, model.state_dict()) if match}:
+        raise ExportError(
+            f"{checkpoint.name}: the weights have layers that config.json does not count, such as "
+            f"{min(layers)}*; correct the number of layers there"
         )
     return model.eval()
 

@@ -8,6 +8,12 @@ from runtime.errors import ExportError
 
 # Any one of these is a tokenizer, together with what its own class wants beside it.
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+# Sizes by the names that the families have for them; others are left to their libraries.
+SIZES = (
+    *("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers"),
+    *("dim", "hidden_dim", "n_heads", "n_layers"),
+    *("max_position_embeddings", "vocab_size"),
+)
 # Large tables of tokens and weights, which hold no settings; a token may be called "auto_map".
 TABLES = ("tokenizer.json", "vocab.json", "added_tokens.json")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -31,6 +37,7 @@ def inspect(folder: Path, name: str) -> None:
                 "export never does; use a checkpoint whose architecture is part of transformers"
             )
     _check_task(settings.get("config.json"), name)
+    _check_sizes(settings["config.json"], name)
     if not any(path for pattern in TOKENIZERS for path in folder.glob(pattern)):
         raise ExportError(
             f"{name}: no tokenizer; put tokenizer.json, vocab.txt, vocab.json with merges.txt, or the SentencePiece "
@@ -93,3 +100,13 @@ def _check_task(config: Any, name: str) -> None:
             f"{name} is a checkpoint for another task ({', '.join(architectures)}); "
             "use one whose architecture ends in ForQuestionAnswering"
         )
+
+
+def _check_sizes(config: dict[str, Any], name: str) -> None:
+    """The libraries would say that the weights cannot be loaded, and not which value of which file is to blame."""
+    kind = config.get("model_type", "")
+    if not isinstance(kind, str):
+        raise ExportError(f'{name}: config.json: model_type is {kind!r:.40}; it must be a name such as "bert"')
+    for key in SIZES:
+        if key in config and (type(config[key]) is not int or config[key] < 1):
+            raise ExportError(f"{name}: config.json: {key} is {config[key]!r:.40}; it must be a whole number above 0")

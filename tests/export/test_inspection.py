@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from export.checkpoint import find
-from export.convert import max_tokens
+from export.convert import convert, max_tokens
 from export.evaluation import Row
 from export.inspection import inspect
 from export.pipeline import export
@@ -62,6 +62,29 @@ def test_a_file_that_is_not_what_it_should_be_is_named(
     with pytest.raises(ExportError, match=message) as caught:
         find(str(checkpoint), None)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, "512", 3.5, True, 0, -1, [512], {"a": 512}], ids=repr)
+@pytest.mark.parametrize("key", ["hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"])
+def test_a_size_that_is_not_a_whole_number_is_named(checkpoint: Path, key: str, value: object) -> None:
+    change(checkpoint / "config.json", **{key: value})
+    with pytest.raises(ExportError, match=rf"config\.json: {key} is .*; it must be a whole number above 0") as caught:
+        find(str(checkpoint), None)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, 3, ["bert"], {"bert": 1}], ids=repr)
+def test_a_model_type_that_is_not_a_name_is_named(checkpoint: Path, value: object) -> None:
+    change(checkpoint / "config.json", model_type=value)
+    with pytest.raises(ExportError, match=r"config\.json: model_type is .*; it must be a name such as"):
+        find(str(checkpoint), None)
+
+
+def test_layers_that_the_config_does_not_count_are_not_left_out(checkpoint: Path, tmp_path: Path) -> None:
+    """torch would leave them out too, so that every comparison with torch would pass."""
+    change(checkpoint / "config.json", num_hidden_layers=3)
+    with pytest.raises(ExportError, match=r"weights have layers that config\.json does not count, .*layer\.3\."):
+        convert(find(str(checkpoint), None), tmp_path)
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "README.md", "vocab.txt"])

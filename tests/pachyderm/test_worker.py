@@ -2,7 +2,9 @@
 
 import os
 import re
+import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from pachyderm.errors import PachydermError
 from pachyderm.local.worker.mapping import translate
-from pachyderm.local.worker.process import own_mounts
+from pachyderm.local.worker.process import Launcher, ProcessSpec, own_mounts
 from tests.support.pachyderm_kit import COPY, Bench, spec
 
 
@@ -104,7 +106,7 @@ def test_a_missing_secret_is_said_before_anything_runs(bench: Bench) -> None:
         "ls -A /secrets/db > /pfs/out/x",
         transform={"secrets": [{"name": "db", "mountPath": "/secrets/db"}]},
     )
-    with pytest.raises(PachydermError, match=r"secret db: no folder .*secrets/db; make it .* --without-secret db"):
+    with pytest.raises(PachydermError, match=r"secret db: no folder .*secrets/db; create it .* --without-secret db"):
         bench.run(mounted)
     assert not (bench.root / "jobs").exists()
     bench.mapping["without"] = frozenset(["db"])
@@ -299,3 +301,47 @@ def test_python_is_this_python(bench: Bench) -> None:
     command = ["python", "-c", "import sys; open('/pfs/out/x', 'w').write(sys.executable)"]
     bench.run(spec("snake", "src", "", transform={"cmd": command}))
     assert os.path.realpath(bench.files("snake")["/x"]) == os.path.realpath(os.sys.executable)  # type: ignore[attr-defined]
+
+
+def spec_of(folder: Path, *words: str) -> ProcessSpec:
+    return ProcessSpec(words, {"PATH": os.environ["PATH"]}, folder, None, folder / "log")
+
+
+def is_running(process: str) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_one_launcher_serves_one_process_after_the_other(tmp_path: Path) -> None:
+    """Each is told apart by its own exit code; what one leaves behind is gone when the next one starts."""
+    launcher, stop = Launcher(), threading.Event()
+    try:
+        launcher.start(spec_of(tmp_path, "sh", "-c", "sleep 60 & echo $! > left; echo $PPID; exit 3"))
+        assert launcher.wait(None, stop) == 3
+        assert not is_running((tmp_path / "left").read_text().strip())
+        launcher.start(spec_of(tmp_path, "sh", "-c", "echo $PPID; kill -9 $$"))
+        assert launcher.wait(None, stop) == -signal.SIGKILL
+        one, other = (tmp_path / "log").read_text().split()
+        assert one == other
+        launcher.start(spec_of(tmp_path, "none"))
+        assert launcher.wait(None, stop) == 1
+        assert (tmp_path / "log").read_text().endswith("none: No such file or directory\n")
+    finally:
+        launcher.end()
+    assert launcher.poll() == 1
+
+
+def test_a_launcher_that_is_killed_fails_one_process(tmp_path: Path) -> None:
+    """The kernel kills the one that uses most memory, which need not be the stage; its process goes with it."""
+    launcher, stop = Launcher(), threading.Event()
+    try:
+        launcher.start(spec_of(tmp_path, "sh", "-c", "echo $$ > self; kill -9 $PPID; sleep 60"))
+        assert launcher.wait(None, stop) == -signal.SIGKILL
+        while is_running((tmp_path / "self").read_text().strip()):
+            time.sleep(0.01)
+        launcher.start(spec_of(tmp_path, "true"))
+        assert launcher.wait(None, stop) == 0
+    finally:
+        launcher.end()
