@@ -97,7 +97,7 @@ def answer_folder(
     ):
         library = None if options.again else read_library(options.reuse, settings, job.columns)
         run = MirroredRun(job, settings, mirror, options.output, counts, progress)
-        with measured(options, job, counts, progress, part):
+        with measure(options, job, counts, progress, part):
             run.run(due, options.again, library, spread_of(options))
         others = {path for path in mirror.paths() if not given.covers(path)} - targets(given.files, *FORMATS)
         run.settle(others | targets(given.files, job.format))
@@ -163,7 +163,7 @@ def foretell(job: Job, options: argparse.Namespace, due: dict[str, Path]) -> int
     return command.FAILED if result.rejected else command.DONE
 
 
-def measured(
+def measure(
     options: argparse.Namespace, job: Job, counts: Counts, progress: Progress, part: Share | None
 ) -> contextlib.AbstractContextManager[None]:
     """Writes the figures of the run if the options want them, and beside its output."""

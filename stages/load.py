@@ -19,7 +19,7 @@ from stages.common import batching
 from stages.common.files import check_apart
 from stages.common.inputs import Input, read_input, whole_input
 from stages.common.mirror import Mirror, keeps_listing, open_mirror
-from stages.common.names import shown
+from stages.common.names import enumeration
 from stages.csvs.columns import ANSWER_COLUMNS
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
             f"{options.input}: it contains no CSV, which does not prove that files are gone; nothing was deleted"
         )
     here = origins_of(files, options.plain_names)
-    entries = opened.run(lambda connection: pruning.remembered(connection, resolved))
+    entries = opened.run(lambda connection: pruning.all_entries(connection, resolved))
     if listing:
         notes = options.input / "rejected"
         noted = {str(path.relative_to(notes)).removesuffix(".json") for path in notes.rglob("*.json") if notes.is_dir()}
@@ -226,14 +226,14 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
                 "%d of %d files below INPUT are not in the table: %s; --prune loads nothing, load them without it",
                 len(absent),
                 len(here),
-                shown(absent, pruning.SHOWN),
+                enumeration(absent, pruning.SHOWN),
             )
     pruning.check_share(verdict, entries, options.prune_all)
     if verdict.gone:
         logging.info("gone: %s", pruning.names_of(verdict.gone))
     if verdict.spared:
         logging.info(
-            "newer than the listing, so the next prune decides: %s", shown(sorted(verdict.spared), pruning.SHOWN)
+            "newer than the listing, so the next prune decides: %s", enumeration(sorted(verdict.spared), pruning.SHOWN)
         )
     deleted = opened.run(lambda connection: pruning.delete(connection, resolved, verdict.gone, options.dry_run))
     figures = {"files": len(files), "gone": len(verdict.gone), "spared": len(verdict.spared), "deleted": deleted}
@@ -245,7 +245,7 @@ def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> i
         "deleted: %s; load them again: deploy with --reprocess load (and question-answer, if answers are missing), "
         "with the local runner `answermill run --reprocess load`, else `answermill load`",
         len(verdict.lost),
-        shown(sorted(verdict.lost), pruning.SHOWN),
+        enumeration(sorted(verdict.lost), pruning.SHOWN),
     )
     return command.FAILED
 

@@ -57,7 +57,7 @@ def run_job(pipeline: Pipeline, commits: Mapping[str, Commit], job_id: str, salt
     repo.unpublish(job.number)
     before = journal.base(repo)
     wanted = datums(pipeline, commits, salt)
-    done = _finished_already(wanted, folder) | _skipped(wanted, base_results(journal, repo, before, pipeline), folder)
+    done = _resume(wanted, folder) | _skip(wanted, base_results(journal, repo, before, pipeline), folder)
     todo = [datum for datum in wanted if datum.id not in done]
     progress = _Progress(folder, pipeline.name, len(wanted), done, where.watch)
     task = Task(pipeline, where.mapping, folder, job.id, _deadline(pipeline), where.stop)
@@ -81,13 +81,13 @@ def run_job(pipeline: Pipeline, commits: Mapping[str, Commit], job_id: str, salt
     return job
 
 
-def _finished_already(wanted: Sequence[Datum], folder: JobFolder) -> dict[str, Result]:
+def _resume(wanted: Sequence[Datum], folder: JobFolder) -> dict[str, Result]:
     """Datums that a runner which died had finished in this job."""
     known = folder.results()
     return {datum.id: known[datum.id] for datum in wanted if _is_done(known.get(datum.id), datum, folder)}
 
 
-def _skipped(wanted: Sequence[Datum], earlier: Mapping[str, Result], folder: JobFolder) -> dict[str, Result]:
+def _skip(wanted: Sequence[Datum], earlier: Mapping[str, Result], folder: JobFolder) -> dict[str, Result]:
     """Datums that an earlier job has done and that are as they were; they are noted in this job's folder."""
     skipped = [
         replace(earlier[datum.id], state=SKIPPED, label=datum.label, tries=0, seconds=0.0)

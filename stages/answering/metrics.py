@@ -38,7 +38,7 @@ class Report:
     def prometheus(self) -> str:
         """The figures so far, as the textfile collector of the node exporter reads them."""
         counts = self.counts
-        model = _escaped(self.job.model)
+        model = _escape(self.job.model)
         lines = [
             *_metric("rows_total", "counter", counts.rows),
             *_metric("rows_reused_total", "counter", counts.reused),
@@ -48,7 +48,7 @@ class Report:
             *_metric("seconds", "gauge", round(self.progress.seconds, 3)),
             "# TYPE answermill_errors_total counter",
             *(
-                f'answermill_errors_total{{kind="{_escaped(kind)}"}} {count}'
+                f'answermill_errors_total{{kind="{_escape(kind)}"}} {count}'
                 for kind, count in sorted(dict(counts.errors).items())
             ),
             "# TYPE answermill_info gauge",
@@ -152,7 +152,7 @@ def _metric(name: str, kind: str, value: float) -> tuple[str, str]:
     return f"# TYPE answermill_{name} {kind}", f"answermill_{name} {value}"
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 

@@ -12,7 +12,7 @@ from stages.answering.reuse import OldAnswers
 from stages.answering.stream import File, Stream
 from stages.common.files import partial_name, size_of
 from stages.common.mirror import Mirror
-from stages.common.names import shown
+from stages.common.names import enumeration
 
 if TYPE_CHECKING:
     from stages.answering.rows import Counts, Job
@@ -60,7 +60,7 @@ class MirroredRun:
             for leftover in self._leftovers(name):
                 leftover.unlink(missing_ok=True)
         if gone:
-            logging.info("removed answers of %d files that are gone: %s", len(gone), shown(sorted(gone), 5))
+            logging.info("removed answers of %d files that are gone: %s", len(gone), enumeration(sorted(gone), 5))
 
     def _due(self, files: Mapping[str, Path], again: bool, library: OldAnswers | None) -> Iterator[File]:
         for name, path in files.items():

@@ -104,7 +104,7 @@ def remote_files(source: str, target: str, target_name: Callable[[str], str]) ->
     root, answers = _opened(source), _opened(target)
     _check_apart(root, answers, source, target)
     with _told_of(source):
-        listed = _listed(root)
+        listed = _listing(root)
     files = []
     for info in sorted(listed, key=lambda info: str(info["name"])):
         path = str(info["name"])
@@ -119,7 +119,7 @@ def remote_files(source: str, target: str, target_name: Callable[[str], str]) ->
     return files
 
 
-def _listed(root: Remote) -> list[dict[str, Any]]:
+def _listing(root: Remote) -> list[dict[str, Any]]:
     if _protocols(root.system) & _FLAT:
         return list(root.system.find(root.path, detail=True).values())
     # Here `find` takes a folder that it may not list for an empty one.

@@ -75,7 +75,7 @@ def _place(source: Path, is_folder: bool) -> tuple[Path, str] | None:
             return None
         for folder in path.parents:
             below = path.relative_to(folder).as_posix()
-            names = _listed(folder)
+            names = _names_in(folder)
             if any(name.startswith(f"{below}/") for name in names) if is_folder else below in names:
                 return folder, below
     return None
@@ -93,7 +93,7 @@ def _has_listing(folder: Path) -> bool:
     return bool(listings_of(folder)) or os.path.lexists(folder / LISTING)
 
 
-def _listed(folder: Path) -> set[str]:
+def _names_in(folder: Path) -> set[str]:
     """Paths below the folder that a stage has noted there; none if a listing cannot be read, or is not ours."""
     names = set(listed_paths(folder))
     try:

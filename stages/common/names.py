@@ -59,7 +59,7 @@ def target_path(name: str) -> str:
     return "/".join(map(_in_chunks, [*folders, _file(file)]))
 
 
-def shown(names: Sequence[str], most: int) -> str:
+def enumeration(names: Sequence[str], most: int) -> str:
     """The first names, and how many more there are, for a message."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from runtime.errors import InputError
-from stages.common.names import shown
+from stages.common.names import enumeration
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _ONE = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
@@ -23,7 +23,10 @@ def check_header(header: Sequence[str], required: Sequence[str]) -> None:
 def missing_column(name: str, header: Sequence[str], required: Sequence[str]) -> InputError:
     """The InputError for a header that lacks this required column."""
     return InputError(
-        f"no such column among {_listed(header)}", row=0, column=name, remedy=_column_remedy(name, header, required)
+        f"no such column among {_enumeration(header)}",
+        row=0,
+        column=name,
+        remedy=_column_remedy(name, header, required),
     )
 
 
@@ -57,6 +60,6 @@ def _column_remedy(name: str, header: Sequence[str], required: Sequence[str]) ->
     return "rename one; if the first line is no header, write one above it"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _enumeration(names: Sequence[str]) -> str:
     """The first few names, quoted."""
-    return shown([f'"{name[:60]}"' for name in names], 8)
+    return enumeration([f'"{name[:60]}"' for name in names], 8)

@@ -13,7 +13,7 @@ from pathlib import Path
 from runtime.errors import InputError
 from stages.common.files import whole_file
 from stages.common.mirror import Mirror
-from stages.common.names import LISTING, REJECTED, origin_of, part_path, rejection_path, shown
+from stages.common.names import LISTING, REJECTED, enumeration, origin_of, part_path, rejection_path
 from stages.common.rejections import note_of
 from stages.ingesting.admission import Admission
 from stages.ingesting.source import SourceObject
@@ -143,7 +143,7 @@ class IngestOutput:
             gone = self._mirror.settle({*self._files, *self._rejected, *kept})
             if gone:
                 logging.info(
-                    "removed %d files of objects that are gone or changed: %s", len(gone), shown(sorted(gone), 5)
+                    "removed %d files of objects that are gone or changed: %s", len(gone), enumeration(sorted(gone), 5)
                 )
         listing = {
             "version": 1,

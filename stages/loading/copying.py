@@ -163,7 +163,7 @@ def rows_reordered(frame: pl.DataFrame, files: pl.Series, rows: pl.Series, targe
 
 def prefetch(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """The same bytes, each block made while the one before is being sent: the server parses meanwhile."""
-    blocks = _gathered(blocks)
+    blocks = _gather(blocks)
     first = next(blocks, b"")
     if len(first) < _GATHERED_BYTES:
         # It is all; a thread takes longer to start than a small file to be sent.
@@ -177,7 +177,7 @@ def prefetch(blocks: Iterator[bytes]) -> Iterator[bytes]:
             yield block
 
 
-def _gathered(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _gather(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """Small blocks joined: to hand one over takes as long as all else that a file of one row costs."""
     parts: list[bytes] = []
     size = 0

@@ -90,17 +90,17 @@ def one_line(error: psycopg.Error) -> str:
     """The server's message, detail and hint, or libpq's own words, on one line."""
     if not error.sqlstate:
         # libpq repeats what stands as `sslmode` or `port`; it may be the end of a password that broke the URL.
-        return shortened(_VALUE.sub(r'\1"…"', str(error)))
+        return shorten(_VALUE.sub(r'\1"…"', str(error)))
     told = (
         error.diag.message_primary,
         error.diag.message_detail,
         error.diag.context,
         error.diag.message_hint,
     )
-    return shortened(": ".join(part for part in told if part) or str(error))
+    return shorten(": ".join(part for part in told if part) or str(error))
 
 
-def shortened(text: str) -> str:
+def shorten(text: str) -> str:
     """The text on one line of at most 600 characters; the server repeats a value of any length."""
     line = " ".join(text.split())
     return line if len(line) <= 600 else f"{line[:300]} … {line[-300:]}"

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from runtime.errors import AnswermillError, InputError, OptionError
 from stages.common.files import open_regular
-from stages.common.names import Origin, shown, utf8
+from stages.common.names import Origin, enumeration, utf8
 from stages.loading import memory
 from stages.loading.digests import key
 from stages.loading.memory import Entry
@@ -86,7 +86,7 @@ def _with_zone(at: datetime) -> datetime:
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC) - _LONGEST_MARGIN + _LONGEST_MARGIN
 
 
-def remembered(connection: WatchedConnection, target: Target) -> list[Entry]:
+def all_entries(connection: WatchedConnection, target: Target) -> list[Entry]:
     """What the memory holds."""
     with connection.bounded_transaction():
         return memory.entries(connection, target)
@@ -170,7 +170,7 @@ def check_share(verdict: Verdict, entries: list[Entry], everything: bool) -> Non
 
 def names_of(entries: Iterable[Entry]) -> str:
     """The first names of what is to go."""
-    return shown(sorted({_name(entry.origin) for entry in entries}), SHOWN)
+    return enumeration(sorted({_name(entry.origin) for entry in entries}), SHOWN)
 
 
 def delete(connection: WatchedConnection, target: Target, gone: list[Entry], dry_run: bool) -> int:

@@ -35,7 +35,7 @@ from stages.common.names import Origin, utf8
 from stages.loading import memory
 from stages.loading.arrays import integers, rows_from, texts
 from stages.loading.copying import AnsweredCsv, columns_of, prefetch, row_of_line
-from stages.loading.failures import one_line, remedy, shortened
+from stages.loading.failures import one_line, remedy, shorten
 from stages.loading.files import check_latest
 from stages.loading.memory import Entry
 from stages.loading.schema import Target
@@ -112,7 +112,7 @@ class TableLoader:
             for csv in csvs
             if csv.origin not in same or not self.keep
         ]
-        memory.write(self.connection, self.target, [*self._clipped(changed, known), *written])
+        memory.write(self.connection, self.target, [*self._clip(changed, known), *written])
         return [
             Counts(same[csv.origin], same[csv.origin], unchanged=True)
             if csv.origin in same
@@ -181,16 +181,16 @@ class TableLoader:
             return Range(file, first, None)
         own = [entry.end for entry in known if entry.origin == csv.origin]
         end = max([first + csv.rows, *own])
-        return Range(file, first, max([end, *(entry.end for entry in _overlapped(first, end, others))]))
+        return Range(file, first, max([end, *(entry.end for entry in _entries_within(first, end, others))]))
 
-    def _clipped(self, csvs: Sequence[AnsweredCsv], known: dict[str, list[Entry]]) -> list[Entry]:
+    def _clip(self, csvs: Sequence[AnsweredCsv], known: dict[str, list[Entry]]) -> list[Entry]:
         """What is left of other parts that these CSVs overlap; those of which nothing is left are forgotten."""
         mine = {csv.origin for csv in csvs}
         heads, gone = [], []
         for csv in csvs:
             first = csv.origin.first_row
             others = [entry for entry in known[csv.origin.file] if entry.origin not in mine]
-            for entry in _overlapped(first, first + csv.rows, others):
+            for entry in _entries_within(first, first + csv.rows, others):
                 if entry.origin.first_row < first:
                     # Of its content a part is left, so the digest is no longer that of its rows.
                     heads.append(entry._replace(rows=first - entry.origin.first_row, sha256=""))
@@ -217,7 +217,7 @@ class TableLoader:
         return sql.SQL("copy {} ({}) from stdin (format csv, header)").format(self.target.identifier, names)
 
 
-def _overlapped(first: int, end: int, others: Iterable[Entry]) -> list[Entry]:
+def _entries_within(first: int, end: int, others: Iterable[Entry]) -> list[Entry]:
     return [entry for entry in others if entry.origin.first_row < end and entry.end > first]
 
 
@@ -242,4 +242,4 @@ def input_error(error: psycopg.Error, csv: AnsweredCsv, target: Target, encoding
         return InputError(one_line(error), remedy=advice)
     column = place[2] and target.names.get(place[2], place[2])
     reason = ": ".join(part for part in (error.diag.message_primary, error.diag.message_detail) if part)
-    return InputError(shortened(reason), row=row_of_line(csv, target, int(place[1])), column=column, remedy=advice)
+    return InputError(shorten(reason), row=row_of_line(csv, target, int(place[1])), column=column, remedy=advice)

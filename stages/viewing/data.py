@@ -60,18 +60,18 @@ def narrowed(row: Judged, width: int, with_own: bool) -> Judged:
         known,
         question=cut(known.question, width),
         context=context,
-        best=_shortened(known.best, width),
+        best=_shorten(known.best, width),
         error=cut(known.error, NAME),
         model=cut(known.model, NAME),
         own={name: cut(value, width) for name, value in known.own.items()} if with_own else {},
-        others=tuple(_shortened(other, width) for other in known.others),
+        others=tuple(_shorten(other, width) for other in known.others),
     )
     expected = None if row.expected is None else cut(row.expected, width)
-    against = row.against and replace(row.against, best=_shortened(row.against.best, width))
+    against = row.against and replace(row.against, best=_shorten(row.against.best, width))
     return replace(row, row=short, expected=expected, against=against, offset=offset)
 
 
-def _shortened(answer: Choice, width: int) -> Choice:
+def _shorten(answer: Choice, width: int) -> Choice:
     return replace(answer, text=cut(answer.text, width))
 
 

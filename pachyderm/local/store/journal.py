@@ -106,7 +106,7 @@ class Journal:
 
     def salt(self, *, renew: bool = False) -> str:
         """What makes this pipeline's results its own; a new one makes every datum a changed one."""
-        return self._remembered("salt.json", lambda: uuid.uuid4().hex, lambda salt: salt, renew=renew)
+        return self._remember("salt.json", lambda: uuid.uuid4().hex, lambda salt: salt, renew=renew)
 
     def known_salt(self) -> str:
         """The salt, if there is one yet; makes none."""
@@ -119,7 +119,7 @@ class Journal:
         """When the pipeline was first seen: now, if it never was."""
         if not remember and not (self.folder / "created.json").exists():
             return now
-        return self._remembered("created.json", now.isoformat, _read_time)
+        return self._remember("created.json", now.isoformat, _read_time)
 
     def show_input(self, tree: Mapping[str, Any]) -> None:
         """Writes down what the pipeline reads, for people to see; nothing depends on it."""
@@ -139,7 +139,7 @@ class Journal:
         repos = next((job.inputs for job in reversed(self.jobs()) if job.inputs), {})
         return {"cross": [{"pfs": {"repo": repo}} for repo in repos]} if repos else {}
 
-    def _remembered(self, name: str, make: Callable[[], str], read: Callable[[str], T], *, renew: bool = False) -> T:
+    def _remember(self, name: str, make: Callable[[], str], read: Callable[[str], T], *, renew: bool = False) -> T:
         """A text that is made once; made again, with a word, where it is damaged."""
         path = self.folder / name
         if not renew:
@@ -147,7 +147,7 @@ class Journal:
                 if isinstance(text := read_json(path), str):
                     return read(text)
             except FileNotFoundError:
-                return self._remembered(name, make, read, renew=True)
+                return self._remember(name, make, read, renew=True)
             except ValueError:
                 pass
             logging.warning("%s: damaged; written again", path)

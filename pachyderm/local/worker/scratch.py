@@ -55,7 +55,7 @@ class Layout:
 
     def lay_out(self, datum: Datum) -> Scratch:
         """Puts a datum there, alone."""
-        own = self._emptied()
+        own = self._own_folder()
         out = own / "out"
         if not out.exists():
             self._link(out)
@@ -92,7 +92,7 @@ class Layout:
             else:
                 entry.unlink()
 
-    def _emptied(self) -> Path:
+    def _own_folder(self) -> Path:
         """A folder for a datum's own: the last one's, if it is as it was given, for making folders costs 10 ms."""
         last, self._last = self._last, None
         if last is not None and self._take_back(last):
