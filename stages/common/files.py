@@ -132,7 +132,7 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
 
     Raises AnswermillError too for a device, a pipe or a folder, which root would replace by a file: `/dev/null` once.
     """
-    if os.path.lexists(path) and not (path.is_symlink() or path.is_file()):
+    if _is_special(path):
         raise AnswermillError(f"{path}: not a regular file, so it is not replaced; choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = resumable or path.with_name(partial_name(path.name))
@@ -157,6 +157,12 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
                 # Writing does not say where the disk is full, and polars gives no number either.
                 raise OSError(full, os.strerror(full), str(path)) from error
             raise
+
+
+def _is_special(path: Path) -> bool:
+    """Whether there is anything but a regular file, or a link to nothing. `/dev/stdout` may be a link to a file."""
+    is_device = path.absolute().parent in (Path("/dev"), Path("/dev/fd")) and os.path.lexists(path)
+    return is_device or (path.exists() and not path.is_file())
 
 
 def _lacks_space(error: BaseException) -> int | None:

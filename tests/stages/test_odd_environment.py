@@ -13,7 +13,7 @@ import pytest
 
 from runtime.errors import AnswermillError
 from stages import view
-from stages.common.files import whole_file
+from stages.common.files import _is_special, whole_file
 from tests.conftest import ROOT
 from tests.support.loading import write_version
 
@@ -158,3 +158,10 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, words: list[st
     assert done.returncode == 1
     assert message in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
+
+
+def test_a_stream_by_name_is_no_place_for_a_file() -> None:
+    """`--output /dev/stdout`, whose link root would replace; asked only, since a fault would break the machine."""
+    names = ["/dev/stdout", "/dev/stderr", "/dev/fd/1", "/dev/null"]
+    assert [_is_special(Path(name)) for name in names if os.path.lexists(name)].count(False) == 0
+    assert not _is_special(Path("/dev/answermill-is-not-there"))
