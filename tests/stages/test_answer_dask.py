@@ -121,7 +121,7 @@ def test_urls_need_no_shared_disk(
         (["memory://a", "memory://b", "--dask", "local", "--part", "1/2"], 2, "--part goes with folders"),
         (["memory://a", "memory://b", "--dask", "local", "--metrics", "m"], 2, "--metrics goes with folders"),
         (["memory://a", "memory://b", "--dask", "local", "--reuse", "r"], 2, "--reuse goes with folders"),
-        (["-", "{out}", "--dask", "local"], 2, "--dask takes files"),
+        (["-", "-", "--dask", "local"], 2, "--dask takes files"),
     ],
 )
 def test_what_dask_cannot_do_is_one_line(
