@@ -12,7 +12,7 @@ from stages.answering.rows import Counts, Job
 from stages.answering.stream import File, Stream
 from stages.answering.summary import summarise
 from stages.common.files import csv_files, size_of, whole_file
-from stages.common.names import REJECTED, origin_of
+from stages.common.names import note_path, origin_of
 from stages.common.progress import Progress
 from stages.common.rejections import note_of
 
@@ -44,5 +44,5 @@ def answer_datum(job: Job, options: argparse.Namespace) -> dict[str, str]:
 def reject(output: Path, name: str, error: InputError) -> None:
     """Writes why a CSV was not answered, in the form that ingest gives its own."""
     note = note_of(origin_of(name).file, error)
-    with whole_file(output / REJECTED / f"{name}.json") as file:
+    with whole_file(output / note_path(name)) as file:
         file.write(json.dumps(note, ensure_ascii=True, indent=1).encode() + b"\n")

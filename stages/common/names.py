@@ -77,7 +77,18 @@ def part_path(name: str, first_row: int) -> str:
 
 def rejection_path(name: str) -> str:
     """Where the reason goes if the object is rejected: `a.csv` -> `rejected/a.csv.json`."""
-    return f"{REJECTED}/{target_path(name)}.json"
+    return note_path(target_path(name))
+
+
+def note_path(path: str) -> str:
+    """Where the note about the CSV at `path` goes."""
+    return f"{REJECTED}/{path}.json"
+
+
+def subject(path: str) -> str:
+    """The path of the CSV that a note is about; any other path as it is."""
+    is_note = path.startswith(f"{REJECTED}/") and path.endswith(".json")
+    return path[len(REJECTED) + 1 : -len(".json")] if is_note else path
 
 
 def origin_of(path: str) -> Origin:

@@ -13,7 +13,7 @@ from pathlib import Path
 from runtime.errors import InputError
 from stages.common.files import whole_file
 from stages.common.mirror import Mirror
-from stages.common.names import LISTING, REJECTED, enumeration, origin_of, part_path, rejection_path
+from stages.common.names import LISTING, REJECTED, enumeration, origin_of, part_path, rejection_path, subject
 from stages.common.rejections import note_of
 from stages.ingesting.admission import Admission
 from stages.ingesting.source import SourceObject
@@ -191,9 +191,7 @@ def _key(name: str) -> str:
 
 def _object_of(path: str) -> str:
     """The object that a path of an earlier run belongs to."""
-    if path.startswith(f"{REJECTED}/"):
-        path = path.removeprefix(f"{REJECTED}/").removesuffix(".json")
-    return origin_of(path).file
+    return origin_of(subject(path)).file
 
 
 def _sync(path: Path) -> None:

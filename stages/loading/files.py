@@ -8,7 +8,7 @@ from pathlib import Path
 from runtime.errors import AnswermillError, DatabaseError, InputError
 from stages.common.files import open_regular, partial_name, size_of
 from stages.common.inputs import Input
-from stages.common.names import REJECTED, Origin, origin_of, utf8
+from stages.common.names import Origin, origin_of, subject, utf8
 from stages.loading.copying import AnsweredCsv
 from stages.loading.digests import DIGESTS, key
 from stages.loading.memory import Entry
@@ -45,10 +45,11 @@ def origins_of(paths: Iterable[str], plain_names: bool) -> dict[str, Origin]:
 
 def others(given: Input, paths: Sequence[str]) -> set[str]:
     """What earlier runs wrote below OUTPUT for CSVs of which INPUT says nothing."""
-    names = {path: path.removeprefix(f"{REJECTED}/").removesuffix(".json") for path in paths}
+    names = {path: subject(path) for path in paths}
     covered = {name for name in (*names.values(), *given.files) if given.covers(name)}
-    covered |= {f"{DIGESTS}/{key(name)}" for name in covered}
-    return {path for path, name in names.items() if name not in covered and path.rpartition("-")[0] not in covered}
+    # Apart from the names: `b.csv-old.csv` is not the digest of `b.csv`.
+    digests = {f"{DIGESTS}/{key(name)}" for name in covered}
+    return {path for path, name in names.items() if name not in covered and path.rpartition("-")[0] not in digests}
 
 
 def groups(files: Mapping[str, Path]) -> Iterator[list[str]]:

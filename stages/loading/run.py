@@ -14,7 +14,7 @@ import psycopg
 from runtime.errors import InputError
 from stages.common.files import whole_file
 from stages.common.mirror import Mirror, keeps_listing
-from stages.common.names import REJECTED, Origin
+from stages.common.names import Origin, note_path
 from stages.common.rejections import note_of
 from stages.loading.connection import Session
 from stages.loading.copying import AnsweredCsv, examine
@@ -192,7 +192,7 @@ class LoadRun:
     def _write_note(self, path: str, errors: Sequence[InputError]) -> None:
         if self._options.dry_run:
             return
-        note = f"{REJECTED}/{path}.json"
+        note = note_path(path)
         rows = [{"row": error.row, "column": error.column, "reason": error.reason} for error in errors]
         text = {**note_of(path, errors[0]), "rows": rows}
         if self._mirror:

@@ -122,6 +122,20 @@ def test_no_row_is_loaded_twice_by_a_part_of_a_folder(database: str, tmp_path: P
     assert sorted(str(path.relative_to(passed)) for path in passed.rglob("*.csv")) == sorted(["a.csv", *NAMES[1:3]])
 
 
+@pytest.mark.parametrize(
+    "other", ["b.csv-old.csv", "b.csv-", "b.csv.json.csv", "b.csv.csv", "rejected/b.csv", "ab.csv"]
+)
+def test_a_name_like_that_of_the_part_stays(database: str, tmp_path: Path, other: str) -> None:
+    """`b.csv-old.csv` was taken for the digest of `b.csv`, and its link went; a prune would have deleted its rows."""
+    name = other if other.endswith(".csv") else f"{other}.csv"
+    top, passed = stage_folder(tmp_path / "top", "answer", ["b.csv", name]), tmp_path / "passed"
+    assert run_load(database, top, passed, "--pass-on-digests") == 0
+    before = {path for path in passed.rglob("*") if path.is_symlink() or "digests" in path.parts}
+    assert run_load(database, top / "b.csv", passed, "--pass-on-digests") == 0
+    assert {path for path in passed.rglob("*") if path.is_symlink() or "digests" in path.parts} == before
+    assert versions_of(database) == {"b.csv": {"one": 3}, name: {"one": 3}}
+
+
 def test_answers_of_a_part_lie_where_all_answers_lie(stage: Stage, tmp_path: Path, int8_bundle: Path) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     for name in ("a.csv", "d/b.csv", "d/c.csv"):
