@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pachyderm.local.datums import Datum, cut_into_sets, datums
 from pachyderm.local.progress import Watch
-from pachyderm.local.store.files import File, force_to_disk
+from pachyderm.local.store.files import File, force_to_disk, is_whole
 from pachyderm.local.store.folder import JobFolder
 from pachyderm.local.store.journal import FAILURE, KILLED, SUCCESS, Job, Journal
 from pachyderm.local.store.names import collision
@@ -117,15 +117,10 @@ def _is_done(result: Result | None, datum: Datum, folder: JobFolder) -> bool:
         and result.state == PROCESSED
         and result.hash == datum.hash
         and all(
-            _has_size(folder.output(datum.id, index), file.size)
+            is_whole(folder.output(datum.id, index), file)
             for index, (_, file) in enumerate(sorted(result.outputs.items()))
         )
     )
-
-
-def _has_size(path: Path, size: int) -> bool:
-    """Whether a file is there, whole: until its job has ended, a power failure may take content that was noted."""
-    return path.is_file() and path.stat().st_size == size
 
 
 def _deadline(pipeline: Pipeline) -> float | None:

@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,17 +72,31 @@ def known_answers(
 ) -> Iterator[OldAnswers]:
     """What a run would reuse for the CSV `name`. Leaves everything where it is, other than the run."""
     answers = target_name(name, job.format)
-    known = OldAnswers(job.columns, library)
-    for path in (hidden(output, answers, settings, kind) for kind in ("kept", "partial")):
-        if path.exists():
-            known.add(path)
+    interrupted = [hidden(output, answers, settings, kind) for kind in ("kept", "partial")]
     made_from = if_whole(listing.get(answers), output / answers)
-    if made_from and made_from.answer_settings == settings.answers:
-        known.add(output / answers)
+    known = old_answers(job.columns, library, settings, interrupted, output / answers, made_from)
     try:
         yield known
     finally:
         known.close()
+
+
+def old_answers(
+    columns: "Columns",
+    library: OldAnswers | None,
+    settings: Settings,
+    interrupted: Iterable[Path],
+    target: Path,
+    made_from: MadeFrom | None,
+) -> OldAnswers:
+    """The answers in what interrupted runs left of a file, and in its last output if that was answered alike."""
+    known = OldAnswers(columns, library)
+    for path in interrupted:
+        if path.exists():
+            known.add(path)
+    if made_from and made_from.answer_settings == settings.answers:
+        known.add(target)
+    return known
 
 
 def hidden(output: Path, name: str, settings: Settings, kind: str) -> Path:

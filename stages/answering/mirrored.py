@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.errors import InputError
-from stages.answering.earlier import MadeFrom, Settings, file_digest, hidden, if_whole
+from stages.answering.earlier import MadeFrom, Settings, file_digest, hidden, if_whole, old_answers
 from stages.answering.formats import target_name
 from stages.answering.reuse import OldAnswers
 from stages.answering.stream import File, Stream
@@ -94,7 +94,6 @@ class MirroredRun:
 
     def _old_answers(self, name: str, made_from: MadeFrom | None, library: OldAnswers | None) -> OldAnswers | None:
         """The answers in the file's last output and in what an interrupted run left of it."""
-        known = OldAnswers(self._job.columns, library)
         kept, partial = (hidden(self._output, name, self._settings, kind) for kind in ("kept", "partial"))
         # Both begin alike; the longer one knows more.
         if partial.exists() and (not kept.exists() or partial.stat().st_size > kept.stat().st_size):
@@ -102,10 +101,7 @@ class MirroredRun:
         for leftover in self._leftovers(name):
             if leftover != kept:
                 leftover.unlink(missing_ok=True)
-        if kept.exists():
-            known.add(kept)
-        if made_from and made_from.answer_settings == self._settings.answers:
-            known.add(self._output / name)
+        known = old_answers(self._job.columns, library, self._settings, [kept], self._output / name, made_from)
         if not len(known):
             return library
         self._known[name] = known

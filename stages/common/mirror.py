@@ -25,7 +25,8 @@ def keeps_listing() -> bool:
 
 def listings_of(folder: Path, *stages: str) -> list[Path]:
     """The listings that these stages keep in a folder, all of them if none is named."""
-    return sorted(path for stage in stages or STAGES for path in folder.glob(f".{stage}*.listing"))
+    beginnings = tuple(f".{stage}" for stage in stages or STAGES)
+    return sorted(path for path in folder.glob(".*.listing") if path.name.startswith(beginnings))
 
 
 def listed_paths(folder: Path) -> set[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,6 +43,15 @@ def write_json(path: Path, content: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def is_whole(path: Path, file: File) -> bool:
+    """Whether the content is there, in its whole length: a power failure may cut what was not forced to the disk."""
+    try:
+        there = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(there.st_mode) and there.st_size == file.size
 
 
 def force_to_disk(paths: Iterable[Path]) -> None:

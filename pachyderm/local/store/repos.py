@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pachyderm.errors import PachydermError
-from pachyderm.local.store.files import DamagedError, File, digest, read_json, write_json
+from pachyderm.local.store.files import DamagedError, File, digest, is_whole, read_json, write_json
 
 # Commits of a repo that are kept for people to look at.
 KEPT = 20
@@ -42,11 +42,8 @@ class Commit:
         return self.folder / path[1:]
 
     def holds(self, path: str) -> bool:
-        """Whether the content of one of its files is there, in its whole length."""
-        try:
-            return self.path_of(path).stat().st_size == self.files[path].size
-        except OSError:
-            return False
+        """Whether the content of one of its files is there, whole."""
+        return is_whole(self.path_of(path), self.files[path])
 
 
 class Repo:
