@@ -149,7 +149,7 @@ def measure_runner(folder: Path, copies: int) -> None:
     files = sum(path.is_file() for path in root.rglob("*"))
     journal = sum(path.stat().st_size for path in root.rglob("*.json*"))
     write_file(source / "more.csv", ("question", "context"))
-    with spent() as again:
+    with measure_cost() as again:
         run(trial.options(root, source, batched=True))
     print(
         f"\n{copies:,} datums: {files / copies:.2f} files and {journal / copies:.0f} bytes of journal for each; "
@@ -177,7 +177,7 @@ class Trial:
             source.mkdir(parents=True)
             for path in self._files[:few]:
                 shutil.copyfile(path, source / path.name)
-            with spent() as stretch:
+            with measure_cost() as stretch:
                 (job,) = run(self.options(root, source, batched=batched))
             if job.counts != {PROCESSED: few}:
                 raise RuntimeError(f"{job.counts}: {job.reason}")
@@ -209,23 +209,23 @@ class Stretch:
     """What this process and its children spend from its beginning on; fixed by `end`."""
 
     def __init__(self) -> None:
-        self._began = _spent()
+        self._began = _cost_so_far()
         self.cost = Cost(0, 0)
 
     def end(self) -> None:
         """Fixes the cost."""
-        self.cost = _spent().minus(self._began)
+        self.cost = _cost_so_far().minus(self._began)
 
 
 @contextmanager
-def spent() -> Iterator[Stretch]:
+def measure_cost() -> Iterator[Stretch]:
     """Measures what is done in the `with`."""
     stretch = Stretch()
     yield stretch
     stretch.end()
 
 
-def _spent() -> Cost:
+def _cost_so_far() -> Cost:
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return Cost(1000 * time.perf_counter(), 1000 * sum(one.ru_utime + one.ru_stime for one in used))
 
@@ -234,7 +234,7 @@ def cost_of_each(work: Callable[[T], object], items: Iterable[T]) -> Cost:
     """What `work` costs for an item, without the first."""
     first, *others = items
     work(first)
-    with spent() as stretch:
+    with measure_cost() as stretch:
         for item in others:
             work(item)
     return stretch.cost.each(len(others))

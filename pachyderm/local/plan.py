@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pachyderm.local.datums import datums
 from pachyderm.local.jobs import base_results
-from pachyderm.local.runner import Options, checked_pipelines, is_up_to_date
+from pachyderm.local.runner import Options, is_up_to_date, runnable_pipelines
 from pachyderm.local.store.files import File
 from pachyderm.local.store.repos import Commit
 from pachyderm.local.store.snapshot import digests
@@ -36,7 +36,7 @@ class Plan:
 
 def plan(options: Options) -> list[Plan]:
     """A plan per pipeline, in order. Raises what `run` raises before it begins."""
-    pipelines = checked_pipelines(options)
+    pipelines = runnable_pipelines(options)
     store = Store(options.root)
     heads = _heads_to_be(options, pipelines, store)
     plans: dict[str, Plan] = {}

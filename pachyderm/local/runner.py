@@ -57,8 +57,8 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
     A job that fails holds up what is downstream of it and nothing else; see the jobs' states. Raises SpecError for
     specs that break rules, PachydermError for what else is wrong, StoppedError when `stop` is set.
     """
-    pipelines = checked_pipelines(options)
-    with _named(options.root), exclusive_root(options.root) as work:
+    pipelines = runnable_pipelines(options)
+    with _name_root(options.root), exclusive_root(options.root) as work:
         where = Workplace(
             store=Store(options.root),
             work=work,
@@ -73,7 +73,7 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
         return list(_jobs(options, pipelines, where))
 
 
-def checked_pipelines(options: Options) -> dict[str, Pipeline]:
+def runnable_pipelines(options: Options) -> dict[str, Pipeline]:
     """The pipelines by name. Raises SpecError and PachydermError for what keeps them from running here."""
     check(options.specs, _repos(options)).enforce()
     if problems := list(unsupported_features(options.specs)):
@@ -86,7 +86,7 @@ def checked_pipelines(options: Options) -> dict[str, Pipeline]:
 
 
 @contextmanager
-def _named(root: Path) -> Iterator[None]:
+def _name_root(root: Path) -> Iterator[None]:
     """Errors of the operating system that name no file, such as a full disk's in a write, name the root."""
     try:
         yield

@@ -32,18 +32,18 @@ def ticks_due(store: Store, one: Pipeline, time: datetime, *, now: bool, remembe
             # Two ticks in one second would be one datum.
             name = cron.stamp(time if latest is None else max(time, latest + cron.SECOND))
         else:
-            since = latest or _created(store.pipeline(one.name), leaf, time, remember=remember)
+            since = latest or _counts_from(store.pipeline(one.name), leaf, time, remember=remember)
             if (due := cron.due(leaf.spec, since, time)) is None:
                 continue
             name = cron.stamp(due)
         yield leaf, name
 
 
-def _created(journal: Journal, leaf: Cron, now: datetime, *, remember: bool) -> datetime:
+def _counts_from(journal: Journal, leaf: Cron, now: datetime, *, remember: bool) -> datetime:
     """From when a cron input that has not ticked yet counts: its `start`, or when it was first seen."""
     if leaf.start:
         return datetime.fromisoformat(leaf.start).astimezone(UTC)
-    return min(journal.created(now, remember=remember), now)
+    return min(journal.first_seen(now, remember=remember), now)
 
 
 def _last_tick(files: Iterable[str], now: datetime) -> datetime | None:

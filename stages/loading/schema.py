@@ -132,16 +132,16 @@ def prepare(connection: psycopg.Connection, target: Target, migrate: bool) -> No
             "load into one whose encoding is UTF8"
         )
     is_partitioned = _check_kind(connection, target)
-    missing = _missing(connection, target, is_partitioned)
-    if not missing:
+    alterations = _alterations(connection, target, is_partitioned)
+    if not alterations:
         return
     if not migrate:
-        script = " ".join(f"{statement.as_string(connection)};" for statement in missing)
+        script = " ".join(f"{statement.as_string(connection)};" for statement in alterations)
         raise DatabaseError(
             f"{target.identifier.as_string(connection)} cannot be loaded into yet; "
             f"add --migrate, or {_who(connection, target)} run: {script}"
         )
-    for statement in missing:
+    for statement in alterations:
         connection.execute(statement)
 
 
@@ -216,7 +216,7 @@ def _definition(name: str, kind: str) -> sql.Composed:
     return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind + default))
 
 
-def _missing(connection: psycopg.Connection, target: Target, is_partitioned: bool) -> list[sql.Composed]:
+def _alterations(connection: psycopg.Connection, target: Target, is_partitioned: bool) -> list[sql.Composed]:
     """The statements that make the table what loading needs; none if it is that already."""
     there = columns_of(connection, target.identifier)
     statements: list[sql.Composed] = []

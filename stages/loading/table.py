@@ -93,7 +93,7 @@ class TableLoader:
         for entry in memory.entries(self.connection, self.target, {csv.origin.file for csv in csvs}):
             known[entry.origin.file].append(entry)
         check_latest(csvs, known)
-        same = self._unchanged(csvs, known)
+        same = self._unchanged_rows(csvs, known)
         changed = [csv for csv in csvs if csv.origin not in same]
         before = self._delete(changed, known)
         rows = self._copy(changed)
@@ -120,7 +120,7 @@ class TableLoader:
             for csv in csvs
         ]
 
-    def _unchanged(self, csvs: Sequence[AnsweredCsv], known: dict[str, list[Entry]]) -> dict[Origin, int]:
+    def _unchanged_rows(self, csvs: Sequence[AnsweredCsv], known: dict[str, list[Entry]]) -> dict[Origin, int]:
         """The rows of each CSV whose very content was loaded and is still there, and with `keep` of each that is."""
         candidates = {}
         for csv in csvs:

@@ -89,7 +89,7 @@ def test_an_outer_join_keeps_what_has_no_partner() -> None:
 
 def test_group_gathers_what_captured_the_same() -> None:
     groups = found({"group": [pfs("/foo(?)(?)", groupBy="$1")]}, FOO)
-    assert [len(datum.pieces) for datum in groups] == [10, 10, 10, 10]
+    assert [len(datum.inputs) for datum in groups] == [10, 10, 10, 10]
 
 
 @pytest.mark.parametrize(

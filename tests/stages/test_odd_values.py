@@ -163,7 +163,7 @@ def test_a_damaged_listing_of_a_stage_stops_no_run(
     with open_mirror(tmp_path, "ingest") as mirror:
         assert mirror.paths() == ["b.csv"]
         mirror.intend(["d.csv"])
-        mirror.done("d.csv", "digest")
+        mirror.mark_whole("d.csv", "digest")
         assert mirror.settle(["d.csv"]) == ["b.csv"]
     assert (tmp_path / "c.csv").exists()
     assert Mirror.read(tmp_path, "ingest") == {"d.csv": "digest"}
