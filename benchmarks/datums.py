@@ -8,20 +8,18 @@ runner and the stage were on a CPU; a run with one datum, which pays for the sta
 
 import argparse
 import csv
-import resource
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from benchmarks import machine
+from benchmarks.cost import Cost, cost_of_each, measure_cost
 from benchmarks.shapes import sample_rows
 from pachyderm.demo.database import embedded_postgres
 from pachyderm.local.runner import Options, run
@@ -37,27 +35,8 @@ from stages.loading.copying import AnsweredCsv, columns_of, examine, rows_to_cop
 from stages.loading.files import open_csv
 from stages.loading.schema import prepare
 
-T = TypeVar("T")
 STAGE = "stage"
 CHARACTERS = 200
-
-
-class Cost(NamedTuple):
-    """Milliseconds, and those of them on a CPU, of this process and what it started."""
-
-    wall: float
-    cpu: float
-
-    def minus(self, other: "Cost") -> "Cost":
-        """What is above the other."""
-        return Cost(self.wall - other.wall, self.cpu - other.cpu)
-
-    def each(self, count: int) -> "Cost":
-        """Shared among so many."""
-        return Cost(self.wall / count, self.cpu / count)
-
-    def __str__(self) -> str:
-        return f"{self.wall:.1f} ({self.cpu:.1f})"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -203,41 +182,6 @@ class Trial:
             "parallelismSpec": {"constant": 1},
         }
         return Options(root, {STAGE: spec}, LocalMapping(), {"csvs": source})
-
-
-class Stretch:
-    """What this process and its children spend from its beginning on; fixed by `end`."""
-
-    def __init__(self) -> None:
-        self._began = _cost_so_far()
-        self.cost = Cost(0, 0)
-
-    def end(self) -> None:
-        """Fixes the cost."""
-        self.cost = _cost_so_far().minus(self._began)
-
-
-@contextmanager
-def measure_cost() -> Iterator[Stretch]:
-    """Measures what is done in the `with`."""
-    stretch = Stretch()
-    yield stretch
-    stretch.end()
-
-
-def _cost_so_far() -> Cost:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return Cost(1000 * time.perf_counter(), 1000 * sum(one.ru_utime + one.ru_stime for one in used))
-
-
-def cost_of_each(work: Callable[[T], object], items: Iterable[T]) -> Cost:
-    """What `work` costs for an item, without the first."""
-    first, *others = items
-    work(first)
-    with measure_cost() as stretch:
-        for item in others:
-            work(item)
-    return stretch.cost.each(len(others))
 
 
 def write_file(path: Path, row: tuple[str, str]) -> None:
