@@ -16,7 +16,8 @@ from pachyderm.roots import last_root
 from pachyderm.spec.reading import fill_in, read_specs, spec_files
 from pachyderm.spec.rules import check
 from runtime import command
-from runtime.command import DONE, FAILED, USAGE, printable
+from runtime.command import DONE, FAILED, USAGE
+from runtime.logs import printable
 
 if TYPE_CHECKING:
     from pachyderm.local.runner import Options

@@ -16,6 +16,7 @@ from pachyderm.errors import PachydermError
 from pachyderm.pachctl import UNFINISHED, Pachctl, add_timeout, objects
 from pachyderm.roots import add_root, last_root
 from runtime import command
+from runtime.logs import printable
 
 _LOG_LINES = 5
 _PIPELINES = ("ingest", "question-answer", "load", "prune")
@@ -141,5 +142,5 @@ def _why(given: argparse.Namespace) -> int:
     else:
         jobs = list(local_failures(given.root or last_root(), pipeline, job))
         remedy = "correct what is named above, then run again"
-    sys.stdout.writelines(f"{command.printable(line)}\n" for line in lines(jobs, remedy))
+    sys.stdout.writelines(f"{printable(line)}\n" for line in lines(jobs, remedy))
     return command.FAILED if jobs else command.DONE

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 from runtime import command
 from runtime.cpu import available_cpus, limit_pools
 from runtime.errors import InputError, OptionError
+from runtime.logs import summarise
 from runtime.quoting import safe_url
 from stages.answering.formats import FORMATS, target_name
 from stages.answering.options import arguments, decoding_of
 from stages.answering.rows import COLUMNS, Columns, Counts, Job, Least
 from stages.answering.shares import Share, files_of, share_of_environment
-from stages.answering.summary import summarise
+from stages.answering.summary import log_counts
 from stages.common import batching
 from stages.common.files import check_apart, size_of
 from stages.common.inputs import Input, read_input
@@ -79,7 +80,7 @@ def answer_pipe(job: Job) -> int:
     from stages.answering.pipes import answer_stdin
 
     counts, seconds, is_whole = answer_stdin(job)
-    summarise(job.model, counts, seconds, ["stdin"])
+    log_counts(job.model, counts, seconds, ["stdin"])
     return command.DONE if is_whole else command.FAILED
 
 
@@ -101,7 +102,7 @@ def answer_folder(
             run.run(due, options.again, library, spread_of(options))
         others = {path for path in mirror.paths() if not given.covers(path)} - targets(given.files, *FORMATS)
         run.settle(others | targets(given.files, job.format))
-    summarise(job.model, counts, progress.seconds, list(due))
+    log_counts(job.model, counts, progress.seconds, list(due))
     return run.failures
 
 
@@ -125,7 +126,7 @@ def answer_urls(options: argparse.Namespace) -> int:
         return command.DONE
     with Progress(sum(file.size for file in files)) as progress:
         spread.run(iter(files), counts, progress, finish)
-    summarise(model, counts, progress.seconds, [file.name for file in files])
+    log_counts(model, counts, progress.seconds, [file.name for file in files])
     return command.exit_code(failures, len(files))
 
 
@@ -159,7 +160,7 @@ def foretell(job: Job, options: argparse.Namespace, due: dict[str, Path]) -> int
     result = estimate(job, {name: path for name, path in due.items() if name not in same}, len(same), known)
     for reason in result.rejected:
         logging.error("%s", reason)
-    command.summarise("estimate", result.figures(job.answerer.threads, options.price_per_cpu_hour))
+    summarise("estimate", result.figures(job.answerer.threads, options.price_per_cpu_hour))
     return command.FAILED if result.rejected else command.DONE
 
 

@@ -36,8 +36,9 @@ from pachyderm.local.store.store import Store
 from pachyderm.local.worker.mapping import LocalMapping
 from pachyderm.spec.reading import fill_in, read_specs, spec_files
 from runtime import command
-from runtime.command import USAGE, printable
+from runtime.command import USAGE
 from runtime.errors import InputError
+from runtime.logs import printable
 from runtime.manifest import Manifest
 from runtime.squad import exact_match, f1
 

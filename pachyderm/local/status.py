@@ -14,7 +14,7 @@ from pachyderm.local.store.journal import RUNNING, Job, Journal
 from pachyderm.local.store.repos import Commit, Repo
 from pachyderm.local.store.results import FAILED, RECOVERED
 from pachyderm.local.store.store import Store
-from runtime.command import printable
+from runtime.logs import printable
 
 _SHOWN = 20
 _LOG_LINES = 10

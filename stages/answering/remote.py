@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from runtime.command import printable
 from runtime.errors import AnswermillError, InputError, OptionError
+from runtime.logs import printable
 from runtime.quoting import safe_url, without_secrets
 from stages.answering.rows import Counts, Job
 from stages.answering.stream import File, Stream

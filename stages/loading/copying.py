@@ -21,7 +21,7 @@ from stages.common.names import Origin
 from stages.csvs.columns import own_name
 from stages.csvs.reader import Reader
 from stages.csvs.regular import Block
-from stages.loading.schema import Target
+from stages.loading.target import Target
 
 if TYPE_CHECKING:
     from hashlib import _Hash

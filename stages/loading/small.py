@@ -12,7 +12,7 @@ from runtime.errors import InputError
 from stages.csvs.reader import Reader, parse
 from stages.csvs.regular import IrregularError, whole_records_of_each
 from stages.loading.copying import AnsweredCsv, examine, is_verbatim, reordered_rows, rows_to_copy, verbatim_rows
-from stages.loading.schema import Target
+from stages.loading.target import Target
 
 SMALL_BYTES = 1 << 18
 

@@ -38,8 +38,8 @@ from stages.loading.copying import AnsweredCsv, columns_of, prefetch, row_of_lin
 from stages.loading.failures import one_line, remedy, shorten
 from stages.loading.files import check_latest
 from stages.loading.memory import Entry
-from stages.loading.schema import Target
 from stages.loading.small import rows_of_each
+from stages.loading.target import Target
 
 
 class Counts(NamedTuple):

@@ -16,7 +16,8 @@ from stages.common.mirror import Mirror, open_mirror
 from stages.ingest import arguments as ingest_arguments
 from stages.ingesting.places import open_source
 from stages.load import arguments as load_arguments
-from stages.loading.pruning import judge_by_listing, read_listing
+from stages.loading.judging import judge_by_listing
+from stages.loading.listing import read_listing
 from tests.conftest import ROOT
 
 Stage = Callable[..., subprocess.CompletedProcess[str]]
