@@ -21,7 +21,7 @@ from pachyderm.credentials import filled_secrets
 from pachyderm.errors import PachydermError
 from pachyderm.pachctl import Pachctl, add_timeout
 from pachyderm.spec.fields import read_spec
-from pachyderm.spec.model import Spec
+from pachyderm.spec.model import Project, Spec
 from pachyderm.spec.reading import fill_in, read_specs, spec_files
 from pachyderm.spec.rules import check
 from pachyderm.steps import Step, deploy_steps, plan, secret_step, undeploy_steps
@@ -149,8 +149,12 @@ def _without_empty(value: Any) -> Any:
 
 
 def _comparable(raw: Mapping[str, Any]) -> Spec:
-    """The spec without its salt, which the server keeps from the first creation on."""
-    return replace(read_spec(raw)[0], salt="")
+    """The spec without its salt, which the server keeps from the first creation on, and without its project.
+
+    pachctl fills in the project of its context, and looks the pipeline up there.
+    """
+    spec, _ = read_spec(raw)
+    return replace(spec, salt="", pipeline=replace(spec.pipeline, project=Project()))
 
 
 def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:

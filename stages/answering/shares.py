@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from runtime.errors import OptionError
 
-# Variables for the number of a process, for how many there are, and for the least number, which is else 0.
-_SHARES = (
-    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
-    ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS", ""),
+# Variables for the number of a process and for how many there are; then, with what they are else, for the least number
+# and for the difference of two.
+_SHARES: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_STEP": "1"}),
+    ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS", {}),
 )
 
 
@@ -37,22 +38,27 @@ def share(text: str) -> Share:
 
 def share_of_environment(environment: Mapping[str, str]) -> Share | None:
     """The share that Slurm or Kubernetes gives this process, or None. Raises OptionError if only half is said."""
-    for number_name, count_name, least_name in _SHARES:
-        number, count = environment.get(number_name), environment.get(count_name)
-        least = (environment.get(least_name) if least_name else None) or "0"
-        if number is None and count is None:
+    for number, count, defaults in _SHARES:
+        if number not in environment and count not in environment:
             continue
-        if number is None or count is None:
-            # All processes would take all files.
-            there, missing = (count_name, number_name) if number is None else (number_name, count_name)
-            raise OptionError(f"{there} is {number or count}, but {missing} is not set; set it, or give --part I/N")
-        known = number.isdecimal() and count.isdecimal() and least.isdecimal()
-        index = int(number) - int(least) + 1 if known else 0
-        if not known or not 1 <= index <= int(count):
-            given = f"{number_name} is {number}, {count_name} is {count}"
-            raise OptionError(f"{given}{f', {least_name} is {least}' if least_name else ''}; give --part I/N")
-        return Share(index, int(count))
+        for name, other in ((number, count), (count, number)):
+            if name not in environment:
+                # All processes would take all files.
+                raise OptionError(f"{other} is {environment[other]}, but {name} is not set; set it, or give --part I/N")
+        others = {name: environment.get(name) or default for name, default in defaults.items()}
+        if part := _share_of(environment[number], environment[count], *others.values()):
+            return part
+        given = [f"{name} is {environment[name]}" for name in (number, count, *defaults) if name in environment]
+        raise OptionError(f"{', '.join(given)}; give --part I/N")
     return None
+
+
+def _share_of(number: str, count: str, least: str = "0", step: str = "1") -> Share | None:
+    """The share of one of `count` processes, whose numbers are `least` and every `step`-th above it."""
+    if not all(text.isdecimal() for text in (number, count, least, step)) or int(step) < 1:
+        return None
+    index, rest = divmod(int(number) - int(least), int(step))
+    return Share(index + 1, int(count)) if not rest and 0 <= index < int(count) else None
 
 
 def files_of(sizes: Mapping[str, int], part: Share) -> set[str]:
