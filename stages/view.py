@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime import command
 from runtime.errors import AnswermillError, InputError, OptionError
+from runtime.logs import summarise
 from stages.common.files import whole_file
 from stages.common.names import origin_of
 
@@ -115,7 +116,7 @@ def view(options: argparse.Namespace) -> int:
     with whole_file(options.output) as file:
         file.write(content)
     figures = {"rows": data["survey"]["rows"], "shown": len(data["rows"]["row"]), "bytes": len(content)}
-    command.summarise("done", {**figures, "page": options.output})
+    summarise("done", {**figures, "page": options.output})
     return command.exit_code([*reading.failed, *other.failed], reading.files + other.files)
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runtime import command
+from runtime.logs import summarise
 from stages.common.files import whole_file
 
 STYLES = ("shell.css", "run.css")
@@ -33,7 +34,7 @@ def view_run(options: argparse.Namespace) -> int:
     text = page("The run", "run.html", STYLES, MODULES, {**data, "made": made})
     with whole_file(options.html) as file:
         file.write(text.encode())
-    command.summarise("done", {"pipelines": len(data["pipelines"]), "page": options.html})
+    summarise("done", {"pipelines": len(data["pipelines"]), "page": options.html})
     return command.DONE
 
 

@@ -113,7 +113,7 @@ def alone(metrics: Path | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reported(report: Report, metrics: Path | None, record: Path) -> Iterator[None]:
+def write_reports(report: Report, metrics: Path | None, record: Path) -> Iterator[None]:
     """Writes the metrics every 15 s and at the end, and the record at the end, also of a run that fails."""
     ended = threading.Event()
 

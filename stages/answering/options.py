@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from runtime import command
 from stages.answering.formats import FORMATS
-from stages.answering.shares import share
+from stages.answering.shares import parse_share
 from stages.common import batching
 from stages.common.names import utf8
 
@@ -66,7 +66,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="also reuse the answers to equal rows from this OUTPUT of an earlier run; may be repeated",
     )
     parser.add_argument("--limit", type=command.positive, help="answer only the first LIMIT rows of each CSV")
-    parser.add_argument("--part", type=share, metavar="I/N", help="answer only the I-th of N shares of the files")
+    parser.add_argument("--part", type=parse_share, metavar="I/N", help="answer only the I-th of N shares of the files")
     parser.add_argument(
         "--dry-run", action="store_true", help="write nothing; count the rows and estimate how long the run takes"
     )

@@ -17,18 +17,18 @@ _SHARES: tuple[tuple[str, str, dict[str, str]], ...] = (
 
 
 class Share(NamedTuple):
-    """Part `number` of `parts`, counted from 1."""
+    """Share `number` of `total`, counted from 1."""
 
     number: int
-    parts: int
+    total: int
 
     @property
     def suffix(self) -> str:
-        """What sets its listing apart from those of the other parts."""
-        return f"-{self.number}-of-{self.parts}"
+        """What sets its listing apart from those of the other shares."""
+        return f"-{self.number}-of-{self.total}"
 
 
-def share(text: str) -> Share:
+def parse_share(text: str) -> Share:
     """`2/8`, as the type of an option. Raises ArgumentTypeError."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
@@ -61,18 +61,18 @@ def _share_of(number: str, count: str, least: str = "0", step: str = "1") -> Sha
     return Share(index + 1, int(count)) if not rest and 0 <= index < int(count) else None
 
 
-def files_of(sizes: Mapping[str, int], part: Share) -> set[str]:
-    """Names of the files that are the part's: each file is exactly one part's, and parts are about equal in bytes.
+def files_of(sizes: Mapping[str, int], share: Share) -> set[str]:
+    """Names of the files that are the share's: each file is in exactly one share, and shares are about equal in bytes.
 
-    The largest file first, each to the part that has least; a function of names and sizes alone.
+    The largest file first, each to the share that has least; a function of names and sizes alone.
     """
-    # A part beyond as many as there are files gets none.
-    parts = [(0, index) for index in range(1, min(part.parts, len(sizes)) + 1)]
+    # A share beyond as many as there are files gets none.
+    shares = [(0, number) for number in range(1, min(share.total, len(sizes)) + 1)]
     mine = set()
     for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
-        total, index = heapq.heappop(parts)
-        if index == part.number:
+        total, number = heapq.heappop(shares)
+        if number == share.number:
             mine.add(name)
         # A file costs something even where it holds next to nothing.
-        heapq.heappush(parts, (total + size + 100, index))
+        heapq.heappush(shares, (total + size + 100, number))
     return mine

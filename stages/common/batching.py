@@ -28,6 +28,7 @@ from typing import NoReturn
 
 from runtime import command
 from runtime.errors import AnswermillError
+from runtime.logs import printable, start_logging
 
 OPTION = "--batch-datums"
 METHOD = "/pachyderm.worker.Worker/NextDatum"
@@ -103,7 +104,7 @@ class _Datums:
         """Reports the last datum, waits for the next, and processes it."""
         # Nothing has been handed out before the first call, so there is nothing to report either.
         error, self.error = self.error if self.asked else "", UNFINISHED
-        reported = command.printable(error)[:LONGEST]
+        reported = printable(error)[:LONGEST]
         # From here on a datum may have been handed out, even if the call fails: better one try too many than one lost.
         self.asked = True
         environment = ask(reported)
@@ -126,7 +127,7 @@ def _options(
             raise
         lines = told.getvalue().strip().splitlines() or ["the options end the process"]
         raise AnswermillError(lines[-1].removeprefix(f"answermill {stage}: ")) from end
-    command.start_logging(stage, getattr(options, "log_format", "text"))
+    start_logging(stage, getattr(options, "log_format", "text"))
     return options
 
 

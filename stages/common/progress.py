@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from runtime.command import summarise
+from runtime.logs import summarise
 
 if TYPE_CHECKING:
     from tqdm import tqdm

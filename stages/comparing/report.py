@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from runtime.command import printable
+from runtime.logs import printable
 from stages.common.names import utf8
 from stages.comparing.counts import Counts, marks
 from stages.comparing.pairs import Pair, Pairing, Side

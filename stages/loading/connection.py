@@ -68,7 +68,7 @@ class Session:
         patience, waits, trouble = Patience(self._patience), pauses(), _Trouble()
         while True:
             try:
-                return work(self._connected(patience))
+                return work(self._live_connection(patience))
             except psycopg.Error as error:
                 patience.end_in_vain()
                 told = one_line(error)
@@ -86,11 +86,11 @@ class Session:
         if self._connection is not None:
             self._connection.close()
 
-    def _connected(self, patience: Patience) -> WatchedConnection:
+    def _live_connection(self, patience: Patience) -> WatchedConnection:
         if self._connection is None or self._connection.closed:
             self._connection = None
             patience.begin()
-            with _said_late():
+            with _log_wait():
                 self._connection = self._connect(max(math.ceil(patience.left), _LEAST_CONNECT))
         self._connection.watch(patience, lambda process: look_at(process, self._connect))
         return self._connection
@@ -125,7 +125,7 @@ class _Trouble:
 
 
 @contextlib.contextmanager
-def _said_late() -> Iterator[None]:
+def _log_wait() -> Iterator[None]:
     """Says that a connection takes long to be made."""
     timer = threading.Timer(FIRST_WORD, logging.info, ["waiting for the server to answer a new connection"])
     timer.daemon = True

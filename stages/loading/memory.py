@@ -17,7 +17,8 @@ from psycopg import sql
 from runtime.errors import DatabaseError
 from stages.common.names import Origin
 from stages.loading.arrays import integers, rows_from, texts
-from stages.loading.schema import Target, columns_of, exists
+from stages.loading.schema import columns_of, exists
+from stages.loading.target import Target
 
 _CREATE = """create table if not exists {memory} (
     file text not null, first_row bigint not null, path text not null, sha256 text not null, bytes bigint not null,

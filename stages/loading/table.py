@@ -38,8 +38,8 @@ from stages.loading.copying import AnsweredCsv, columns_of, prefetch, row_of_lin
 from stages.loading.failures import one_line, remedy, shorten
 from stages.loading.files import check_latest
 from stages.loading.memory import Entry
-from stages.loading.schema import Target
 from stages.loading.small import rows_of_each
+from stages.loading.target import Target
 
 
 class Counts(NamedTuple):
@@ -93,7 +93,7 @@ class TableLoader:
         for entry in memory.entries(self.connection, self.target, {csv.origin.file for csv in csvs}):
             known[entry.origin.file].append(entry)
         check_latest(csvs, known)
-        same = self._unchanged(csvs, known)
+        same = self._unchanged_rows(csvs, known)
         changed = [csv for csv in csvs if csv.origin not in same]
         before = self._delete(changed, known)
         rows = self._copy(changed)
@@ -121,7 +121,7 @@ class TableLoader:
             for csv in csvs
         ]
 
-    def _unchanged(self, csvs: Sequence[AnsweredCsv], known: dict[str, list[Entry]]) -> dict[Origin, int]:
+    def _unchanged_rows(self, csvs: Sequence[AnsweredCsv], known: dict[str, list[Entry]]) -> dict[Origin, int]:
         """The rows of each CSV whose very content was loaded and is still there, and with `keep` of each that is."""
         candidates = {}
         for csv in csvs:

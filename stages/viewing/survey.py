@@ -67,16 +67,16 @@ def judge_row(row: Row, expected_column: str, against: "Glimpse | None" = None) 
         if not row.error:
             exact, overlap = exact_match(row.best.text, expected), f1(row.best.text, expected)
     changed = against is not None and against.says != (row.best.text, (row.best.start, row.best.end), row.error)
-    same = against is not None and against.asked == _asked(row)
+    same = against is not None and against.asked == _pair_hash(row)
     return Judged(row, expected, exact, overlap, against, changed, same, len(row.context), bool(row.own))
 
 
 def glimpse(row: Judged) -> Glimpse:
     """What a comparison needs of a row."""
-    return Glimpse(row.row.best, row.row.error, row.row.model, row.exact, row.overlap, _asked(row.row))
+    return Glimpse(row.row.best, row.row.error, row.row.model, row.exact, row.overlap, _pair_hash(row.row))
 
 
-def _asked(row: Row) -> int:
+def _pair_hash(row: Row) -> int:
     return hash((row.question, row.context))
 
 

@@ -9,7 +9,7 @@ from psycopg.conninfo import make_conninfo
 
 from runtime.errors import DatabaseError, OptionError
 from stages.loading.arrays import integers, rows_from, texts
-from stages.loading.schema import parse_columns
+from stages.loading.target import parse_columns
 from tests.support.loading import execute, row_of, rows_of, run_load, versions_of, write_rows, write_version
 
 ORIGINAL = """
