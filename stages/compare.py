@@ -1,6 +1,7 @@
 """Two runs over the same rows -> what differs, and which of them is right more often.
 
-A and B are what the answer stage wrote: two CSVs, or two folders of CSVs. Run it before a new model replaces an old one.
+A and B are what the answer stage wrote: two CSVs, or two folders of CSVs. Compare before a new model
+replaces an old one.
 """
 
 import argparse
