@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runtime.bundle import TOKENIZER
 from runtime.errors import InputError
@@ -16,8 +16,10 @@ from stages.answering.rows import Job
 if TYPE_CHECKING:
     from stages.answering.reuse import OldAnswers
 
-# Rows that are answered to learn the speed.
-SAMPLE = 64
+# Rows that are answered to learn the speed, and windows: 64 rows of 200 windows would take minutes.
+SAMPLE, SAMPLE_WINDOWS = 64, 256
+# But never fewer rows.
+_LEAST = 4
 
 Pair = tuple[str | None, str | None]
 Known = Callable[[str], AbstractContextManager["OldAnswers"]]
@@ -54,10 +56,21 @@ class Estimate:
         }
 
 
+class _Sampled(NamedTuple):
+    pair: Pair
+    tokens: int
+    windows: int
+
+
+def _is_large(sample: list[_Sampled]) -> bool:
+    windows = sum(row.windows for row in sample)
+    return len(sample) >= 2 * SAMPLE or (len(sample) > _LEAST and windows >= 2 * SAMPLE_WINDOWS)
+
+
 def estimate(job: Job, files: dict[str, Path], unchanged: int, known: Known | None = None) -> Estimate:
     """Counts the rows of `files`, and answers some of them from all over; `known` gives the old answers for a file."""
     result = Estimate(files=len(files), unchanged=unchanged)
-    sample: list[tuple[Pair, int]] = []
+    sample: list[_Sampled] = []
     bundle, step = job.answerer.bundle, 1
     windower = Windower(bundle.folder / TOKENIZER, bundle.manifest.inputs.cls_token_id, job.decoding)
     for pair, is_known in _pairs(job, files, result, known):
@@ -75,8 +88,8 @@ def estimate(job: Job, files: dict[str, Path], unchanged: int, known: Known | No
         result.tokens += tokens
         # Every step-th row; where that becomes too many, every second one of them goes.
         if (result.rows - 1) % step == 0:
-            sample.append((pair, tokens))
-        if len(sample) >= 2 * SAMPLE:
+            sample.append(_Sampled(pair, tokens, len(windows)))
+        while _is_large(sample):
             sample, step = sample[::2], 2 * step
     if sample:
         result.seconds = _seconds_per_token(job, sample) * result.tokens
@@ -106,12 +119,12 @@ def _rows(job: Job, path: Path) -> Iterator[Pair]:
             return
 
 
-def _seconds_per_token(job: Job, sample: list[tuple[Pair, int]]) -> float:
-    # The first runs of a session are slower than all that follow.
-    _answer(job, (pair for pair, _ in sample[: job.answerer.threads]))
+def _seconds_per_token(job: Job, sample: list[_Sampled]) -> float:
+    # The first runs of a session are slower than all that follow; which rows these are does not matter.
+    _answer(job, (row.pair for row in sorted(sample, key=lambda row: row.windows)[: job.answerer.threads]))
     began = time.perf_counter()
-    _answer(job, (pair for pair, _ in sample))
-    return (time.perf_counter() - began) / sum(tokens for _, tokens in sample)
+    _answer(job, (row.pair for row in sample))
+    return (time.perf_counter() - began) / sum(row.tokens for row in sample)
 
 
 def _answer(job: Job, pairs: Iterable[Pair]) -> None:
