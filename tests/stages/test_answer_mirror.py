@@ -371,6 +371,18 @@ def test_a_dry_run_counts_and_writes_nothing(stage: Stage, source: Path, tmp_pat
     assert tree(tmp_path) == before
 
 
+def test_equal_rows_close_together_cost_one(tmp_path: Path, int8_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share one computation, and so says the estimate; far apart each has its own."""
+    job = load_job(arguments([str(tmp_path), str(tmp_path / "out"), "--model", str(int8_bundle), "--threads", "1"]))
+    monkeypatch.setattr(estimate, "_seconds_per_token", lambda job, sample: 1.0)
+    pairs = [(f"What is {number}?", "It is one of many.") for number in range(40)]
+    seconds = []
+    for name, rows in (("once", pairs), ("close", [pair for pair in pairs for _ in range(9)]), ("apart", pairs * 9)):
+        write(tmp_path / name, rows)
+        seconds.append(estimate.estimate(job, {name: tmp_path / name}, 0).seconds)
+    assert seconds == [seconds[0], seconds[0], 9 * seconds[0]]
+
+
 @pytest.mark.parametrize(
     ("count", "words", "least", "most"), [(1000, 9, 64, 127), (40, 5000, 4, 25), (3, 30_000, 3, 3)]
 )
