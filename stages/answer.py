@@ -200,7 +200,7 @@ def load_job(options: argparse.Namespace) -> Job:
     columns = Columns(options.question_column, options.context_column, options.prefix, options.top_k is not None)
     decoding = decoding_of(options, answerer.bundle.manifest.decoding)
     least = Least(options.min_score, options.min_confidence)
-    job = Job(answerer, decoding, columns, least, options.limit, options.format)
+    job = Job(answerer, decoding, columns, least, options.limit, options.format, options.max_field)
     # Limits that the model cannot keep are a mistake of the command line, not of the first file.
     answerer.answer((), job.decoding)
     return job
