@@ -95,11 +95,13 @@ def answer_folder(
         open_mirror(options.output, "answer", part.suffix if part else "") as mirror,
         Progress(sum(size_of(path) for path in due.values())) as progress,
     ):
+        others = {path for path in mirror.paths() if not given.covers(path)} - targets(given.files, *FORMATS)
+        if given.place is not None and given.files:
+            mirror.take_from(given.folder, others | targets(given.files, *FORMATS))
         library = None if options.again else read_library(options.reuse, settings, job.columns)
         run = MirroredRun(job, settings, mirror, options.output, counts, progress)
         with measure(options, job, counts, progress, part):
             run.run(due, options.again, library, spread_of(options))
-        others = {path for path in mirror.paths() if not given.covers(path)} - targets(given.files, *FORMATS)
         run.settle(others | targets(given.files, job.format))
     summarise(job.model, counts, progress.seconds, list(due))
     return run.failures
