@@ -65,7 +65,9 @@ def local_failures(root: Path, pipeline: str, job: str) -> Iterator[FailedJob]:
     store.check()
     names = [name for name in store.pipelines() if pipeline in ("", name)]
     if not names:
-        raise PachydermError(f"no pipeline {pipeline}; there are {', '.join(store.pipelines())}")
+        if not pipeline:
+            raise PachydermError(f"{root}: no pipeline has run here yet; start with answermill run --root {root}")
+        raise PachydermError(f"no pipeline {pipeline}; there are {', '.join(store.pipelines()) or '(none)'}")
     for name in names:
         for one in [one for one in store.pipeline(name).jobs() if job in ("", str(one.number))][-1:]:
             failed = [r for r in store.pipeline(name).of(one.number).results().values() if r.state == FAILED]

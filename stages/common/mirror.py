@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from runtime.errors import AnswermillError, InputError
-from stages.common.files import is_datum, open_regular, whole_file
+from stages.common.files import is_datum, named_errors, open_regular, whole_file
 from stages.common.names import enumeration, origin_of, subject
 
 STAGES = ("ingest", "answer", "load")
@@ -51,7 +51,7 @@ class Mirror:
         self._entries, self._sources = _read_all(output, stage)
         _read(self._listing, mend=True)
         self._merges = not part
-        self._log = self._listing.open("a", encoding="utf-8")
+        self._log = self._listing.open("ab")
 
     @staticmethod
     def read(output: Path, stage: str) -> dict[str, str | None]:
@@ -68,8 +68,8 @@ class Mirror:
             self._check_others(former[0], source, due)
             logging.warning("%s: made from %s until now, from now on it mirrors %s", self._output, former[0], source)
         self._sources = [source]
-        self._log.write(_source_line(source).decode())
-        self._log.flush()
+        self._write(_source_line(source))
+        self._flush()
 
     def _check_others(self, former: str, source: str, due: Collection[str]) -> None:
         here = {origin_of(path).file for path in due}
@@ -97,12 +97,12 @@ class Mirror:
         for path in paths:
             if self._entries.get(path, "") is not None:
                 self._note(path, None)
-        self._log.flush()
+        self._flush()
 
     def done(self, path: str, made_from: str) -> None:
         """Writes down that the file at `path` is whole, and a digest of all that it was made from."""
         self._note(path, made_from)
-        self._log.flush()
+        self._flush()
 
     def settle(self, keep: Collection[str]) -> list[str]:
         """Removes every file of this or an earlier run whose path is not in `keep`. Returns their paths.
@@ -114,7 +114,8 @@ class Mirror:
         for path in gone:
             self._remove(self._output / path)
             del self._entries[path]
-        self._log.close()
+        with named_errors(self._listing):
+            self._log.close()
         with whole_file(self._listing) as file:
             file.writelines(map(_source_line, self._sources))
             file.writelines(_line(path, made_from) for path, made_from in sorted(self._entries.items()))
@@ -124,11 +125,21 @@ class Mirror:
 
     def close(self) -> None:
         """Closes the listing as it stands."""
-        self._log.close()
+        # What could not be written is told by then, and what is still in the buffer is tried once more here.
+        with contextlib.suppress(OSError):
+            self._log.close()
 
     def _note(self, path: str, made_from: str | None) -> None:
         self._entries[path] = made_from
-        self._log.write(_line(path, made_from).decode())
+        self._write(_line(path, made_from))
+
+    def _write(self, line: bytes) -> None:
+        with named_errors(self._listing):
+            self._log.write(line)
+
+    def _flush(self) -> None:
+        with named_errors(self._listing):
+            self._log.flush()
 
     def _remove(self, path: Path) -> None:
         # A folder that has become a link since would lead out of OUTPUT.

@@ -26,7 +26,7 @@ def scattered(first: int, last: int, size: int) -> Callable[[], str]:
 
 # Not those with a token for each character, which the model needs minutes for: test_windows.py measures their windows.
 KINDS: dict[str, Callable[[], str]] = {
-    "words": lambda: " ".join(f"word{number}" for number in range(105_000)),
+    "words": lambda: " ".join(f"word{number}" for number in range(100_000)),
     "one word": lambda: fill("noon "),
     "letters": lambda: fill("abcdefghijklmnopqrstuvwxyz"),
     "ideographs": scattered(0x4E00, 0x9FFF, 3),
