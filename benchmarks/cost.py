@@ -49,7 +49,7 @@ def measure_cost() -> Iterator[Stretch]:
 
 def _cost_so_far() -> Cost:
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return Cost(1000 * time.perf_counter(), 1000 * sum(one.ru_utime + one.ru_stime for one in used))
+    return Cost(1000 * time.perf_counter(), 1000 * sum(usage.ru_utime + usage.ru_stime for usage in used))
 
 
 def cost_of_each(work: Callable[[T], object], items: Iterable[T]) -> Cost:

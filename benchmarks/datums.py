@@ -118,8 +118,8 @@ def measure_runner(folder: Path, copies: int) -> None:
     source, copied = folder / "copies", folder / "copied"
     for number in range(copies):
         write_file(source / f"{number:05}.csv", ("question", "context"))
-    one = ["cp", f"{source}/00000.csv", str(copied)]
-    own = cost_of_each(lambda _: subprocess.run(one, check=True), range(100))
+    copy = ["cp", f"{source}/00000.csv", str(copied)]
+    own = cost_of_each(lambda _: subprocess.run(copy, check=True), range(100))
     trial = Trial(folder / "copier", source, ["python", "-m", "benchmarks.copier", "/pfs/in", "/pfs/out"])
     batched = trial.cost(copies, batched=True)
     plain = Trial(folder / "cp", source, ["cp", "-rL", "/pfs/in/.", "/pfs/out/"]).cost(copies, batched=False)

@@ -141,10 +141,10 @@ def _unknown(theirs: Mapping[str, Any]) -> list[str]:
 def _without_empty(value: Any) -> Any:
     """The same without fields that hold what a server takes for absent."""
     if isinstance(value, list):
-        return [_without_empty(one) for one in value]
+        return [_without_empty(item) for item in value]
     if isinstance(value, dict):
-        fields = {name: _without_empty(one) for name, one in value.items()}
-        return {name: one for name, one in fields.items() if one}
+        fields = {name: _without_empty(item) for name, item in value.items()}
+        return {name: item for name, item in fields.items() if item}
     return value
 
 
