@@ -99,11 +99,11 @@ def check_output(options: argparse.Namespace) -> None:
 
 def readings(options: argparse.Namespace) -> "tuple[Reading, Reading]":
     """The run that the page is about, and the one to compare with; without files where there is none."""
-    from stages.csvs.answered import Names, answered_by_both, answered_files
+    from stages.csvs.answered import Names, answered_files, files_of_both
     from stages.viewing.reading import Reading
 
     if options.answers and options.against:
-        mine, others = answered_by_both(options.answers, options.against)
+        mine, others = files_of_both(options.answers, options.against)
     else:
         mine, others = (answered_files(source) if source else {} for source in (options.answers, options.against))
     names = Names.of(options)

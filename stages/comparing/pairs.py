@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from runtime.errors import InputError
-from stages.csvs.answered import Choice, Names, Parts, Row, answered_by_both, answered_files, read_file
+from stages.csvs.answered import Choice, Names, Parts, Row, answered_files, files_of_both, read_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Pairing:
     failed: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Pair]:
-        a, b = answered_by_both(self.options.a, self.options.b)
+        a, b = files_of_both(self.options.a, self.options.b)
         for file in sorted({**a, **b}):
             self.files += 1
             try:

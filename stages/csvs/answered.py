@@ -89,7 +89,7 @@ def answered_files(source: Path) -> dict[str, Parts]:
     return _by_file(named_input(source).files)
 
 
-def answered_by_both(a: Path, b: Path) -> tuple[dict[str, Parts], dict[str, Parts]]:
+def files_of_both(a: Path, b: Path) -> tuple[dict[str, Parts], dict[str, Parts]]:
     """The CSVs of two runs, under names that tell which rows are the same. Raises AnswermillError.
 
     Two single CSVs are one file, whatever their names; and a copy of a part of a folder, which has no listing, is
