@@ -101,10 +101,10 @@ def ask(words: Sequence[str]) -> dict[str, str]:
     # Of an index alone: a folder of wheels on this machine is nobody else's.
     environment = {name: value for name, value in os.environ.items() if name != "PIP_FIND_LINKS"}
     pip = [sys.executable, "-m", "pip", "install", "-qq", "--dry-run", "--ignore-installed", "--report=-"]
-    told = subprocess.run(
+    report = subprocess.run(
         [*pip, "--only-binary=:all:", *words], env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
-    parts = json.loads(told.stdout)["install"]
+    parts = json.loads(report.stdout)["install"]
     return {
         one_spelling(part["metadata"]["name"]): part["download_info"]["archive_info"]["hashes"]["sha256"]
         for part in parts

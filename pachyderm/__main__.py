@@ -75,7 +75,7 @@ def _run(given: argparse.Namespace) -> int:
     chosen = options_of(given)
     if given.dry_run:
         plans = plan(chosen)
-        _print([json.dumps([asdict(one) for one in plans])] if given.json else status.align(list(table(plans))))
+        _print([json.dumps([asdict(each) for each in plans])] if given.json else status.align(list(table(plans))))
         return DONE
     try:
         with interruptible() as stop, show_progress() as watch:

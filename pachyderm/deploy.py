@@ -169,11 +169,11 @@ def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:
 
 
 def _wait_for_jobs(names: Sequence[str], pachctl: Pachctl) -> None:
-    told: list[str] = []
+    logged: list[str] = []
     while running := _unfinished_jobs(names, pachctl):
-        if running != told:
+        if running != logged:
             logging.info("waiting for %s", ", ".join(running))
-            told = running
+            logged = running
         time.sleep(_PAUSE)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pachyderm.cluster import PIPELINES
 from pachyderm.errors import PachydermError
 from pachyderm.pachctl import UNFINISHED, Pachctl, add_timeout, objects
 from pachyderm.roots import add_root, last_root
@@ -19,7 +20,6 @@ from runtime import command
 from runtime.logs import printable
 
 _LOG_LINES = 5
-_PIPELINES = ("ingest", "question-answer", "load", "prune")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def local_failures(root: Path, pipeline: str, number: str) -> Iterator[FailedJob
 
 def cluster_failures(pachctl: Pachctl, pipeline: str, job_id: str) -> Iterator[FailedJob]:
     """The failed last jobs on a cluster, or a job by its id. Raises PachydermError."""
-    for name in [pipeline] if pipeline else _PIPELINES:
+    for name in [pipeline] if pipeline else PIPELINES:
         if not pipeline and not pachctl.exists(("inspect", "pipeline", name)):
             continue
         jobs = list(objects(pachctl.run(("list", "job", "-p", name, "--raw"))))

@@ -23,7 +23,7 @@ from runtime.logs import summarise
 from runtime.quoting import safe_url
 from stages.answering.formats import FORMATS, target_name
 from stages.answering.options import arguments, decoding_of
-from stages.answering.rows import COLUMNS, Columns, Counts, Job, Least
+from stages.answering.rows import Columns, Counts, Job, Least
 from stages.answering.shares import Share, files_of, share_of_environment
 from stages.answering.summary import log_counts
 from stages.common import batching
@@ -35,8 +35,6 @@ from stages.common.progress import Progress
 if TYPE_CHECKING:
     from stages.answering.remote import RemoteFile
     from stages.answering.spread import DaskSpread
-
-__all__ = ["COLUMNS"]
 
 
 def answer(options: argparse.Namespace) -> int:

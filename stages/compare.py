@@ -1,13 +1,12 @@
 """Two runs over the same rows -> what differs, and which of them is right more often.
 
-A and B are what the answer stage wrote: two CSVs, or two folders of CSVs. It is what one runs before a new model
+A and B are what the answer stage wrote: two CSVs, or two folders of CSVs. Compare before a new model
 replaces an old one.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from runtime import command
 from runtime.errors import AnswermillError, OptionError
@@ -62,8 +61,7 @@ def check_kinds(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code."""
-    run: Callable[[Any], int] = compare
-    return command.run("compare", run, arguments(argv))
+    return command.run("compare", compare, arguments(argv))
 
 
 if __name__ == "__main__":

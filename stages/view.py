@@ -7,7 +7,7 @@ from a mail.
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -165,8 +165,7 @@ def bundle_of(options: argparse.Namespace, rows: "Sequence[Judged]") -> dict[str
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code."""
-    run: Callable[[Any], int] = view
-    return command.run("view", run, arguments(argv))
+    return command.run("view", view, arguments(argv))
 
 
 if __name__ == "__main__":

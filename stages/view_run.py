@@ -2,9 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from runtime import command
 from runtime.logs import summarise
@@ -40,8 +39,7 @@ def view_run(options: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code."""
-    work: Callable[[Any], int] = view_run
-    return command.run("status", work, arguments(argv))
+    return command.run("status", view_run, arguments(argv))
 
 
 if __name__ == "__main__":

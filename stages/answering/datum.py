@@ -20,7 +20,7 @@ from stages.common.rejections import note_of
 def answer_datum(job: Job, options: argparse.Namespace) -> dict[str, str]:
     """Answers a datum of Pachyderm's, whose output starts empty. Returns what the environment kept from being answered.
 
-    A CSV that breaks a rule must not hold up the others for ever: it is named in `rejected`.
+    A CSV that breaks a rule must not hold up the others at every try: it is named in `rejected`.
     """
     files, counts, failures = csv_files(options.input), Counts(), {}
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The stage's options."""
     parser = command.parser("answer", "Answers the questions in every CSV below INPUT.")
-    parser.add_argument("input", type=place, metavar="INPUT", help="a folder of CSVs, or one; - for stdin")
-    parser.add_argument("output", type=place, metavar="OUTPUT", help="folder for the answered CSVs; - for stdout")
+    parser.add_argument("input", type=path_or_url, metavar="INPUT", help="a folder of CSVs, or one; - for stdin")
+    parser.add_argument("output", type=path_or_url, metavar="OUTPUT", help="folder for the answered CSVs; - for stdout")
     parser.add_argument("--model", type=command.location, default=Path("build/model"), help="bundle to use")
     parser.add_argument(
         "--threads", type=command.positive, help="number of threads; default: the CPUs that this process may use"
@@ -89,7 +89,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--question-column and --context-column must differ")
     if utf8(options.prefix) != options.prefix:
         parser.error("--prefix is not UTF-8, so no CSV could hold its columns")
-    urls = [place for place in (options.input, options.output) if isinstance(place, str)]
+    urls = [end for end in (options.input, options.output) if isinstance(end, str)]
     if len(urls) == 1 or (urls and not options.dask):
         parser.error("URLs for both INPUT and OUTPUT go with --dask; `answermill ingest` brings a bucket's CSVs here")
     # Nothing is remembered beside answers at a URL, and a share would be all of it.
@@ -130,7 +130,7 @@ def price(text: str) -> float:
     return value
 
 
-def place(text: str) -> Path | str:
+def path_or_url(text: str) -> Path | str:
     """A path, or a URL as it stands, as the type of an option."""
     return text if "://" in text else command.location(text)
 

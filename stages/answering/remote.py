@@ -142,8 +142,8 @@ def _explain_errors(url: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = without_secrets(str(error), url) or type(error).__name__
-        raise AnswermillError(f"{safe_url(url)}: {told}; check the URL, and your rights there") from error
+        reason = without_secrets(str(error), url) or type(error).__name__
+        raise AnswermillError(f"{safe_url(url)}: {reason}; check the URL, and your rights there") from error
 
 
 def _protocols(system: Any) -> set[str]:

@@ -128,11 +128,11 @@ def utf8(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _segment(part: str) -> str:
-    if not part:
+def _segment(name: str) -> str:
+    if not name:
         # Buckets tell `a//b` from `a/b`. No other segment holds an encoded slash.
         return _escape("/")
-    encoded = "".join(_escape(char) if char in _FORBIDDEN or not " " <= char <= "~" else char for char in part)
+    encoded = "".join(_escape(char) if char in _FORBIDDEN or not " " <= char <= "~" else char for char in name)
     # Hidden names, `.` and `..` among them, are passed over by the later stages or mean something else.
     return _escape(".") + encoded[1:] if encoded.startswith(".") else encoded
 

@@ -42,7 +42,7 @@ from stages.loading.small import rows_of_each
 from stages.loading.target import Target
 
 
-class Counts(NamedTuple):
+class CsvCounts(NamedTuple):
     """Rows of one CSV: those it has now, and those that were in their place; whether they were left as they are."""
 
     rows: int
@@ -79,7 +79,7 @@ class TableLoader:
         csvs: Sequence[AnsweredCsv],
         locked: Callable[[], object],
         copied: Callable[[AnsweredCsv], object],
-    ) -> list[Counts]:
+    ) -> list[CsvCounts]:
         """Replaces the rows of each CSV that has changed; all that are given share the transaction.
 
         `locked` is called once no other loader can write these files; what it raises ends the load. `copied` is called
@@ -114,9 +114,9 @@ class TableLoader:
         ]
         memory.write(self.connection, self.target, [*self._clip(changed, known), *written])
         return [
-            Counts(same[csv.origin], same[csv.origin], unchanged=True)
+            CsvCounts(same[csv.origin], same[csv.origin], unchanged=True)
             if csv.origin in same
-            else Counts(rows[csv.origin], before.get(csv.origin, 0))
+            else CsvCounts(rows[csv.origin], before.get(csv.origin, 0))
             for csv in csvs
         ]
 

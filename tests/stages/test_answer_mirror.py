@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import OptionError
-from stages.answering.metrics import alone
+from stages.answering.metrics import exclusive_metrics
 from stages.answering.shares import Share, files_of, share_of_environment
 from stages.common.files import partial_name
 from tests.conftest import ROOT, SAMPLES, Stage
@@ -240,7 +240,7 @@ def test_two_runs_do_not_share_one_file_of_metrics(
 ) -> None:
     """The figures of one would take turns with those of the other."""
     metrics = tmp_path / "m.prom"
-    with alone(metrics):
+    with exclusive_metrics(metrics):
         done = stage("answer", source, tmp_path / "out", "--model", int8_bundle, "--metrics", metrics)
     assert done.returncode == 1
     assert "another run is writing it; give each run, and each part, a file of its own" in done.stderr
