@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from runtime import command
 from runtime.errors import AnswermillError, InputError, OptionError
+from runtime.logs import summarise
 
 if TYPE_CHECKING:
     from runtime.manifest import FileDigest
@@ -89,7 +90,7 @@ def calibrate(options: argparse.Namespace) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     logging.info("wrote %s: %s", options.output, changed.bundle_id)
-    command.summarise("done", {"rows": len(right), "calibration_error": curve.calibration_error})
+    summarise("done", {"rows": len(right), "calibration_error": curve.calibration_error})
     return command.DONE
 
 

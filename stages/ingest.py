@@ -18,6 +18,7 @@ from pathlib import Path
 
 from runtime import command
 from runtime.errors import InputError
+from runtime.logs import summarise
 from runtime.quoting import safe_url
 from stages.common.files import check_apart
 from stages.common.mirror import Mirror, keeps_listing, open_mirror
@@ -116,7 +117,7 @@ def ingest(options: argparse.Namespace) -> int:
                 take(result, waiting / f"table-{number}", output, rules)
                 progress.advance(0, 1)
         output.close()
-    command.summarise("done", {**output.counts.figures(), "seconds": round(progress.seconds, 2)})
+    summarise("done", {**output.counts.figures(), "seconds": round(progress.seconds, 2)})
     return command.exit_code(output.counts.failed, len(listing.objects))
 
 

@@ -142,7 +142,7 @@ class Stream:
         from runtime.answer import Answer
 
         if error := self._job.refusal(question, context):
-            return Answer.failed(error)
+            return Answer.failure(error)
         known = file.known.get(question, context) if file.known is not None else None
         self._counts.reused += known is not None
         return known

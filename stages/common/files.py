@@ -126,12 +126,10 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
 
     The temporary name depends on `path` alone, so that a rerun overwrites what a killed run left. Where another name is
     given for it, `resumable`, SIGTERM and Ctrl-C leave it there as SIGKILL does. Raises AnswermillError if another
-    process is writing the same file.
+    process is writing the same file, and for a device, a pipe or a folder: root would replace even `/dev/null`.
 
     A datum's output is not forced to the disk: it is on its way to a repo, and a node that loses power does the datum
     again. To wait for the disk took as long as all else that a datum of one row costs.
-
-    Raises AnswermillError too for a device, a pipe or a folder, which root would replace by a file: `/dev/null` once.
     """
     if _is_special(path):
         raise AnswermillError(f"{path}: not a regular file, so it is not replaced; choose another name")

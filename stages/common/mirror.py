@@ -43,14 +43,14 @@ def listed_paths(folder: Path) -> set[str]:
 class Mirror:
     """The listing of one stage below one OUTPUT. `open_mirror` makes it, and holds the lock."""
 
-    def __init__(self, output: Path, stage: str, part: str = "") -> None:
+    def __init__(self, output: Path, stage: str, share: str = "") -> None:
         self._output = output
-        self._listing = output / f".{stage}{part}.listing"
+        self._listing = output / f".{stage}{share}.listing"
         self._others = [path for path in listings_of(output, stage) if path != self._listing]
-        # A file may have been another part's in an earlier run. What is noted as whole beats what was only intended.
+        # A file may have been another share's in an earlier run. What is noted as whole beats what was only intended.
         self._entries, self._sources = _read_all(output, stage)
         _read(self._listing, mend=True)
-        self._merges = not part
+        self._merges = not share
         self._log = self._listing.open("ab")
 
     @staticmethod
@@ -88,8 +88,8 @@ class Mirror:
         """Every path below OUTPUT that this or an earlier run wrote, or was about to write."""
         return sorted(self._entries)
 
-    def made_from(self, path: str) -> str | None:
-        """What the file at `path` was made from, as `done` was told; None for one that is not known to be whole."""
+    def provenance(self, path: str) -> str | None:
+        """What the file at `path` was made from, as `mark_whole` noted it; None if the file may not be whole."""
         return self._entries.get(path)
 
     def intend(self, paths: Iterable[str]) -> None:
@@ -99,7 +99,7 @@ class Mirror:
                 self._note(path, None)
         self._flush()
 
-    def done(self, path: str, made_from: str) -> None:
+    def mark_whole(self, path: str, made_from: str) -> None:
         """Writes down that the file at `path` is whole, and a digest of all that it was made from."""
         self._note(path, made_from)
         self._flush()
@@ -154,18 +154,18 @@ class Mirror:
 
 
 @contextlib.contextmanager
-def open_mirror(output: Path, stage: str, part: str = "") -> Iterator[Mirror]:
+def open_mirror(output: Path, stage: str, share: str = "") -> Iterator[Mirror]:
     """The listing of `stage` below `output`, which is made. Raises AnswermillError while another run writes there.
 
-    Runs with different `part`, such as `-2-of-8`, may write there at the same time, each with a listing of its own;
+    Runs with different `share`, such as `-2-of-8`, may write there at the same time, each with a listing of its own;
     each removes what is no longer due, whoever wrote it. A run without one takes over their listings.
     """
     output.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as locks:
-        _lock(locks, output, output, os.O_RDONLY, fcntl.LOCK_SH if part else fcntl.LOCK_EX)
-        if part:
-            _lock(locks, output, output / f".{stage}{part}.lock", os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
-        mirror = Mirror(output, stage, part)
+        _lock(locks, output, output, os.O_RDONLY, fcntl.LOCK_SH if share else fcntl.LOCK_EX)
+        if share:
+            _lock(locks, output, output / f".{stage}{share}.lock", os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)
+        mirror = Mirror(output, stage, share)
         try:
             yield mirror
         finally:

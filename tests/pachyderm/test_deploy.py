@@ -248,6 +248,8 @@ def test_no_wait_leaves_the_jobs_that_it_makes_alone(cluster: Cluster) -> None:
         # What a server takes for absent, and what is no part of the spec.
         ({"datumHopes": 0, "another": {"inner": []}}, False),
         ({"update": True, "salt": "abc"}, False),
+        # Where pachctl's context names another project.
+        ({"pipeline": {"name": "load", "project": {"name": "qa"}}}, False),
         ({"datum_tries": "3"}, False),
     ],
 )
