@@ -111,6 +111,9 @@ def estimate(job: Job, files: dict[str, Path], unchanged: int, known: Known | No
         if is_known:
             result.reused += 1
             continue
+        if error := job.refusal(*pair):
+            result.errors[error] += 1
+            continue
         try:
             windows = windower.windows(*pair)
         except UnanswerableRowError as error:
