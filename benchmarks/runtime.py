@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import machine
-from benchmarks.peers import PEERS, Pair, prepare, run_peer
+from benchmarks.peers import PEERS, run_peer
 from benchmarks.plots import bars, column_of
+from benchmarks.preparing import Pair, prepare
 from export.evaluation import Row, read_rows
 from runtime.cpu import available_cpus
 

@@ -5,6 +5,7 @@ answered. They come with the package and not with the checkpoint, since int8 is 
 bring its own. `python -m export.kept_answers BUNDLE` writes them; BUNDLE is an fp32 bundle of the shipped checkpoint.
 """
 
+import argparse
 import dataclasses
 import hashlib
 import json
@@ -16,7 +17,7 @@ from typing import Any
 from export import verify
 from export.bundle import cpu
 from export.evaluation import Row, read_rows
-from runtime import Answerer
+from runtime import Answerer, command
 from runtime.answer import Answer
 from runtime.bundle import MODEL, TOKENIZER
 from runtime.decoding import Decoding
@@ -62,12 +63,18 @@ def row_key(question: str, context: str) -> str:
     return hashlib.sha256(json.dumps([question, context]).encode()).hexdigest()[:16]
 
 
-def main(folder: str) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Answers the samples, and keeps the answers. Returns the exit code."""
-    answerer, rows = Answerer.load(folder), read_rows(Path("samples"))
-    keep_answers(Path(folder), answerer.bundle.manifest.decoding, rows, verify.rankings(answerer, rows))
-    return 0
+    parser = argparse.ArgumentParser(prog="python -m export.kept_answers", description=__doc__)
+    parser.add_argument("bundle", type=command.location, metavar="BUNDLE", help="a folder that `export` wrote")
+    return command.run("kept_answers", _answer_samples, parser.parse_args(argv))
+
+
+def _answer_samples(options: argparse.Namespace) -> int:
+    answerer, rows = Answerer.load(options.bundle), read_rows(Path("samples"))
+    keep_answers(options.bundle, answerer.bundle.manifest.decoding, rows, verify.rankings(answerer, rows))
+    return command.DONE
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())

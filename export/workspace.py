@@ -33,7 +33,7 @@ def working_folder(target: Path) -> Iterator[Path]:
     It goes when the block ends. Folders of killed exports of the same target go too, and a bundle that one of them had
     moved aside comes back; a folder in use is locked by its owner and stays. Raises ExportError if the disk is full.
     """
-    with _locked(target.parent):
+    with _lock(target.parent):
         _recover(target)
         work = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
         # Held until the process ends, however it ends.
@@ -57,7 +57,7 @@ def publish(folder: Path, target: Path) -> None:
 
     Raises ExportError if something other than a bundle is in the way.
     """
-    with _locked(target.parent):
+    with _lock(target.parent):
         check_output_folder(target)
         if not target.exists():
             folder.rename(target)
@@ -98,7 +98,7 @@ def _recover(target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(parent: Path) -> Iterator[None]:
+def _lock(parent: Path) -> Iterator[None]:
     """Two exports take turns if one might see the other's half of a step."""
     descriptor = os.open(parent, os.O_RDONLY)
     try:

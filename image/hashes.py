@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from image.report import kept, one_spelling
+from image.report import one_spelling, reasons_for
 
 PYTHONS = ("3.11", "3.12", "3.13")
 PROCESSORS = ("x86_64", "aarch64")
@@ -46,7 +46,7 @@ Hashes = dict[str, set[str]]
 def main() -> int:
     """Writes the files. Returns the exit code."""
     pins = read_pins(Path("constraints.txt").read_text("utf-8"))
-    image = set(kept(Path("image-packages.txt").read_text("utf-8")))
+    image = set(reasons_for(Path("image-packages.txt").read_text("utf-8")))
     groups = {"image": image, **{name: closure(wanted, pins) for name, wanted in WANTED.items()}}
     every = {name: pins[name] for group in groups.values() for name in group}
     hashes = digests([f"{name}=={version}" for name, version in every.items()])
@@ -101,10 +101,10 @@ def ask(words: Sequence[str]) -> dict[str, str]:
     # Of an index alone: a folder of wheels on this machine is nobody else's.
     environment = {name: value for name, value in os.environ.items() if name != "PIP_FIND_LINKS"}
     pip = [sys.executable, "-m", "pip", "install", "-qq", "--dry-run", "--ignore-installed", "--report=-"]
-    told = subprocess.run(
+    report = subprocess.run(
         [*pip, "--only-binary=:all:", *words], env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
-    parts = json.loads(told.stdout)["install"]
+    parts = json.loads(report.stdout)["install"]
     return {
         one_spelling(part["metadata"]["name"]): part["download_info"]["archive_info"]["hashes"]["sha256"]
         for part in parts

@@ -29,7 +29,7 @@ class Part(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table. Returns the exit code."""
     packages, manifest = argv if argv is not None else sys.argv[1:]
-    reasons = {OURS: "the three stages", **kept(Path(packages).read_text("utf-8"))}
+    reasons = {OURS: "the three stages", **reasons_for(Path(packages).read_text("utf-8"))}
     bundle = Manifest.from_json(Path(manifest).read_text("utf-8"))
     parts = [part_of(package, reasons) for package in distributions(path=sys.path[1:])]
     parts.append(Part("/model", "", sum(file.size for file in bundle.files.values()), f"the bundle {bundle.bundle_id}"))
@@ -37,13 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def kept(packages: str) -> dict[str, str]:
+def reasons_for(packages: str) -> dict[str, str]:
     """The reason for each package, by its name in one spelling."""
     lines = (re.fullmatch(r"(\w\S*)\s+# (.+)", line) for line in packages.splitlines())
     return {one_spelling(line[1]): line[2] for line in lines if line}
 
 
-def left_out(packages: str) -> dict[str, str]:
+def reasons_against(packages: str) -> dict[str, str]:
     """The reason against each package that is a requirement of one that is kept, by its name in one spelling."""
     lines = (re.fullmatch(r"# without: (.+?)  (.+)", line) for line in packages.splitlines())
     return {one_spelling(name): line[2] for line in lines if line for name in line[1].split(", ")}

@@ -16,7 +16,8 @@ from pachyderm.roots import last_root
 from pachyderm.spec.reading import fill_in, read_specs, spec_files
 from pachyderm.spec.rules import check
 from runtime import command
-from runtime.command import DONE, FAILED, USAGE, printable
+from runtime.command import DONE, FAILED, USAGE
+from runtime.logs import printable
 
 if TYPE_CHECKING:
     from pachyderm.local.runner import Options
@@ -67,17 +68,17 @@ def _run(given: argparse.Namespace) -> int:
     from pachyderm.local import status
     from pachyderm.local.interrupt import InterruptedByError, interruptible
     from pachyderm.local.plan import plan, table
-    from pachyderm.local.progress import watching
+    from pachyderm.local.progress import show_progress
     from pachyderm.local.runner import run
     from pachyderm.local.store.journal import SUCCESS
 
     chosen = options_of(given)
     if given.dry_run:
         plans = plan(chosen)
-        _print([json.dumps([asdict(one) for one in plans])] if given.json else status.align(list(table(plans))))
+        _print([json.dumps([asdict(each) for each in plans])] if given.json else status.align(list(table(plans))))
         return DONE
     try:
-        with interruptible() as stop, watching() as watch:
+        with interruptible() as stop, show_progress() as watch:
             done = run(chosen, stop, watch)
     except InterruptedByError as interrupt:
         logging.error("%s; run again to go on", interrupt)

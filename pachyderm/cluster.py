@@ -7,7 +7,7 @@ database, if it is named, for its files. Prints what is stuck; the exit code is 
 import argparse
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -179,8 +179,12 @@ def _count_loaded(pachctl: Pachctl, output: str | None) -> tuple[int | None, int
         return None, None
     globs = (f"{output}:/**.[cC][sS][vV]", f"{output}:/rejected/**.json")
     loaded, refused = (objects(pachctl.run(("glob", "file", glob, "--raw"))) for glob in globs)
+    return _count_files(loaded), _count_files(refused)
+
+
+def _count_files(entries: Iterable[Mapping[str, Any]]) -> int:
     # A folder may be called a.csv.
-    return sum(one.get("file_type") != "DIR" for one in loaded), sum(one.get("file_type") != "DIR" for one in refused)
+    return sum(entry.get("file_type") != "DIR" for entry in entries)
 
 
 def _count_in_table(table: str) -> int | None:

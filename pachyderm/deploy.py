@@ -21,7 +21,7 @@ from pachyderm.credentials import filled_secrets
 from pachyderm.errors import PachydermError
 from pachyderm.pachctl import Pachctl, add_timeout
 from pachyderm.spec.fields import read_spec
-from pachyderm.spec.model import Spec
+from pachyderm.spec.model import Project, Spec
 from pachyderm.spec.reading import fill_in, read_specs, spec_files
 from pachyderm.spec.rules import check
 from pachyderm.steps import Step, deploy_steps, plan, secret_step, undeploy_steps
@@ -97,7 +97,8 @@ def stamp(image: str, folder: Path) -> None:
         for name, spec in specs.items():
             (folder / name).write_text(json.dumps(spec, indent=2, ensure_ascii=False) + "\n", "utf-8")
     except OSError as error:
-        raise PachydermError(f"{error.filename or folder}: {error.strerror}") from error
+        named = OSError(error.errno, error.strerror, error.filename or str(folder))
+        raise PachydermError(command.describe(named)) from error
 
 
 def deploy(steps: Sequence[Step], given: argparse.Namespace, pachctl: Pachctl) -> None:
@@ -141,16 +142,20 @@ def _unknown(theirs: Mapping[str, Any]) -> list[str]:
 def _without_empty(value: Any) -> Any:
     """The same without fields that hold what a server takes for absent."""
     if isinstance(value, list):
-        return [_without_empty(one) for one in value]
+        return [_without_empty(item) for item in value]
     if isinstance(value, dict):
-        fields = {name: _without_empty(one) for name, one in value.items()}
-        return {name: one for name, one in fields.items() if one}
+        fields = {name: _without_empty(item) for name, item in value.items()}
+        return {name: item for name, item in fields.items() if item}
     return value
 
 
 def _comparable(raw: Mapping[str, Any]) -> Spec:
-    """The spec without its salt, which the server keeps from the first creation on."""
-    return replace(read_spec(raw)[0], salt="")
+    """The spec without its salt, which the server keeps from the first creation on, and without its project.
+
+    pachctl fills in the project of its context, and looks the pipeline up there.
+    """
+    spec, _ = read_spec(raw)
+    return replace(spec, salt="", pipeline=replace(spec.pipeline, project=Project()))
 
 
 def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:
@@ -165,11 +170,11 @@ def _check_jobs(names: Sequence[str], pachctl: Pachctl, *, wait: bool) -> None:
 
 
 def _wait_for_jobs(names: Sequence[str], pachctl: Pachctl) -> None:
-    told: list[str] = []
+    logged: list[str] = []
     while running := _unfinished_jobs(names, pachctl):
-        if running != told:
+        if running != logged:
             logging.info("waiting for %s", ", ".join(running))
-            told = running
+            logged = running
         time.sleep(_PAUSE)
 
 

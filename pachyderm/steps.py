@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from pachyderm.credentials import BUCKET_SECRET, DATABASE_SECRET, manifest
 from pachyderm.errors import PachydermError
-from pachyderm.spec.reading import RawSpec, fill_in, in_order, pipeline, read_specs, spec_files
+from pachyderm.spec.reading import RawSpec, fill_in, in_order, parse_pipeline, read_specs, spec_files
 from pachyderm.spec.rules import check
 
 
@@ -47,7 +47,7 @@ def specs_for(image: str, bucket: str | None, repo: str | None) -> dict[str, Raw
 
 def _in_order(specs: Mapping[str, RawSpec]) -> dict[str, RawSpec]:
     """Specs by pipeline, each after those whose output it reads."""
-    pipelines = {one.name: (one, raw) for one, raw in ((pipeline(raw), raw) for raw in specs.values())}
+    pipelines = {pipeline.name: (pipeline, raw) for raw in specs.values() for pipeline in [parse_pipeline(raw)]}
     return {name: pipelines[name][1] for name in in_order({n: p.input.repos() for n, (p, _) in pipelines.items()})}
 
 

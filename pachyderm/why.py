@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pachyderm.cluster import PIPELINES
 from pachyderm.errors import PachydermError
 from pachyderm.pachctl import UNFINISHED, Pachctl, add_timeout, objects
 from pachyderm.roots import add_root, last_root
 from runtime import command
+from runtime.logs import printable
 
 _LOG_LINES = 5
-_PIPELINES = ("ingest", "question-answer", "load", "prune")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def lines(jobs: Sequence[FailedJob], remedy: str) -> Iterator[str]:
     yield f"to go on: {remedy}" if jobs else "no pipeline's last job has failed"
 
 
-def local_failures(root: Path, pipeline: str, job: str) -> Iterator[FailedJob]:
+def local_failures(root: Path, pipeline: str, number: str) -> Iterator[FailedJob]:
     """The failed last jobs of the local runner, or a job by its number. Raises PachydermError."""
     from pachyderm.local.status import log_lines
     from pachyderm.local.store.results import FAILED
@@ -65,50 +66,53 @@ def local_failures(root: Path, pipeline: str, job: str) -> Iterator[FailedJob]:
     store.check()
     names = [name for name in store.pipelines() if pipeline in ("", name)]
     if not names:
-        raise PachydermError(f"no pipeline {pipeline}; there are {', '.join(store.pipelines())}")
+        if not pipeline:
+            raise PachydermError(f"{root}: no pipeline has run here yet; start with answermill run --root {root}")
+        raise PachydermError(f"no pipeline {pipeline}; there are {', '.join(store.pipelines()) or '(none)'}")
     for name in names:
-        for one in [one for one in store.pipeline(name).jobs() if job in ("", str(one.number))][-1:]:
-            failed = [r for r in store.pipeline(name).of(one.number).results().values() if r.state == FAILED]
+        journal = store.pipeline(name)
+        for job in [job for job in journal.jobs() if number in ("", str(job.number))][-1:]:
+            failed = [result for result in journal.of(job.number).results().values() if result.state == FAILED]
             datums = [
-                FailedDatum(
-                    r.id, r.label, r.error, r.tries, list(log_lines(root, name, one.number, r.id))[-_LOG_LINES:]
-                )
-                for r in failed
+                FailedDatum(datum.id, datum.label, datum.error, datum.tries, log[-_LOG_LINES:])
+                for datum in failed
+                for log in [list(log_lines(root, name, job.number, datum.id))]
             ]
-            if one.reason:
-                yield FailedJob(f"{name}@{one.number}", one.state, one.reason, datums)
+            if job.reason:
+                yield FailedJob(f"{name}@{job.number}", job.state, job.reason, datums)
 
 
-def cluster_failures(pachctl: Pachctl, pipeline: str, job: str) -> Iterator[FailedJob]:
+def cluster_failures(pachctl: Pachctl, pipeline: str, job_id: str) -> Iterator[FailedJob]:
     """The failed last jobs on a cluster, or a job by its id. Raises PachydermError."""
-    for name in [pipeline] if pipeline else _PIPELINES:
+    for name in [pipeline] if pipeline else PIPELINES:
         if not pipeline and not pachctl.exists(("inspect", "pipeline", name)):
             continue
-        told = list(objects(pachctl.run(("list", "job", "-p", name, "--raw"))))
-        if job and job not in [one["job"]["id"] for one in told]:
-            raise PachydermError(f"{name} has no job {job}; pachctl list job -p {name} names them")
-        # A job that still runs says nothing about why the one before has failed.
-        jobs = [one for one in told if (one["job"]["id"] == job if job else one.get("state") not in UNFINISHED)]
-        for one in sorted(jobs, key=lambda one: str(one.get("created", "")))[-1:]:
-            state = str(one.get("state", "")).removeprefix("JOB_").lower()
+        jobs = list(objects(pachctl.run(("list", "job", "-p", name, "--raw"))))
+        if job_id:
+            jobs = [job for job in jobs if job["job"]["id"] == job_id]
+            if not jobs:
+                raise PachydermError(f"{name} has no job {job_id}; pachctl list job -p {name} names them")
+        else:
+            # A job that still runs says nothing about why the one before has failed.
+            jobs = [job for job in jobs if job.get("state") not in UNFINISHED]
+        for job in sorted(jobs, key=lambda job: str(job.get("created", "")))[-1:]:
+            state = str(job.get("state", "")).removeprefix("JOB_").lower()
             if state in ("failure", "killed", "unrunnable"):
-                where = f"{name}@{one['job']['id']}"
-                yield FailedJob(
-                    where, state, str(one.get("reason", "")), list(_datums(pachctl, name, one["job"]["id"]))
-                )
+                datums = list(_datums(pachctl, name, job["job"]["id"]))
+                yield FailedJob(f"{name}@{job['job']['id']}", state, str(job.get("reason", "")), datums)
 
 
-def _datums(pachctl: Pachctl, name: str, job: str) -> Iterator[FailedDatum]:
-    for one in objects(pachctl.run(("list", "datum", f"{name}@{job}", "--raw"))):
-        if one.get("state") != "FAILED":
+def _datums(pachctl: Pachctl, name: str, job_id: str) -> Iterator[FailedDatum]:
+    for datum in objects(pachctl.run(("list", "datum", f"{name}@{job_id}", "--raw"))):
+        if datum.get("state") != "FAILED":
             continue
-        datum = one["datum"]["id"]
-        files, reason = _meta(pachctl, f"{name}.meta@{job}:/meta/{datum}/meta")
+        datum_id = datum["datum"]["id"]
+        files, reason = _meta(pachctl, f"{name}.meta@{job_id}:/meta/{datum_id}/meta")
         log: list[str] = []
         # Once the pods are gone, pachctl fails.
         with contextlib.suppress(PachydermError):
-            log = pachctl.run(("logs", "-j", f"{name}@{job}", "--datum", datum)).splitlines()[-_LOG_LINES:]
-        yield FailedDatum(datum, files, reason, 0, log)
+            log = pachctl.run(("logs", "-j", f"{name}@{job_id}", "--datum", datum_id)).splitlines()[-_LOG_LINES:]
+        yield FailedDatum(datum_id, files, reason, 0, log)
 
 
 def _meta(pachctl: Pachctl, file: str) -> tuple[str, str]:
@@ -141,5 +145,5 @@ def _why(given: argparse.Namespace) -> int:
     else:
         jobs = list(local_failures(given.root or last_root(), pipeline, job))
         remedy = "correct what is named above, then run again"
-    sys.stdout.writelines(f"{command.printable(line)}\n" for line in lines(jobs, remedy))
+    sys.stdout.writelines(f"{printable(line)}\n" for line in lines(jobs, remedy))
     return command.FAILED if jobs else command.DONE

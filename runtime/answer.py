@@ -32,7 +32,7 @@ class Answer:
     tokens: int = 0
 
     @classmethod
-    def failed(cls, error: str) -> "Answer":
+    def failure(cls, error: str) -> "Answer":
         """The answer of a row that cannot be answered."""
         return cls(None, None, None, None, error=error)
 
@@ -58,7 +58,7 @@ def ranked_answers(context: str, windows: Sequence[tuple[Spans, Window]], decodi
     if decoding.handle_impossible_answer:
         answers.append(Answer("", min(spans.null_score for spans, _ in windows), 0, 0, tokens=tokens))
     answers.sort(key=lambda answer: answer.score or 0.0, reverse=True)
-    return tuple(answers[: decoding.top_k]) or (Answer.failed("no answer"),)
+    return tuple(answers[: decoding.top_k]) or (Answer.failure("no answer"),)
 
 
 def character_span(window: Window, first: int, last: int, align_to_words: bool) -> tuple[int, int]:

@@ -58,7 +58,7 @@ class Bundle:
         for name, digest in manifest.files.items():
             # Checked when the first row needs it, so that loading takes no longer than without it.
             if name != FLOAT_MODEL and _sha256(folder, name) != digest.sha256:
-                raise _changed(folder / name)
+                raise _digest_error(folder / name)
         _refuse_external_data(folder / MODEL)
         _warn_of_missing_flags(manifest)
         return cls(folder, manifest)
@@ -87,13 +87,13 @@ class Bundle:
                 "the second look"
             ) from error
         if size != digest.size:
-            raise _changed(self.folder / FLOAT_MODEL)
+            raise _digest_error(self.folder / FLOAT_MODEL)
 
     def float_session(self) -> ort.InferenceSession:
         """As `session`, of the fp32 graph of the second look, which is checked now. Raises BundleError."""
         self.check_float_graph()
         if _sha256(self.folder, FLOAT_MODEL) != self.manifest.files[FLOAT_MODEL].sha256:
-            raise _changed(self.folder / FLOAT_MODEL)
+            raise _digest_error(self.folder / FLOAT_MODEL)
         _refuse_external_data(self.folder / FLOAT_MODEL)
         # Folds the casts that weights stored as float16 come with, once and not at every run.
         session = self.open_session(FLOAT_MODEL, ort.GraphOptimizationLevel.ORT_ENABLE_BASIC)
@@ -123,7 +123,7 @@ class Bundle:
             raise BundleError(f"{self.folder / name} cannot be loaded: {error}") from error
 
 
-def _changed(path: Path) -> BundleError:
+def _digest_error(path: Path) -> BundleError:
     return BundleError(f"{path} is not the file that was exported: export the bundle again")
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from runtime import command
 from runtime.errors import AnswermillError, InputError, OptionError
+from runtime.logs import summarise
 
 if TYPE_CHECKING:
     from runtime.manifest import FileDigest
@@ -44,7 +45,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--no-answer",
         action="store_true",
-        help='let "no answer" win, in BUNDLE2 too; an empty cell of the expected column then means that it is right',
+        help='let "no answer" win, in BUNDLE2 too; a blank field of the expected column then means that it is right',
     )
     parser.add_argument(
         "--threads", type=command.positive, help="number of threads; default: the CPUs that this process may use"
@@ -98,7 +99,7 @@ def calibrate(options: argparse.Namespace) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     logging.info("wrote %s: %s", options.output, changed.bundle_id)
-    command.summarise("done", {"rows": len(right), "calibration_error": curve.calibration_error})
+    summarise("done", {"rows": len(right), "calibration_error": curve.calibration_error})
     return command.DONE
 
 

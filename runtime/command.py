@@ -1,12 +1,10 @@
-"""The shell of every command line: options, logs, signals, exit codes. Standard library only."""
+"""The shell of every command line: options, signals, errors, exit codes. Standard library only."""
 
 import argparse
 import errno
-import json
 import logging
 import math
 import os
-import re
 import signal
 import sys
 import threading
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from runtime.errors import AnswermillError
+from runtime.logs import start_logging
 
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 143 terminated."
@@ -32,7 +31,6 @@ _REMEDIES = {
     errno.EEXIST: "choose another name, since a folder is to be made there",
     errno.ENOTDIR: "choose another path, since a file is in the place of a folder",
 }
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def parser(
@@ -208,57 +206,14 @@ def open_streams() -> None:
             setattr(sys, name, stream)
 
 
-def start_logging(name: str, log_format: str = "text", level: int = logging.INFO) -> None:
-    """Sends the log to stderr, a line a record, as text or JSON."""
-    logging.basicConfig(level=level, stream=sys.stderr, force=True)
-    formatter = _JsonFormatter(name) if log_format == "json" else _TextFormatter(f"{name}: %(message)s")
-    logging.getLogger().handlers[0].setFormatter(formatter)
-
-
-def printable(text: str) -> str:
-    r"""The text with control characters, line separators and lone surrogates escaped, as in `a\x1b[31mb\n`.
-
-    Names, headers and server messages come from others; a terminal must not obey them, nor a log gain lines by them.
-    """
-    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
-
-
 def describe(error: OSError) -> str:
     """`/data/out: No space left on device`, with every file that the error names."""
     files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name)
+    if not files and _REMEDIES.get(error.errno or 0) == _FREE:
+        # All else that is written has a name.
+        files = "stdout, or a temporary file"
     text = f"{files}: {error.strerror}" if files and error.strerror else str(error)
     return f"{text}; {_REMEDIES[error.errno]}" if error.errno in _REMEDIES else text
-
-
-def summarise(event: str, fields: Mapping[str, object]) -> None:
-    """One line with figures: `done files=9 rows=209`, or the same as JSON fields."""
-    text = " ".join(f"{name}={value}" for name, value in fields.items())
-    logging.info("%s %s", event, text, extra={"event": event, "fields": dict(fields)})
-
-
-class _TextFormatter(logging.Formatter):
-    """One printable line a record."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
-
-
-class _JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self._name = name
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "stage": self._name,
-            "event": getattr(record, "event", record.getMessage()),
-            **getattr(record, "fields", {}),
-        }
-        return json.dumps(line, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace").decode()
 
 
 def _terminate(_signal: int, _frame: object) -> NoReturn:

@@ -77,7 +77,7 @@ def reliability(sure: Matrix, right: Matrix) -> list[tuple[int, float, float]]:
     ]
 
 
-def left_out(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> Matrix:
+def out_of_fold_confidence(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> Matrix:
     """The confidence of each row by a curve that was fitted without its fold, (rows,)."""
     sure = np.empty(len(right))
     for fold in range(FOLDS):
@@ -88,7 +88,7 @@ def left_out(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> Matr
 
 def curve(inputs: Matrix, right: Matrix, source: str, known: Matrix | None = None) -> Confidence:
     """The curve fitted on all rows, with the error of those fitted without a fold."""
-    error = calibration_error(left_out(inputs, right, known), right)
+    error = calibration_error(out_of_fold_confidence(inputs, right, known), right)
     coefficients = tuple(round(float(value), 6) for value in fit(inputs, right, known))
     return Confidence(coefficients, len(right), source, round(error, 4))
 
@@ -100,7 +100,7 @@ def section(curve: Confidence | None, inputs: Matrix, right: Matrix, known: Matr
             f"## Confidence\n\nNone: {len(right)} labelled rows are too few to fit one, it takes {MIN_ROWS}. "
             "`answermill calibrate` adds it from rows of yours."
         )
-    sure = left_out(inputs, right, known)
+    sure = out_of_fold_confidence(inputs, right, known)
     lines = []
     for limit in (0.0, 0.3, 0.5, 0.7, 0.8, 0.9):
         accepted = sure >= limit
@@ -125,7 +125,7 @@ def section(curve: Confidence | None, inputs: Matrix, right: Matrix, known: Matr
 
 def diagram(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> str:
     """The reliability diagram as SVG: dots on the diagonal are what a confidence should be."""
-    points = reliability(left_out(inputs, right, known), right)
+    points = reliability(out_of_fold_confidence(inputs, right, known), right)
     most = max(rows for rows, *_ in points)
     dots = "".join(
         f'<circle cx="{40 + 200 * mean:.1f}" cy="{220 - 200 * share:.1f}" r="{3 + 7 * (rows / most) ** 0.5:.1f}">'

@@ -9,7 +9,7 @@ from typing import Any
 
 from runtime.decoding import Decoding
 from runtime.errors import BundleError, OptionError
-from runtime.typed_json import Dialect, Scalar, read, shown
+from runtime.typed_json import Dialect, Scalar, abbreviate, read
 
 FORMAT_VERSION = 1
 # The largest number that every reader of JSON keeps exactly.
@@ -23,7 +23,7 @@ def _scalar(kind: type, spoken: str) -> Callable[[Any], Scalar]:
 
     def read_scalar(raw: Any) -> Scalar:
         if not isinstance(raw, accepted) or (isinstance(raw, bool) and kind is not bool):
-            return Scalar(reason=f"must be {spoken}, not {shown(raw)}")
+            return Scalar(reason=f"must be {spoken}, not {abbreviate(raw)}")
         if isinstance(raw, int) and abs(raw) > LARGEST:
             return Scalar(reason="a number is too large")
         return Scalar(raw)

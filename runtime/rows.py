@@ -29,9 +29,9 @@ class Ranking(NamedTuple):
     ratio: float
 
     @classmethod
-    def failed(cls, error: Exception) -> "Ranking":
+    def failure(cls, error: Exception) -> "Ranking":
         """The ranking of a row that cannot be answered."""
-        return cls((Answer.failed(str(error)),), 0.0)
+        return cls((Answer.failure(str(error)),), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class RowJob:
             for index in range(1, len(self._windows)):
                 pool.submit(self._run, index)
         except UnanswerableRowError as error:
-            self.future.set_result(Ranking.failed(error))
+            self.future.set_result(Ranking.failure(error))
         except BaseException as error:  # noqa: BLE001 - the consumer raises it; a panic of tokenizers is no Exception
             self.future.set_exception(error)
         else:
@@ -126,7 +126,7 @@ class RowJob:
         """The row's answer is its error; several windows may say so, each once."""
         with self._lock:
             if not self.future.done():
-                self.future.set_result(Ranking.failed(error))
+                self.future.set_result(Ranking.failure(error))
 
     def _decode(self) -> Ranking:
         context, reading = self._pair[1] or "", self._reading

@@ -73,7 +73,7 @@ def read(hint: type[T], raw: Any, dialect: Dialect) -> tuple[T | None, list[Prob
     return (None if value is _UNFIT else value), reader.problems
 
 
-def shown(value: Any) -> str:
+def abbreviate(value: Any) -> str:
     """The value for a message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "..."
@@ -114,10 +114,10 @@ class _Reader:
                 self.problems.append(Problem(where, "appears twice, in two spellings"))
             elif attribute and not (item is None and self._is_absent(hints[attribute])):
                 values[attribute] = self.value(hints[attribute], item, where)
-        missing = sorted(_required(cls) - values.keys())
+        missing = sorted(_required_fields(cls) - values.keys())
         self.problems += [Problem(f"{path}.{name}".removeprefix("."), "is missing") for name in missing]
         values = {name: value for name, value in values.items() if value is not _UNFIT}
-        return cls(**values) if _required(cls) <= values.keys() else _UNFIT
+        return cls(**values) if _required_fields(cls) <= values.keys() else _UNFIT
 
     def _is_absent(self, hint: Any) -> bool:
         """Whether null, for this type, means the default."""
@@ -146,7 +146,7 @@ class _Reader:
         return {name: value for name, value in values.items() if value is not _UNFIT}
 
     def _misfit(self, path: str, wanted: str, raw: Any) -> Any:
-        self.problems.append(Problem(path, f"must be {wanted}, not {shown(raw)}"))
+        self.problems.append(Problem(path, f"must be {wanted}, not {abbreviate(raw)}"))
         return _UNFIT
 
 
@@ -155,7 +155,7 @@ def _type_hints(cls: Any) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
-def _required(cls: Any) -> set[str]:
+def _required_fields(cls: Any) -> set[str]:
     missing = dataclasses.MISSING
     fields = dataclasses.fields(cls)
     return {field.name for field in fields if field.default is missing and field.default_factory is missing}

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 from runtime import command
 from runtime.cpu import available_cpus, limit_pools
 from runtime.errors import InputError, OptionError
+from runtime.logs import summarise
 from runtime.quoting import safe_url
 from stages.answering.formats import FORMATS, target_name
 from stages.answering.options import arguments, decoding_of
-from stages.answering.rows import COLUMNS, Columns, Counts, Job, Least
+from stages.answering.rows import Columns, Counts, Job, Least
 from stages.answering.shares import Share, files_of, share_of_environment
-from stages.answering.summary import summarise
+from stages.answering.summary import log_counts
 from stages.common import batching
 from stages.common.files import check_apart, size_of
 from stages.common.inputs import Input, read_input
@@ -34,8 +35,6 @@ from stages.common.progress import Progress
 if TYPE_CHECKING:
     from stages.answering.remote import RemoteFile
     from stages.answering.spread import DaskSpread
-
-__all__ = ["COLUMNS"]
 
 
 def answer(options: argparse.Namespace) -> int:
@@ -57,10 +56,10 @@ def answer(options: argparse.Namespace) -> int:
         from stages.answering.metrics import check_metrics
 
         check_metrics(options.metrics, options.input, options.output)
-    part = options.part or share_of_environment(os.environ)
+    share = options.part or share_of_environment(os.environ)
     due = files
-    if part:
-        names = files_of({name: size_of(path) for name, path in files.items()}, part)
+    if share:
+        names = files_of({name: size_of(path) for name, path in files.items()}, share)
         due = {name: path for name, path in files.items() if name in names}
     job = load_job(options)
     if not keeps_listing():
@@ -70,7 +69,7 @@ def answer(options: argparse.Namespace) -> int:
         return command.exit_code(list(failures), len(files))
     if options.dry_run:
         return foretell(job, options, due)
-    failures = answer_folder(job, options, given, due, part)
+    failures = answer_folder(job, options, given, due, share)
     return command.exit_code(list(failures), len(due))
 
 
@@ -79,12 +78,12 @@ def answer_pipe(job: Job) -> int:
     from stages.answering.pipes import answer_stdin
 
     counts, seconds, is_whole = answer_stdin(job)
-    summarise(job.model, counts, seconds, ["stdin"])
+    log_counts(job.model, counts, seconds, ["stdin"])
     return command.DONE if is_whole else command.FAILED
 
 
 def answer_folder(
-    job: Job, options: argparse.Namespace, given: Input, due: dict[str, Path], part: Share | None
+    job: Job, options: argparse.Namespace, given: Input, due: dict[str, Path], share: Share | None
 ) -> dict[str, str]:
     """Answers the files in `due`; OUTPUT mirrors INPUT. Returns what was wrong with those that failed."""
     from stages.answering.earlier import Settings, read_library
@@ -92,16 +91,18 @@ def answer_folder(
 
     settings, counts = Settings.of(options, job.model), Counts()
     with (
-        open_mirror(options.output, "answer", part.suffix if part else "") as mirror,
+        open_mirror(options.output, "answer", share.suffix if share else "") as mirror,
         Progress(sum(size_of(path) for path in due.values())) as progress,
     ):
+        others = {path for path in mirror.paths() if not given.covers(path)} - targets(given.files, *FORMATS)
+        if given.place is not None and given.files:
+            mirror.take_from(given.folder, others | targets(given.files, *FORMATS))
         library = None if options.again else read_library(options.reuse, settings, job.columns)
         run = MirroredRun(job, settings, mirror, options.output, counts, progress)
-        with measure(options, job, counts, progress, part):
+        with measure(options, job, counts, progress, share):
             run.run(due, options.again, library, spread_of(options))
-        others = {path for path in mirror.paths() if not given.covers(path)} - targets(given.files, *FORMATS)
         run.settle(others | targets(given.files, job.format))
-    summarise(job.model, counts, progress.seconds, list(due))
+    log_counts(job.model, counts, progress.seconds, list(due))
     return run.failures
 
 
@@ -125,7 +126,7 @@ def answer_urls(options: argparse.Namespace) -> int:
         return command.DONE
     with Progress(sum(file.size for file in files)) as progress:
         spread.run(iter(files), counts, progress, finish)
-    summarise(model, counts, progress.seconds, [file.name for file in files])
+    log_counts(model, counts, progress.seconds, [file.name for file in files])
     return command.exit_code(failures, len(files))
 
 
@@ -146,12 +147,12 @@ def targets(names: Iterable[str], *kinds: str) -> set[str]:
 
 def foretell(job: Job, options: argparse.Namespace, due: dict[str, Path]) -> int:
     """Says what a run would take. Returns the exit code that it would have."""
-    from stages.answering.earlier import Settings, known_answers, read_library, unchanged
+    from stages.answering.earlier import Settings, known_answers, read_library, unchanged_files
     from stages.answering.estimate import estimate
 
     settings, same, known = Settings.of(options, job.model), set[str](), None
     if not options.again:
-        same = unchanged(options.output, due, settings, job.format)
+        same = unchanged_files(options.output, due, settings, job.format)
         listing = Mirror.read(options.output, "answer")
         # Ranks are not put together again.
         library = read_library(options.reuse, settings, job.columns)
@@ -159,18 +160,18 @@ def foretell(job: Job, options: argparse.Namespace, due: dict[str, Path]) -> int
     result = estimate(job, {name: path for name, path in due.items() if name not in same}, len(same), known)
     for reason in result.rejected:
         logging.error("%s", reason)
-    command.summarise("estimate", result.figures(job.answerer.threads, options.price_per_cpu_hour))
+    summarise("estimate", result.figures(job.answerer.threads, options.price_per_cpu_hour))
     return command.FAILED if result.rejected else command.DONE
 
 
 def measure(
-    options: argparse.Namespace, job: Job, counts: Counts, progress: Progress, part: Share | None
+    options: argparse.Namespace, job: Job, counts: Counts, progress: Progress, share: Share | None
 ) -> contextlib.AbstractContextManager[None]:
     """Writes the figures of the run if the options want them, and beside its output."""
-    from stages.answering.metrics import Report, reported
+    from stages.answering.metrics import Report, write_reports
 
-    record = options.output / f"run{part.suffix if part else ''}.json"
-    return reported(Report(job, counts, progress, options), options.metrics, record)
+    record = options.output / f"run{share.suffix if share else ''}.json"
+    return write_reports(Report(job, counts, progress, options), options.metrics, record)
 
 
 def prepare(options: argparse.Namespace) -> Callable[[], str]:
@@ -200,7 +201,7 @@ def load_job(options: argparse.Namespace) -> Job:
     columns = Columns(options.question_column, options.context_column, options.prefix, options.top_k is not None)
     decoding = decoding_of(options, answerer.bundle.manifest.decoding)
     least = Least(options.min_score, options.min_confidence)
-    job = Job(answerer, decoding, columns, least, options.limit, options.format)
+    job = Job(answerer, decoding, columns, least, options.limit, options.format, options.max_field)
     # Limits that the model cannot keep are a mistake of the command line, not of the first file.
     answerer.answer((), job.decoding)
     return job

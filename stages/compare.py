@@ -1,16 +1,16 @@
 """Two runs over the same rows -> what differs, and which of them is right more often.
 
-A and B are what the answer stage wrote: two CSVs, or two folders of CSVs. It is what one runs before a new model
+A and B are what the answer stage wrote: two CSVs, or two folders of CSVs. Compare before a new model
 replaces an old one.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from runtime import command
 from runtime.errors import AnswermillError, OptionError
+from stages.csvs.labels import add_expected, check_labelled
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -18,9 +18,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command.parser("compare", "Shows where two runs over the same rows differ, and which is right.")
     parser.add_argument("a", type=command.location, metavar="A", help="an answered CSV, or a folder of them")
     parser.add_argument("b", type=command.location, metavar="B", help="another run over the same rows")
-    parser.add_argument(
-        "--expected", metavar="COLUMN", help='column with the right answers; default: "expected", if there is one'
-    )
+    add_expected(parser)
     parser.add_argument(
         "--limit", type=command.positive, default=20, metavar="N", help="number of differing rows to show"
     )
@@ -48,8 +46,7 @@ def compare(options: argparse.Namespace) -> int:
             return code
     elif not counts.rows:
         raise AnswermillError(nothing_to_compare(options, counts.first_otherwise))
-    if options.expected and not counts.labelled:
-        raise OptionError(f"--expected {options.expected}: no compared row has a value in this column; name another")
+    check_labelled(options, counts.labelled, "compared row")
     lines = [as_json(counts, pairing, shown)] if options.json else as_text(counts, pairing, shown)
     sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     return code
@@ -64,8 +61,7 @@ def check_kinds(options: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code."""
-    run: Callable[[Any], int] = compare
-    return command.run("compare", run, arguments(argv))
+    return command.run("compare", compare, arguments(argv))
 
 
 if __name__ == "__main__":

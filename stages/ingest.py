@@ -8,6 +8,7 @@ others go on. `OUTPUT/listing.json` says what was seen, and when. Nothing is cha
 import argparse
 import contextlib
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from runtime import command
 from runtime.errors import InputError
+from runtime.logs import summarise
 from runtime.quoting import safe_url
 from stages.common.files import check_apart
 from stages.common.mirror import Mirror, keeps_listing, open_mirror
@@ -28,7 +30,7 @@ from stages.ingesting.folder import FolderSource
 from stages.ingesting.limits import Limits, check_name
 from stages.ingesting.output import IngestOutput
 from stages.ingesting.places import open_source
-from stages.ingesting.source import Listing
+from stages.ingesting.source import Listing, Source
 
 # Where objects and parts wait to be whole.
 WAITING = ".ingest.partial"
@@ -102,6 +104,8 @@ def ingest(options: argparse.Namespace) -> int:
     _warn_of_nothing(safe_url(options.input), listing)
     rules = rules_of(options)
     with _open_output(options.output, rules, listed_at) as output, working_folder(options.output) as waiting:
+        if listing.objects:
+            output.take_from(place_of(options.input, source), listing.objects)
         changed = {
             name: item
             for name, item in listing.objects.items()
@@ -113,8 +117,15 @@ def ingest(options: argparse.Namespace) -> int:
                 take(result, waiting / f"table-{number}", output, rules)
                 progress.advance(0, 1)
         output.close()
-    command.summarise("done", {**output.counts.figures(), "seconds": round(progress.seconds, 2)})
+    summarise("done", {**output.counts.figures(), "seconds": round(progress.seconds, 2)})
     return command.exit_code(output.counts.failed, len(listing.objects))
+
+
+def place_of(url: str, source: Source) -> str:
+    """URL as the listing of OUTPUT has it: without secrets, and a local path from the root."""
+    if isinstance(source, FolderSource):
+        return os.path.abspath(source.root)  # noqa: PTH100 - pathlib leaves `..` in it
+    return safe_url(url).rstrip("/")
 
 
 def take(result: FetchResult, stem: Path, output: IngestOutput, rules: Rules) -> None:

@@ -14,18 +14,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from runtime import command
-from runtime.errors import AnswermillError, DatabaseError, OptionError
+from runtime.errors import AnswermillError, DatabaseError
+from runtime.logs import summarise
 from stages.common import batching
 from stages.common.files import check_apart
 from stages.common.inputs import Input, read_input, whole_input
 from stages.common.mirror import Mirror, keeps_listing, open_mirror
-from stages.common.names import enumeration
 from stages.csvs.columns import ANSWER_COLUMNS
 
 if TYPE_CHECKING:
     from stages.loading.connection import Session
     from stages.loading.ready import ReadyTarget
-    from stages.loading.schema import Target
+    from stages.loading.target import Target
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -120,6 +120,8 @@ def load(options: argparse.Namespace) -> int:
     check_apart(options.input, options.output)
     target = target_of(options)
     if options.prune:
+        from stages.loading.pruning import prune
+
         with session("answermill load", options.retry_for) as opened:
             return prune(opened, target, options)
     # Before a connection is made.
@@ -156,7 +158,7 @@ def prepare(options: argparse.Namespace) -> Callable[[], str]:
 
 def target_of(options: argparse.Namespace) -> "Target":
     """The table that the options name. Raises OptionError."""
-    from stages.loading.schema import Target, check_names, parse_columns
+    from stages.loading.target import Target, check_names, parse_columns
 
     types = parse_columns(options.columns)
     names = {"question": options.question_column, "context": options.context_column}
@@ -168,6 +170,7 @@ def target_of(options: argparse.Namespace) -> "Target":
 
 def load_files(opened: "Session", target: "ReadyTarget", given: Input, options: argparse.Namespace) -> list[str]:
     """Loads files and passes them on. Returns the names of those that failed."""
+    from stages.loading.digests import digests_in
     from stages.loading.files import others
     from stages.loading.run import LoadRun
 
@@ -175,11 +178,13 @@ def load_files(opened: "Session", target: "ReadyTarget", given: Input, options: 
     if not files:
         logging.warning("%s: it contains no CSV; load takes what the answer stage wrote", options.input)
     with _listing(options) as mirror:
+        if mirror and given.place is not None and files:
+            mirror.take_from(given.folder, {*files, *others(given, mirror.paths()), *digests_in(mirror.paths())})
         run = LoadRun(opened, target, options.output, mirror, options)
         failed = run.load(files)
         if mirror and not failed:
             mirror.settle(run.written | others(given, mirror.paths()))
-    command.summarise("done", run.counts.figures(options.dry_run, files))
+    summarise("done", run.counts.figures(options.dry_run, files))
     return failed
 
 
@@ -190,64 +195,6 @@ def _listing(options: argparse.Namespace) -> Iterator[Mirror | None]:
         return
     with open_mirror(options.output, "load") as mirror:
         yield mirror
-
-
-def prune(opened: "Session", target: "Target", options: argparse.Namespace) -> int:
-    """Deletes the rows of files that are gone. Returns the exit code."""
-    from stages.loading import memory, pruning
-    from stages.loading.digests import read_digests
-    from stages.loading.files import origins_of
-    from stages.loading.ready import prepare_target
-
-    listing = pruning.read_listing(options.listing) if options.listing else None
-    resolved = opened.run(lambda connection: prepare_target(connection, target, options))
-    # Before the walk: whatever is loaded after this moment is newer than what the walk sees.
-    looked_at = opened.run(memory.clock)
-    given = read_input(options.input, options.output, options.plain_names)
-    if given.top:
-        raise OptionError(f"--prune takes the folder of all remaining files; {options.input} is a part of {given.top}")
-    files = given.files
-    if not files and not listing:
-        raise AnswermillError(
-            f"{options.input}: it contains no CSV, which does not prove that files are gone; nothing was deleted"
-        )
-    here = origins_of(files, options.plain_names)
-    entries = opened.run(lambda connection: pruning.all_entries(connection, resolved))
-    if listing:
-        notes = options.input / "rejected"
-        noted = {str(path.relative_to(notes)).removesuffix(".json") for path in notes.rglob("*.json") if notes.is_dir()}
-        digests = read_digests(options.input)
-        verdict = pruning.judge_by_listing(entries, here, noted, listing, options.clock_margin, digests)
-    else:
-        verdict = pruning.judge(entries, here, looked_at)
-        # Whoever types --prune with the first load means both.
-        if absent := pruning.absent(entries, here):
-            logging.warning(
-                "%d of %d files below INPUT are not in the table: %s; --prune loads nothing, load them without it",
-                len(absent),
-                len(here),
-                enumeration(absent, pruning.SHOWN),
-            )
-    pruning.check_share(verdict, entries, options.prune_all)
-    if verdict.gone:
-        logging.info("gone: %s", pruning.names_of(verdict.gone))
-    if verdict.spared:
-        logging.info(
-            "newer than the listing, so the next prune decides: %s", enumeration(sorted(verdict.spared), pruning.SHOWN)
-        )
-    deleted = opened.run(lambda connection: pruning.delete(connection, resolved, verdict.gone, options.dry_run))
-    figures = {"files": len(files), "gone": len(verdict.gone), "spared": len(verdict.spared), "deleted": deleted}
-    command.summarise("pruned", {**figures, "dry_run": options.dry_run})
-    if not verdict.lost:
-        return command.DONE
-    logging.error(
-        "%d listed files are not in the table, or not in the version that was passed on, and nothing of them was "
-        "deleted: %s; load them again: deploy with --reprocess load (and question-answer, if answers are missing), "
-        "with the local runner `answermill run --reprocess load`, else `answermill load`",
-        len(verdict.lost),
-        enumeration(sorted(verdict.lost), pruning.SHOWN),
-    )
-    return command.FAILED
 
 
 def main(argv: Sequence[str] | None = None) -> int:

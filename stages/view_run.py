@@ -2,11 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from runtime import command
+from runtime.logs import summarise
 from stages.common.files import whole_file
 
 STYLES = ("shell.css", "run.css")
@@ -33,14 +33,13 @@ def view_run(options: argparse.Namespace) -> int:
     text = page("The run", "run.html", STYLES, MODULES, {**data, "made": made})
     with whole_file(options.html) as file:
         file.write(text.encode())
-    command.summarise("done", {"pipelines": len(data["pipelines"]), "page": options.html})
+    summarise("done", {"pipelines": len(data["pipelines"]), "page": options.html})
     return command.DONE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code."""
-    work: Callable[[Any], int] = view_run
-    return command.run("status", work, arguments(argv))
+    return command.run("status", view_run, arguments(argv))
 
 
 if __name__ == "__main__":

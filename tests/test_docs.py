@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from answermill import VERBS
-from image.report import kept, one_spelling
+from image.report import one_spelling, reasons_for
 from tests.conftest import ROOT
 from tests.docs import PAGE, commands_page, help_text
 from tests.support import docs as pages
@@ -134,7 +134,7 @@ def test_the_table_of_the_image_is_its_list_of_packages() -> None:
     """Names, reasons and pins; what each takes up is measured by `make image-report`."""
     text = (ROOT / "docs/image.md").read_text("utf-8")
     table = re.findall(r"^\| (\S+|in all) \| ?(\S*) \| (\d+\.\d) \| ?(.*?) ?\|$", text, re.M)
-    reasons = kept((ROOT / "image-packages.txt").read_text("utf-8"))
+    reasons = reasons_for((ROOT / "image-packages.txt").read_text("utf-8"))
     pins = re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / "constraints.txt").read_text("utf-8"), re.M)
     versions = {one_spelling(name): version for name, version in pins}
     rows = {name: (version, why) for name, version, _, why in table if name in reasons}

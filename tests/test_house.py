@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,20 @@ def test_names_of_tests_fit_a_line() -> None:
         if isinstance(node, ast.FunctionDef)
     )
     assert [node.name for node in functions if node.name.startswith("test_") and len(node.name) >= 60] == []
+
+
+# A function whose name is a participle, alone or before a preposition: is `joined()` the act, or its result?
+PARTICIPLE = re.compile(
+    r"(?<!@property\n)^ *def (_*"
+    r"(?!(?:need|feed|embed|seed|speed|exceed|proceed)\b)(?:[a-z]+ed|done|told|kept|held|made|said|found|spent|shown|hidden|left)"
+    r"(?:_(?:of|from|by|to|with|without|in|at|as|out|for|late|again|here)(?:_\w+)?)?)\(",
+    re.MULTILINE,
+)
+
+
+def test_functions_are_named_by_verbs_or_nouns() -> None:
+    """A function is named by a verb, or by the noun that it returns. A participle may name a property."""
+    text = "def _left_out(x):\n    def joined(self):\n    @property\n    def added(self):\ndef seed():\n"
+    assert PARTICIPLE.findall(text) == ["_left_out", "joined"]
+    paths = (path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    assert [(path.name, name) for path in paths for name in PARTICIPLE.findall(path.read_text("utf-8"))] == []

@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from image.hashes import TITLES, read, read_pins
-from image.report import kept, left_out, one_spelling
+from image.report import one_spelling, reasons_against, reasons_for
 from tests.conftest import ROOT
 
 PACKAGES = (ROOT / "image-packages.txt").read_text("utf-8")
@@ -39,7 +39,7 @@ def closure(extra: str) -> set[str]:
 
 def test_the_image_holds_what_the_stages_need() -> None:
     """Or the list says that a package is left out."""
-    held, out = kept(PACKAGES), left_out(PACKAGES)
+    held, out = reasons_for(PACKAGES), reasons_against(PACKAGES)
     assert held.keys() & out.keys() == set()
     assert held.keys() | out.keys() == closure("stages")
 
@@ -49,7 +49,7 @@ def test_every_package_of_the_image_is_pinned() -> None:
     pins = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()}
     named = set(re.findall(r"^(\w\S*)\s+# ", PACKAGES, re.MULTILINE))
     assert named - pins == set()
-    assert len(named) == len(kept(PACKAGES)) == len(re.findall(r"^\w", PACKAGES, re.MULTILINE))
+    assert len(named) == len(reasons_for(PACKAGES)) == len(re.findall(r"^\w", PACKAGES, re.MULTILINE))
 
 
 @pytest.mark.parametrize("group", TITLES)
@@ -67,7 +67,7 @@ def test_the_digests_are_those_of_the_pins(group: str) -> None:
 def test_the_digests_cover_what_is_installed() -> None:
     """pip is told to install these and nothing that they need beside them."""
     names = {group: {line.partition("==")[0] for line in read(ROOT / f"hashes/{group}.txt")} for group in TITLES}
-    assert names["image"] == kept(PACKAGES).keys(), "image-packages.txt has changed: make hashes"
+    assert names["image"] == reasons_for(PACKAGES).keys(), "image-packages.txt has changed: make hashes"
     pins = read_pins((ROOT / "constraints.txt").read_text("utf-8"))
     # torch with CUDA names NVIDIA's packages, which have no pin.
     assert names["export"] | names["torch"] == closure("export") & pins.keys(), "make hashes"

@@ -48,7 +48,7 @@ class Activation:
         """Largest magnitude of each channel, (channels,)."""
         return np.asarray(np.maximum(-self.low, self.high).max(0))
 
-    def divided(self, scales: Floats) -> "Activation":
+    def divide(self, scales: Floats) -> "Activation":
         """The same input with every channel divided by a number, (channels,); infinity leaves zeros."""
         return Activation(
             self.low / scales,
@@ -58,7 +58,7 @@ class Activation:
             self.tokens,
         )
 
-    def joined(self, other: "Activation") -> "Activation":
+    def join(self, other: "Activation") -> "Activation":
         """The same input over the windows of both."""
         return Activation(
             np.concatenate([self.low, other.low]),
@@ -107,7 +107,7 @@ def _measure(outputs: Sequence[Floats], before: Activation | None) -> Activation
         np.concatenate([each[::SAMPLE_EVERY] for each in outputs]),
         len(rows),
     )
-    return part if before is None else before.joined(part)
+    return part if before is None else before.join(part)
 
 
 def _runner(model: Any, names: Sequence[str]) -> Callable[[Window], list[Floats]]:

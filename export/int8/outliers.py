@@ -70,7 +70,7 @@ def smooth_outliers(
         constants = [weights[node.input[1]] for node in nodes]
         matrices = [numpy_helper.to_array(constant) for constant in constants]
         splits[name] = split
-        after[_narrow(name)] = activations[name].divided(split.scales)
+        after[_narrow(name)] = activations[name].divide(split.scales)
         for node, constant, matrix in zip(nodes, constants, matrices, strict=True):
             constant.CopyFrom(numpy_helper.from_array(split.weights(matrix), constant.name))
             if split.outlier_channels.size:

@@ -28,7 +28,7 @@ from pachyderm.demo.bucket import BUCKET, emulated_bucket
 from pachyderm.demo.database import embedded_postgres
 from pachyderm.errors import PachydermError
 from pachyderm.local.interrupt import InterruptedByError, interruptible
-from pachyderm.local.progress import watching
+from pachyderm.local.progress import show_progress
 from pachyderm.local.runner import Options, run
 from pachyderm.local.status import align, log_lines
 from pachyderm.local.store.journal import SUCCESS, Job
@@ -36,8 +36,9 @@ from pachyderm.local.store.store import Store
 from pachyderm.local.worker.mapping import LocalMapping
 from pachyderm.spec.reading import fill_in, read_specs, spec_files
 from runtime import command
-from runtime.command import USAGE, printable
+from runtime.command import USAGE
 from runtime.errors import InputError
+from runtime.logs import printable
 from runtime.manifest import Manifest
 from runtime.squad import exact_match, f1
 
@@ -104,7 +105,7 @@ def run_pipelines(
     bundle, known = bundle_id(options.model), root / "bundle"
     is_new = not known.exists() or known.read_text() != bundle
     reprocess = frozenset({"question-answer"} if is_new else ())
-    with watching() as watch:
+    with show_progress() as watch:
         jobs = run(Options(root, specs, mapping, tick=True, reprocess=reprocess), stop, watch)
     for job in jobs:
         if job.state != SUCCESS:

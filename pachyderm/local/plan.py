@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pachyderm.local.datums import datums
 from pachyderm.local.jobs import base_results
-from pachyderm.local.runner import Options, checked_pipelines, is_up_to_date
+from pachyderm.local.runner import Options, is_up_to_date, runnable_pipelines
 from pachyderm.local.store.files import File
 from pachyderm.local.store.repos import Commit
 from pachyderm.local.store.snapshot import digests
@@ -36,11 +36,11 @@ class Plan:
 
 def plan(options: Options) -> list[Plan]:
     """A plan per pipeline, in order. Raises what `run` raises before it begins."""
-    pipelines = checked_pipelines(options)
+    pipelines = runnable_pipelines(options)
     store = Store(options.root)
     heads = _heads_to_be(options, pipelines, store)
     plans: dict[str, Plan] = {}
-    for name in in_order({name: one.input.repos() for name, one in pipelines.items()}):
+    for name in in_order({name: pipeline.input.repos() for name, pipeline in pipelines.items()}):
         reads = pipelines[name].input.repos()
         commits = {repo: heads.get(repo) or store.repo(repo).head() for repo in reads}
         plans[name] = _plan(options, pipelines[name], store, commits, plans)
@@ -48,17 +48,17 @@ def plan(options: Options) -> list[Plan]:
 
 
 def _plan(
-    options: Options, one: Pipeline, store: Store, commits: Mapping[str, Commit], plans: Mapping[str, Plan]
+    options: Options, pipeline: Pipeline, store: Store, commits: Mapping[str, Commit], plans: Mapping[str, Plan]
 ) -> Plan:
-    journal, repo = store.pipeline(one.name), store.repo(one.name)
-    salt = "" if one.name in options.reprocess else journal.known_salt()
+    journal, repo = store.pipeline(pipeline.name), store.repo(pipeline.name)
+    salt = "" if pipeline.name in options.reprocess else journal.known_salt()
     waits_for = tuple(name for name in commits if name in plans and plans[name].runs)
-    runs = bool(waits_for) or not is_up_to_date(journal, repo, one, salt, commits)
-    earlier = base_results(journal, repo, journal.base(repo), one)
-    wanted = datums(one, commits, salt)
+    runs = bool(waits_for) or not is_up_to_date(journal, repo, pipeline, salt, commits)
+    earlier = base_results(journal, repo, journal.base(repo), pipeline)
+    wanted = datums(pipeline, commits, salt)
     skipped = sum(datum.id in earlier and earlier[datum.id].hash == datum.hash for datum in wanted)
     known = sum(datum.id in earlier for datum in wanted)
-    return Plan(one.name, runs, waits_for, len(wanted) - known, known - skipped, skipped)
+    return Plan(pipeline.name, runs, waits_for, len(wanted) - known, known - skipped, skipped)
 
 
 def _heads_to_be(options: Options, pipelines: Mapping[str, Pipeline], store: Store) -> dict[str, Commit]:
@@ -69,8 +69,8 @@ def _heads_to_be(options: Options, pipelines: Mapping[str, Pipeline], store: Sto
         files = digests(source) if source.is_dir() else {}
         heads[name] = last if last.number and files == last.files else _next(last, files)
     now = datetime.now(UTC).replace(microsecond=0)
-    for one in pipelines.values():
-        for leaf, tick in ticks_due(store, one, now, now=options.tick, remember=False):
+    for pipeline in pipelines.values():
+        for leaf, tick in ticks_due(store, pipeline, now, now=options.tick, remember=False):
             last = store.repo(leaf.repo).head()
             kept = {} if leaf.overwrite else last.files
             heads[leaf.repo] = _next(last, {**kept, f"/{tick}": File("", 0)})
@@ -84,6 +84,6 @@ def _next(last: Commit, files: Mapping[str, File]) -> Commit:
 def table(plans: Sequence[Plan]) -> Iterator[list[str]]:
     """The plans in rows, with a head."""
     yield ["PIPELINE", "RUNS", "NEW", "CHANGED", "SKIPPED", ""]
-    for one in plans:
-        note = f"and what {' and '.join(one.waits_for)} will give" if one.waits_for else ""
-        yield [one.pipeline, "yes" if one.runs else "no", str(one.new), str(one.changed), str(one.skipped), note]
+    for each in plans:
+        note = f"and what {' and '.join(each.waits_for)} will give" if each.waits_for else ""
+        yield [each.pipeline, "yes" if each.runs else "no", str(each.new), str(each.changed), str(each.skipped), note]

@@ -14,7 +14,7 @@ _TOLD = ("skipped", "recovered", "failed")
 
 
 @contextmanager
-def watching() -> Iterator[Watch]:
+def show_progress() -> Iterator[Watch]:
     """What to call for every datum; draws on stderr."""
     if not sys.stderr.isatty():
         yield _Minutes().log

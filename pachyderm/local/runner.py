@@ -23,7 +23,7 @@ from pachyderm.local.ticks import tick
 from pachyderm.local.worker.mapping import LocalMapping, secret_folder
 from pachyderm.local.worker.process import own_mounts
 from pachyderm.spec.fields import read_spec
-from pachyderm.spec.reading import Pipeline, RawSpec, in_order, pipeline
+from pachyderm.spec.reading import Pipeline, RawSpec, in_order, parse_pipeline
 from pachyderm.spec.rules import check
 from runtime.cpu import available_cpus
 
@@ -57,8 +57,8 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
     A job that fails holds up what is downstream of it and nothing else; see the jobs' states. Raises SpecError for
     specs that break rules, PachydermError for what else is wrong, StoppedError when `stop` is set.
     """
-    pipelines = checked_pipelines(options)
-    with _named(options.root), exclusive_root(options.root) as work:
+    pipelines = runnable_pipelines(options)
+    with _name_root(options.root), exclusive_root(options.root) as work:
         where = Workplace(
             store=Store(options.root),
             work=work,
@@ -68,17 +68,17 @@ def run(options: Options, stop: threading.Event | None = None, watch: Watch | No
             stop=stop or threading.Event(),
             watch=watch or (lambda _name, _total, _counts: None),
         )
-        for one in pipelines.values():
-            where.store.pipeline(one.name).show_input(one.input.as_data())
+        for pipeline in pipelines.values():
+            where.store.pipeline(pipeline.name).show_input(pipeline.input.as_data())
         return list(_jobs(options, pipelines, where))
 
 
-def checked_pipelines(options: Options) -> dict[str, Pipeline]:
+def runnable_pipelines(options: Options) -> dict[str, Pipeline]:
     """The pipelines by name. Raises SpecError and PachydermError for what keeps them from running here."""
     check(options.specs, _repos(options)).enforce()
     if problems := list(unsupported_features(options.specs)):
         raise SpecError(problems)
-    pipelines = {one.name: one for one in map(pipeline, options.specs.values())}
+    pipelines = {pipeline.name: pipeline for pipeline in map(parse_pipeline, options.specs.values())}
     if unknown := sorted(options.reprocess - pipelines.keys()):
         raise PachydermError(f"--reprocess {unknown[0]}: no such pipeline; there are {', '.join(pipelines)}")
     _check_mapping(options, pipelines)
@@ -86,7 +86,7 @@ def checked_pipelines(options: Options) -> dict[str, Pipeline]:
 
 
 @contextmanager
-def _named(root: Path) -> Iterator[None]:
+def _name_root(root: Path) -> Iterator[None]:
     """Errors of the operating system that name no file, such as a full disk's in a write, name the root."""
     try:
         yield
@@ -108,20 +108,20 @@ def _jobs(options: Options, pipelines: Mapping[str, Pipeline], where: Workplace)
     for repo, source in options.repos.items():
         source.mkdir(parents=True, exist_ok=True)
         snapshot(where.store.repo(repo), source, job_id)
-    for one in pipelines.values():
-        tick(where.store, one, job_id, now=options.tick)
+    for pipeline in pipelines.values():
+        tick(where.store, pipeline, job_id, now=options.tick)
     stuck: dict[str, str] = {}
-    for name in in_order({name: one.input.repos() for name, one in pipelines.items()}):
-        one, journal = pipelines[name], where.store.pipeline(name)
+    for name in in_order({name: pipeline.input.repos() for name, pipeline in pipelines.items()}):
+        pipeline, journal = pipelines[name], where.store.pipeline(name)
         salt = journal.salt(renew=name in options.reprocess)
-        commits = {repo: where.store.repo(repo).head() for repo in one.input.repos()}
+        commits = {repo: where.store.repo(repo).head() for repo in pipeline.input.repos()}
         reads = [repo for repo in commits if repo in stuck]
         if reads:
-            job = _unrunnable(journal, one, job_id, stuck[reads[0]], salt)
-        elif is_up_to_date(journal, where.store.repo(name), one, salt, commits):
+            job = _unrunnable(journal, pipeline, job_id, stuck[reads[0]], salt)
+        elif is_up_to_date(journal, where.store.repo(name), pipeline, salt, commits):
             continue
         else:
-            job = run_job(one, commits, job_id, salt, where)
+            job = run_job(pipeline, commits, job_id, salt, where)
         if job.state != SUCCESS:
             stuck[name] = name if job.state != UNRUNNABLE else stuck[reads[0]]
         log_line(job)
@@ -129,7 +129,7 @@ def _jobs(options: Options, pipelines: Mapping[str, Pipeline], where: Workplace)
         _forget(where.store, pipelines)
 
 
-def is_up_to_date(journal: Journal, repo: Repo, one: Pipeline, salt: str, commits: Mapping[str, Commit]) -> bool:
+def is_up_to_date(journal: Journal, repo: Repo, pipeline: Pipeline, salt: str, commits: Mapping[str, Commit]) -> bool:
     """Whether the last job was for these commits, went well, and what it made is still there.
 
     On a cluster a failed one waits for a new commit.
@@ -138,19 +138,19 @@ def is_up_to_date(journal: Journal, repo: Repo, one: Pipeline, salt: str, commit
     return (
         last is not None
         and last.state == SUCCESS
-        and last.spec == one.digest
+        and last.spec == pipeline.digest
         and last.salt == salt
         and last.inputs == {name: commit.number for name, commit in commits.items()}
         and repo.has(last.number)
     )
 
 
-def _unrunnable(journal: Journal, one: Pipeline, job_id: str, culprit: str, salt: str) -> Job:
+def _unrunnable(journal: Journal, pipeline: Pipeline, job_id: str, culprit: str, salt: str) -> Job:
     """Writes down that a pipeline could not run; one that a dying runner left keeps what it had finished."""
     last = journal.last()
     if last is not None and last.state == RUNNING:
         return last.finish(UNRUNNABLE, f"{culprit} failed")
-    job = journal.begin(job_id, {}, one.digest, salt)
+    job = journal.begin(job_id, {}, pipeline.digest, salt)
     return journal.save(job.finish(UNRUNNABLE, f"{culprit} failed"))
 
 
@@ -168,8 +168,8 @@ def _forget(store: Store, pipelines: Mapping[str, Pipeline]) -> None:
 
 def _check_mapping(options: Options, pipelines: Mapping[str, Pipeline]) -> None:
     """Raises PachydermError for a missing secret, or where /pfs cannot be mounted, before anything has begun."""
-    for one in pipelines.values():
-        for secret in one.transform.secrets:
+    for pipeline in pipelines.values():
+        for secret in pipeline.transform.secrets:
             secret_folder(options.mapping, secret.name, Path())
     if not options.mapping.real_pfs:
         return

@@ -14,7 +14,7 @@ from pachyderm.local.store.journal import RUNNING, Job, Journal
 from pachyderm.local.store.repos import Commit, Repo
 from pachyderm.local.store.results import FAILED, RECOVERED
 from pachyderm.local.store.store import Store
-from runtime.command import printable
+from runtime.logs import printable
 
 _SHOWN = 20
 _LOG_LINES = 10
@@ -63,7 +63,7 @@ def table(view: dict[str, Any]) -> Iterator[str]:
 
 def details(view: dict[str, Any], name: str) -> Iterator[str]:
     """One pipeline in lines: its jobs, and the last one's datums."""
-    pipeline = next((one for one in view["pipelines"] if one["name"] == name), None)
+    pipeline = next((each for each in view["pipelines"] if each["name"] == name), None)
     if pipeline is None:
         raise PachydermError(f"no pipeline {name}; there are {', '.join(p['name'] for p in view['pipelines'])}")
     rows = [["JOB", "STATE", "DATUMS", "SECONDS", "REASON"]]
@@ -92,7 +92,7 @@ def log_lines(root: Path, pipeline: str, number: int | None, datum: str | None) 
             f"{pipeline}: no such pipeline or job; there are the pipelines {', '.join(store.pipelines()) or '(none)'}"
         )
     folders = [journal.of(job.number) for job in reversed(jobs)]
-    folder = next((one for one in folders if any(one.logs())), folders[0])
+    folder = next((folder for folder in folders if any(folder.logs())), folders[0])
     known = folder.results()
     for path in folder.logs():
         label = known[path.stem].label if path.stem in known else path.stem[:12]

@@ -14,16 +14,18 @@ from pachyderm.spec.reading import Pipeline
 _FUTURE = timedelta(hours=1)
 
 
-def tick(store: Store, one: Pipeline, job_id: str, *, now: bool) -> None:
+def tick(store: Store, pipeline: Pipeline, job_id: str, *, now: bool) -> None:
     """Lets the pipeline's cron inputs tick, where they are due or told to."""
     time = datetime.now(UTC).replace(microsecond=0)
-    for leaf, name in ticks_due(store, one, time, now=now, remember=True):
+    for leaf, name in ticks_due(store, pipeline, time, now=now, remember=True):
         store.repo(leaf.repo).tick(name, job_id, overwrite=leaf.overwrite)
 
 
-def ticks_due(store: Store, one: Pipeline, time: datetime, *, now: bool, remember: bool) -> Iterator[tuple[Cron, str]]:
+def ticks_due(
+    store: Store, pipeline: Pipeline, time: datetime, *, now: bool, remember: bool
+) -> Iterator[tuple[Cron, str]]:
     """The pipeline's cron inputs that tick at `time`, or all of them, with the name of the file that says so."""
-    for leaf in one.input.leaves():
+    for leaf in pipeline.input.leaves():
         if not isinstance(leaf, Cron):
             continue
         repo = store.repo(leaf.repo)
@@ -32,18 +34,18 @@ def ticks_due(store: Store, one: Pipeline, time: datetime, *, now: bool, remembe
             # Two ticks in one second would be one datum.
             name = cron.stamp(time if latest is None else max(time, latest + cron.SECOND))
         else:
-            since = latest or _created(store.pipeline(one.name), leaf, time, remember=remember)
+            since = latest or _counts_from(store.pipeline(pipeline.name), leaf, time, remember=remember)
             if (due := cron.due(leaf.spec, since, time)) is None:
                 continue
             name = cron.stamp(due)
         yield leaf, name
 
 
-def _created(journal: Journal, leaf: Cron, now: datetime, *, remember: bool) -> datetime:
+def _counts_from(journal: Journal, leaf: Cron, now: datetime, *, remember: bool) -> datetime:
     """From when a cron input that has not ticked yet counts: its `start`, or when it was first seen."""
     if leaf.start:
         return datetime.fromisoformat(leaf.start).astimezone(UTC)
-    return min(journal.created(now, remember=remember), now)
+    return min(journal.first_seen(now, remember=remember), now)
 
 
 def _last_tick(files: Iterable[str], now: datetime) -> datetime | None:

@@ -62,7 +62,7 @@ def _by_fields(fields: list[str]) -> Next:
         by_date, by_week = day.day in days, day.isoweekday() % 7 in weekdays
         return day.month in months and ((by_date or by_week) if either else (by_date and by_week))
 
-    def following(now: datetime) -> datetime | None:
+    def next_tick(now: datetime) -> datetime | None:
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         every_day = (midnight + timedelta(days=days) for days in range(5 * 366))
         ticks = (
@@ -74,7 +74,7 @@ def _by_fields(fields: list[str]) -> Next:
         )
         return next((tick for tick in ticks if tick > now), None)
 
-    return following
+    return next_tick
 
 
 def stamp(time: datetime) -> str:
@@ -87,16 +87,16 @@ def due(spec: str, last: datetime, now: datetime) -> datetime | None:
 
     Pachyderm replays every tick it missed, one by one; with `overwrite` only the last of them leaves anything.
     """
-    following = schedule(spec)
+    next_tick = schedule(spec)
     if spec.startswith("@every"):
-        first = following(last)
+        first = next_tick(last)
         if first is None or first > now:
             return None
         step = first - last
         return last + step * ((now - last) // step)
-    latest, tick = None, following(max(last, now - timedelta(days=5 * 365)))
+    latest, tick = None, next_tick(max(last, now - timedelta(days=5 * 365)))
     while tick is not None and tick <= now:
-        latest, tick = tick, following(tick)
+        latest, tick = tick, next_tick(tick)
     return latest
 
 

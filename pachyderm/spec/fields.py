@@ -12,7 +12,7 @@ from typing import Any
 
 from pachyderm.spec.inputs import Time
 from pachyderm.spec.model import Seconds, Spec, Uint
-from runtime.typed_json import Dialect, Problem, Scalar, Spelling, read, shown
+from runtime.typed_json import Dialect, Problem, Scalar, Spelling, abbreviate, read
 
 _SECONDS = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)s")
 # A number of JSON, which is also read if it stands in a text.
@@ -83,7 +83,7 @@ def _time(raw: Any) -> Scalar:
 
 
 def _misfit(wanted: str, raw: Any) -> Scalar:
-    return Scalar(reason=f"must be {wanted}, not {shown(raw)}")
+    return Scalar(reason=f"must be {wanted}, not {abbreviate(raw)}")
 
 
 def camel(name: str) -> str:

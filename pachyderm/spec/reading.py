@@ -82,7 +82,7 @@ def read_specs(paths: Sequence[Path]) -> dict[str, RawSpec]:
     return specs
 
 
-def pipeline(raw: Mapping[str, Any]) -> Pipeline:
+def parse_pipeline(raw: Mapping[str, Any]) -> Pipeline:
     """The pipeline of a spec that has passed the rules."""
     spec, _ = read_spec(raw)
     sets = spec.datum_set_spec or DatumSet()

@@ -10,7 +10,7 @@ from runtime.errors import InputError
 from stages.answering.formats import target_name
 from stages.answering.rows import Counts, Job
 from stages.answering.stream import File, Stream
-from stages.answering.summary import summarise
+from stages.answering.summary import log_counts
 from stages.common.files import csv_files, size_of, whole_file
 from stages.common.names import note_path, origin_of
 from stages.common.progress import Progress
@@ -20,7 +20,7 @@ from stages.common.rejections import note_of
 def answer_datum(job: Job, options: argparse.Namespace) -> dict[str, str]:
     """Answers a datum of Pachyderm's, whose output starts empty. Returns what the environment kept from being answered.
 
-    A CSV that breaks a rule must not hold up the others for ever: it is named in `rejected`.
+    A CSV that breaks a rule must not hold up the others at every try: it is named in `rejected`.
     """
     files, counts, failures = csv_files(options.input), Counts(), {}
 
@@ -37,7 +37,7 @@ def answer_datum(job: Job, options: argparse.Namespace) -> dict[str, str]:
     with Progress(sum(size_of(path) for path in files.values())) as progress:
         stream = Stream(job, counts, progress, lambda _: None, fail)
         stream.run(File(name, path, options.output / target_name(name, job.format)) for name, path in files.items())
-    summarise(job.model, counts, progress.seconds, list(files))
+    log_counts(job.model, counts, progress.seconds, list(files))
     return failures
 
 

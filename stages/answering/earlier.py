@@ -72,7 +72,7 @@ def known_answers(
 ) -> Iterator[OldAnswers]:
     """What a run would reuse for the CSV `name`. Leaves everything where it is, other than the run."""
     answers = target_name(name, job.format)
-    interrupted = [hidden(output, answers, settings, kind) for kind in ("kept", "partial")]
+    interrupted = [hidden_path(output, answers, settings, kind) for kind in ("kept", "partial")]
     made_from = if_whole(listing.get(answers), output / answers)
     known = old_answers(job.columns, library, settings, interrupted, output / answers, made_from)
     try:
@@ -99,14 +99,14 @@ def old_answers(
     return known
 
 
-def hidden(output: Path, name: str, settings: Settings, kind: str) -> Path:
+def hidden_path(output: Path, name: str, settings: Settings, kind: str) -> Path:
     """Where answers are until they are whole: `partial` of this run, `kept` of one that was interrupted."""
     target = output / name
     stem = partial_name(target.name).removesuffix("partial")
     return target.with_name(f"{stem}{settings.answers[:12]}.{kind}")
 
 
-def unchanged(output: Path, files: Mapping[str, Path], settings: Settings, kind: str) -> set[str]:
+def unchanged_files(output: Path, files: Mapping[str, Path], settings: Settings, kind: str) -> set[str]:
     """Names of the files that a run would leave alone."""
     listing, names = Mirror.read(output, "answer"), set()
     for name, path in files.items():

@@ -86,17 +86,17 @@ def _convert(source: Path, file: BinaryIO, columns: "Columns", kind: str) -> Non
 
     if kind == "ndjson":
         for frame, _ in read_frames(source, ()):
-            write_ndjson(file, _typed(frame, columns))
+            write_ndjson(file, _cast_numbers(frame, columns))
         return
     from polars.io.plugins import register_io_source
 
     with source.open("rb") as stream:
         reader = Reader(stream, ())
-        empty = _typed(_empty(reader.header), columns)
+        empty = _cast_numbers(_empty(reader.header), columns)
 
         def frames(*_: object) -> Iterator["pl.DataFrame"]:
             for frame, _block in reader.frames():
-                yield _typed(frame, columns)
+                yield _cast_numbers(frame, columns)
 
         rows = register_io_source(frames, schema=empty.schema)
         rows.sink_parquet(file, row_group_size=_group_rows(source), maintain_order=True)
@@ -108,7 +108,7 @@ def _empty(header: list[str]) -> "pl.DataFrame":
     return pl.DataFrame(schema=dict.fromkeys(header, pl.String))
 
 
-def _typed(frame: "pl.DataFrame", columns: "Columns") -> "pl.DataFrame":
+def _cast_numbers(frame: "pl.DataFrame", columns: "Columns") -> "pl.DataFrame":
     """The rows with numbers in the columns of numbers that `answer` adds, at the end; all others stay text."""
     import polars as pl
 

@@ -92,7 +92,7 @@ def check_metrics(metrics: Path, source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone(metrics: Path | None) -> Iterator[None]:
+def exclusive_metrics(metrics: Path | None) -> Iterator[None]:
     """Keeps other runs off the file: two of them would take turns in writing it. Raises OptionError."""
     if not metrics:
         yield
@@ -113,7 +113,7 @@ def alone(metrics: Path | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reported(report: Report, metrics: Path | None, record: Path) -> Iterator[None]:
+def write_reports(report: Report, metrics: Path | None, record: Path) -> Iterator[None]:
     """Writes the metrics every 15 s and at the end, and the record at the end, also of a run that fails."""
     ended = threading.Event()
 
@@ -130,7 +130,7 @@ def reported(report: Report, metrics: Path | None, record: Path) -> Iterator[Non
 
     thread = threading.Thread(target=repeat, daemon=True)
     finished = False
-    with alone(metrics):
+    with exclusive_metrics(metrics):
         if metrics:
             # A place that cannot be written is known at once.
             write_metrics()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.errors import InputError
-from stages.answering.earlier import MadeFrom, Settings, file_digest, hidden, if_whole, old_answers
+from stages.answering.earlier import MadeFrom, Settings, file_digest, hidden_path, if_whole, old_answers
 from stages.answering.formats import target_name
 from stages.answering.reuse import OldAnswers
 from stages.answering.stream import File, Stream
@@ -45,13 +45,13 @@ class MirroredRun:
         if spread:
             spread.run(due, self._counts, self._progress, self._finish)
         else:
-            Stream(self._job, self._counts, self._progress, self._done, self._failed).run(due)
+            Stream(self._job, self._counts, self._progress, self._mark_whole, self._record_failure).run(due)
 
     def _finish(self, file: File, error: InputError | OSError | None) -> None:
         if error:
-            self._failed(file, error)
+            self._record_failure(file, error)
         else:
-            self._done(file)
+            self._mark_whole(file)
 
     def settle(self, names: set[str]) -> None:
         """Removes what this stage wrote below OUTPUT that is not among `names`."""
@@ -75,7 +75,7 @@ class MirroredRun:
                     self._progress.advance(size_of(path))
                     continue
             except (InputError, OSError) as error:
-                self._failed(File(name, path, target), error)
+                self._record_failure(File(name, path, target), error)
                 continue
             self._sources[name] = source, version
             self._mirror.intend([answers])
@@ -86,15 +86,15 @@ class MirroredRun:
                 path,
                 target,
                 None if self._job.columns.ranks else known,
-                hidden(self._output, answers, self._settings, "partial"),
+                hidden_path(self._output, answers, self._settings, "partial"),
             )
 
     def _whole(self, name: str) -> MadeFrom | None:
-        return if_whole(self._mirror.made_from(name), self._output / name)
+        return if_whole(self._mirror.provenance(name), self._output / name)
 
     def _old_answers(self, name: str, made_from: MadeFrom | None, library: OldAnswers | None) -> OldAnswers | None:
         """The answers in the file's last output and in what an interrupted run left of it."""
-        kept, partial = (hidden(self._output, name, self._settings, kind) for kind in ("kept", "partial"))
+        kept, partial = (hidden_path(self._output, name, self._settings, kind) for kind in ("kept", "partial"))
         # Both begin alike; the longer one knows more.
         if partial.exists() and (not kept.exists() or partial.stat().st_size > kept.stat().st_size):
             partial.replace(kept)
@@ -107,16 +107,16 @@ class MirroredRun:
         self._known[name] = known
         return known
 
-    def _done(self, file: File) -> None:
+    def _mark_whole(self, file: File) -> None:
         name = target_name(file.name, self._job.format)
         self._release(name)
         source, version = self._sources.pop(file.name)
         # A file that changed meanwhile was answered as it was at some moment: the next run answers it again.
         if _version(file.source) == version:
             made_from = MadeFrom(source, self._settings.file, self._settings.answers, file_digest(file.target))
-            self._mirror.done(name, str(made_from))
+            self._mirror.mark_whole(name, str(made_from))
 
-    def _failed(self, file: File, error: InputError | OSError) -> None:
+    def _record_failure(self, file: File, error: InputError | OSError) -> None:
         self._release(target_name(file.name, self._job.format))
         logging.error("%s: %s", file.name, error)
         self.failures[file.name] = f"{file.name}: {error}"

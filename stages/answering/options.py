@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from runtime import command
 from stages.answering.formats import FORMATS
-from stages.answering.shares import share
+from stages.answering.shares import parse_share
 from stages.common import batching
 from stages.common.names import utf8
+from stages.csvs.columns import LONGEST_FIELD
 
 if TYPE_CHECKING:
     from runtime import Decoding
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The stage's options."""
     parser = command.parser("answer", "Answers the questions in every CSV below INPUT.")
-    parser.add_argument("input", type=place, metavar="INPUT", help="a folder of CSVs, or one; - for stdin")
-    parser.add_argument("output", type=place, metavar="OUTPUT", help="folder for the answered CSVs; - for stdout")
+    parser.add_argument("input", type=path_or_url, metavar="INPUT", help="a folder of CSVs, or one; - for stdin")
+    parser.add_argument("output", type=path_or_url, metavar="OUTPUT", help="folder for the answered CSVs; - for stdout")
     parser.add_argument("--model", type=command.location, default=Path("build/model"), help="bundle to use")
     parser.add_argument(
         "--threads", type=command.positive, help="number of threads; default: the CPUs that this process may use"
@@ -57,6 +58,13 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-answer-len", type=command.positive, help="longest answer, in tokens")
     parser.add_argument("--max-seq-len", type=command.positive, help="longest window, in tokens")
     parser.add_argument("--doc-stride", type=int, help="overlap of windows, in tokens")
+    parser.add_argument(
+        "--max-field",
+        type=command.positive,
+        default=LONGEST_FIELD,
+        metavar="BYTES",
+        help="longest question or context, in bytes; a row with a longer one has an error",
+    )
     parser.add_argument("--no-answer", action="store_true", help='let "no answer" win (SQuAD 2 checkpoints)')
     parser.add_argument("--format", choices=FORMATS, default="csv", help="file format of the answers; default: csv")
     parser.add_argument("--again", action="store_true", help="answer every file again, even unchanged ones")
@@ -69,7 +77,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="also reuse the answers to equal rows from this OUTPUT of an earlier run; may be repeated",
     )
     parser.add_argument("--limit", type=command.positive, help="answer only the first LIMIT rows of each CSV")
-    parser.add_argument("--part", type=share, metavar="I/N", help="answer only the I-th of N shares of the files")
+    parser.add_argument("--part", type=parse_share, metavar="I/N", help="answer only the I-th of N shares of the files")
     parser.add_argument(
         "--dry-run", action="store_true", help="write nothing; count the rows and estimate how long the run takes"
     )
@@ -92,7 +100,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--question-column and --context-column must differ")
     if utf8(options.prefix) != options.prefix:
         parser.error("--prefix is not UTF-8, so no CSV could hold its columns")
-    urls = [place for place in (options.input, options.output) if isinstance(place, str)]
+    urls = [end for end in (options.input, options.output) if isinstance(end, str)]
     if len(urls) == 1 or (urls and not options.dask):
         parser.error("URLs for both INPUT and OUTPUT go with --dask; `answermill ingest` brings a bucket's CSVs here")
     # Nothing is remembered beside answers at a URL, and a share would be all of it.
@@ -133,7 +141,7 @@ def price(text: str) -> float:
     return value
 
 
-def place(text: str) -> Path | str:
+def path_or_url(text: str) -> Path | str:
     """A path, or a URL as it stands, as the type of an option."""
     return text if "://" in text else command.location(text)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from runtime.command import printable
 from runtime.errors import AnswermillError, InputError, OptionError
+from runtime.logs import printable
 from runtime.quoting import safe_url, without_secrets
 from stages.answering.rows import Counts, Job
 from stages.answering.stream import File, Stream
@@ -56,11 +56,11 @@ def answer_remote(file: RemoteFile, job: Job) -> tuple[Counts, InputError | OSEr
     """Fetches a CSV, answers it and puts the answers in their place, whole. Raises OSError, for Dask to try again."""
     with tempfile.TemporaryDirectory(prefix="answermill-") as folder:
         source, target = Path(folder, "in.csv"), Path(folder, "out")
-        with _named_without_url("fetched"):
+        with _hide_messages("fetched"):
             file.source.system.get_file(file.source.path, str(source))
         counts, error = answer_one(File(file.name, source, target), job)
         if not error:
-            with _named_without_url("written"):
+            with _hide_messages("written"):
                 _put(target, file.target)
     return counts, error
 
@@ -77,7 +77,7 @@ def _put(source: Path, target: Remote) -> None:
 
 
 @contextlib.contextmanager
-def _named_without_url(step: str) -> Iterator[None]:
+def _hide_messages(step: str) -> Iterator[None]:
     try:
         yield
     # Each protocol has its own errors, and many quote the URL, signature included: only their names are safe.
@@ -101,9 +101,9 @@ def remote_files(source: str, target: str, target_name: Callable[[str], str]) ->
 
     Raises AnswermillError where there can be none, OptionError if the answers would lie among what is read.
     """
-    root, answers = _opened(source), _opened(target)
+    root, answers = _open(source), _open(target)
     _check_apart(root, answers, source, target)
-    with _told_of(source):
+    with _explain_errors(source):
         listed = _listing(root)
     files = []
     for info in sorted(listed, key=lambda info: str(info["name"])):
@@ -127,23 +127,23 @@ def _listing(root: Remote) -> list[dict[str, Any]]:
     return [file for _, _, files in folders for file in files.values()]
 
 
-def _opened(url: str) -> Remote:
+def _open(url: str) -> Remote:
     from fsspec.core import url_to_fs
 
     calm_gcsfs()
-    with _told_of(url):
+    with _explain_errors(url):
         system, path = url_to_fs(url)
     return Remote(system, str(path))
 
 
 @contextlib.contextmanager
-def _told_of(url: str) -> Iterator[None]:
+def _explain_errors(url: str) -> Iterator[None]:
     """Raises AnswermillError for whatever the protocol raises, and keeps the secrets of the URL out of it."""
     try:
         yield
     except Exception as error:
-        told = without_secrets(str(error), url) or type(error).__name__
-        raise AnswermillError(f"{safe_url(url)}: {told}; check the URL, and your rights there") from error
+        reason = without_secrets(str(error), url) or type(error).__name__
+        raise AnswermillError(f"{safe_url(url)}: {reason}; check the URL, and your rights there") from error
 
 
 def _protocols(system: Any) -> set[str]:

@@ -8,26 +8,27 @@ from typing import NamedTuple
 
 from runtime.errors import OptionError
 
-# Variables for the number of a process, for how many there are, and for the least number, which is else 0.
-_SHARES = (
-    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
-    ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS", ""),
+# Variables for the number of a process and for how many there are; then, with what they are else, for the least number
+# and for the difference of two.
+_SHARES: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_STEP": "1"}),
+    ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS", {}),
 )
 
 
 class Share(NamedTuple):
-    """Part `number` of `parts`, counted from 1."""
+    """Share `number` of `total`, counted from 1."""
 
     number: int
-    parts: int
+    total: int
 
     @property
     def suffix(self) -> str:
-        """What sets its listing apart from those of the other parts."""
-        return f"-{self.number}-of-{self.parts}"
+        """What sets its listing apart from those of the other shares."""
+        return f"-{self.number}-of-{self.total}"
 
 
-def share(text: str) -> Share:
+def parse_share(text: str) -> Share:
     """`2/8`, as the type of an option. Raises ArgumentTypeError."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
@@ -37,36 +38,41 @@ def share(text: str) -> Share:
 
 def share_of_environment(environment: Mapping[str, str]) -> Share | None:
     """The share that Slurm or Kubernetes gives this process, or None. Raises OptionError if only half is said."""
-    for number_name, count_name, least_name in _SHARES:
-        number, count = environment.get(number_name), environment.get(count_name)
-        least = (environment.get(least_name) if least_name else None) or "0"
-        if number is None and count is None:
+    for number, count, defaults in _SHARES:
+        if number not in environment and count not in environment:
             continue
-        if number is None or count is None:
-            # All processes would take all files.
-            there, missing = (count_name, number_name) if number is None else (number_name, count_name)
-            raise OptionError(f"{there} is {number or count}, but {missing} is not set; set it, or give --part I/N")
-        known = number.isdecimal() and count.isdecimal() and least.isdecimal()
-        index = int(number) - int(least) + 1 if known else 0
-        if not known or not 1 <= index <= int(count):
-            given = f"{number_name} is {number}, {count_name} is {count}"
-            raise OptionError(f"{given}{f', {least_name} is {least}' if least_name else ''}; give --part I/N")
-        return Share(index, int(count))
+        for name, other in ((number, count), (count, number)):
+            if name not in environment:
+                # All processes would take all files.
+                raise OptionError(f"{other} is {environment[other]}, but {name} is not set; set it, or give --part I/N")
+        others = {name: environment.get(name) or default for name, default in defaults.items()}
+        if part := _share_of(environment[number], environment[count], *others.values()):
+            return part
+        given = [f"{name} is {environment[name]}" for name in (number, count, *defaults) if name in environment]
+        raise OptionError(f"{', '.join(given)}; give --part I/N")
     return None
 
 
-def files_of(sizes: Mapping[str, int], part: Share) -> set[str]:
-    """Names of the files that are the part's: each file is exactly one part's, and parts are about equal in bytes.
+def _share_of(number: str, count: str, least: str = "0", step: str = "1") -> Share | None:
+    """The share of one of `count` processes, whose numbers are `least` and every `step`-th above it."""
+    if not all(text.isdecimal() for text in (number, count, least, step)) or int(step) < 1:
+        return None
+    index, rest = divmod(int(number) - int(least), int(step))
+    return Share(index + 1, int(count)) if not rest and 0 <= index < int(count) else None
 
-    The largest file first, each to the part that has least; a function of names and sizes alone.
+
+def files_of(sizes: Mapping[str, int], share: Share) -> set[str]:
+    """Names of the files that are the share's: each file is in exactly one share, and shares are about equal in bytes.
+
+    The largest file first, each to the share that has least; a function of names and sizes alone.
     """
-    # A part beyond as many as there are files gets none.
-    parts = [(0, index) for index in range(1, min(part.parts, len(sizes)) + 1)]
+    # A share beyond as many as there are files gets none.
+    shares = [(0, number) for number in range(1, min(share.total, len(sizes)) + 1)]
     mine = set()
     for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
-        total, index = heapq.heappop(parts)
-        if index == part.number:
+        total, number = heapq.heappop(shares)
+        if number == share.number:
             mine.add(name)
         # A file costs something even where it holds next to nothing.
-        heapq.heappush(parts, (total + size + 100, index))
+        heapq.heappush(shares, (total + size + 100, number))
     return mine

@@ -71,8 +71,8 @@ class DaskSpread:
             try:
                 client = stack.enter_context(Client(address))
             except (OSError, ValueError) as error:
-                told = without_secrets(str(error), self._address)
-                raise AnswermillError(f"no Dask scheduler at {safe_url(self._address)}: {told}") from error
+                reason = without_secrets(str(error), self._address)
+                raise AnswermillError(f"no Dask scheduler at {safe_url(self._address)}: {reason}") from error
             yield client
 
 

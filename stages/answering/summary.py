@@ -2,14 +2,14 @@
 
 import logging
 
-from runtime import command
+from runtime.logs import summarise
 from stages.answering.rows import Counts
 
 # Fewer answers than these say nothing of a model.
 MIN_ROWS_TO_JUDGE = 20
 
 
-def summarise(model: str, counts: Counts, seconds: float, names: list[str]) -> None:
+def log_counts(model: str, counts: Counts, seconds: float, names: list[str]) -> None:
     """Says what a run did, and warns of a model that finds no words."""
     figures = {
         "files": counts.files,
@@ -26,7 +26,7 @@ def summarise(model: str, counts: Counts, seconds: float, names: list[str]) -> N
         # A set's log does not say which datum a line is of.
         **({"file": names[0]} if len(names) == 1 else {}),
     }
-    command.summarise("done", figures)
+    summarise("done", figures)
     if counts.rows >= MIN_ROWS_TO_JUDGE and counts.whole > counts.rows / 2:
         logging.warning(
             "%d of %d answers are their whole context, which counts as one word in scripts without blanks; "

@@ -6,14 +6,14 @@ A stage uses it in its `main`, before it looks at its options:
     def main(argv=None):
         argv = sys.argv[1:] if argv is None else argv
         if batching.is_wanted(argv):
-            batching.serve("answer", argv, arguments, prepare)
+            return batching.serve("answer", argv, arguments, prepare)
         return command.run("answer", answer, arguments(argv))
 
 `arguments(argv)` parses the options. `prepare(options)` does what is done once (the model, the connection) and returns
 `process`, which handles the datum that lies below /pfs now; it returns what went wrong, already logged, or "".
 
-A worker takes it badly when a process ends before it has asked for a datum: a first start is repeated for ever, and a
-second one makes it mark all further datums as processed, with nothing written. So the first datum is asked for with
+A process must not end before it has asked for a datum: after a first start the worker starts it again and again, and
+after a second one it marks all further datums as processed, with nothing written. So the first datum is asked for with
 nothing but grpc and this file, and whatever goes wrong from then on, bad options included, is reported as a datum's.
 """
 
@@ -28,6 +28,7 @@ from typing import NoReturn
 
 from runtime import command
 from runtime.errors import AnswermillError
+from runtime.logs import printable, start_logging
 
 OPTION = "--batch-datums"
 METHOD = "/pachyderm.worker.Worker/NextDatum"
@@ -55,7 +56,7 @@ def serve(
     arguments: Callable[[Sequence[str]], argparse.Namespace],
     prepare: Callable[[argparse.Namespace], Process],
 ) -> int:
-    """Takes datums for ever; the worker kills the process after the last.
+    """Takes datums without end; the worker kills the process after the last.
 
     Returns an exit code after a signal, and if the environment names no worker and none listens.
     """
@@ -103,7 +104,7 @@ class _Datums:
         """Reports the last datum, waits for the next, and processes it."""
         # Nothing has been handed out before the first call, so there is nothing to report either.
         error, self.error = self.error if self.asked else "", UNFINISHED
-        reported = command.printable(error)[:LONGEST]
+        reported = printable(error)[:LONGEST]
         # From here on a datum may have been handed out, even if the call fails: better one try too many than one lost.
         self.asked = True
         environment = ask(reported)
@@ -117,21 +118,21 @@ def _options(
     stage: str, argv: Sequence[str], arguments: Callable[[Sequence[str]], argparse.Namespace]
 ) -> argparse.Namespace:
     """The options. Raises AnswermillError with argparse's own message, which otherwise ends the process."""
-    told = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+        with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
             options = arguments(argv)
     except SystemExit as end:
         if _is_signal(end):
             raise
-        lines = told.getvalue().strip().splitlines() or ["the options end the process"]
+        lines = output.getvalue().strip().splitlines() or ["the options end the process"]
         raise AnswermillError(lines[-1].removeprefix(f"answermill {stage}: ")) from end
-    command.start_logging(stage, getattr(options, "log_format", "text"))
+    start_logging(stage, getattr(options, "log_format", "text"))
     return options
 
 
 def _worker() -> Ask:
-    """Connects to this pod's worker; waits for it for ever where the environment says where it listens."""
+    """Connects to this pod's worker; waits for it without end where the environment says where it listens."""
     import grpc
     from google.protobuf.field_mask_pb2 import FieldMask
     from google.protobuf.wrappers_pb2 import StringValue

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -125,12 +126,10 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
 
     The temporary name depends on `path` alone, so that a rerun overwrites what a killed run left. Where another name is
     given for it, `resumable`, SIGTERM and Ctrl-C leave it there as SIGKILL does. Raises AnswermillError if another
-    process is writing the same file.
+    process is writing the same file, and for a device, a pipe or a folder: root would replace even `/dev/null`.
 
     A datum's output is not forced to the disk: it is on its way to a repo, and a node that loses power does the datum
     again. To wait for the disk took as long as all else that a datum of one row costs.
-
-    Raises AnswermillError too for a device, a pipe or a folder, which root would replace by a file: `/dev/null` once.
     """
     if _is_special(path):
         raise AnswermillError(f"{path}: not a regular file, so it is not replaced; choose another name")
@@ -153,10 +152,19 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
         except BaseException as error:
             if not resumable or isinstance(error, Exception):
                 partial.unlink(missing_ok=True)
-            if full := _lacks_space(error):
-                # Writing does not say where the disk is full, and polars gives no number either.
-                raise OSError(full, os.strerror(full), str(path)) from error
-            raise
+            with named_errors(path):
+                raise
+
+
+@contextlib.contextmanager
+def named_errors(path: Path | str) -> Iterator[None]:
+    """Errors of a full disk say where: writing does not name the file, and polars gives no number either."""
+    try:
+        yield
+    except OSError as error:
+        if full := _lacks_space(error):
+            raise OSError(full, os.strerror(full), str(path)) from error
+        raise
 
 
 def _is_special(path: Path) -> bool:
@@ -165,13 +173,11 @@ def _is_special(path: Path) -> bool:
     return is_device or (path.exists() and not path.is_file())
 
 
-def _lacks_space(error: BaseException) -> int | None:
+def _lacks_space(error: OSError) -> int | None:
     """The number of the error, if a file could not grow any more."""
-    if not isinstance(error, OSError):
-        return None
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if error.errno is None:
-        return next((number for number in full if f"(os error {number})" in str(error)), None)
+        return next((number for number in full if re.search(rf"(os error|\[Errno) {number}\b", str(error))), None)
     return error.errno if error.errno in full else None
 
 

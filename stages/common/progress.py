@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from runtime.command import summarise
+from runtime.logs import summarise
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -75,13 +75,13 @@ class Progress:
         return f"{self.rows} {self._unit}, {rate:.1f}/s{errors}"
 
     def _say(self) -> None:
-        part = min(self._bytes / self._total, 1.0) if self._total else 1.0
-        left = self.seconds * (1 - part) / part if part else None
+        fraction = min(self._bytes / self._total, 1.0) if self._total else 1.0
+        left = self.seconds * (1 - fraction) / fraction if fraction else None
         fields = {
             self._unit: self.rows,
             f"{self._unit}_per_second": round(self.rows / self.seconds, 1),
             **({"percent_errors": round(100 * self.errors / self.rows, 1)} if self.errors else {}),
-            "percent": round(100 * part, 1),
+            "percent": round(100 * fraction, 1),
             "seconds_left": None if left is None else round(left),
         }
         summarise("progress", fields)

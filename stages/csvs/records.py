@@ -147,7 +147,11 @@ class Records:
     def _strict(self, raw: bytes) -> bytes:
         """The record with one line end, and with quotes only where every reader takes them for quotes."""
         if not raw.endswith(b"\n"):
-            raw = raw.rstrip(b"\r") + self._line_end
+            raw = raw.rstrip(b"\r")
+            # Where carriage returns end lines, a cell ends so that some programs did not quote.
+            if raw.endswith(b"\n"):
+                raise self._line_break_error("line feed")
+            raw += self._line_end
         elif raw.endswith(b"\r\r\n"):
             # What Windows makes of CRLF written in text mode. Python's csv reads one line end, polars a field's CR.
             raw = raw.rstrip(b"\r\n") + b"\r\n"
@@ -184,7 +188,8 @@ class Records:
             raise InputError(
                 f"a NUL byte at offset {self.offset + line.index(0)}",
                 row=self.row,
-                remedy="remove it: PostgreSQL cannot store it",
+                # In a header it is the mark of another program's format.
+                remedy="remove it: PostgreSQL cannot store it" if self.row else "put its table there as CSV in UTF-8",
             )
         try:
             return line.decode(), line
@@ -207,8 +212,11 @@ class Records:
         if "expected after" in text:
             return InputError("text after a closing quote", row=self.row, remedy=_QUOTE)
         # The only other error of a strict reader whose fields may be as long as a record.
+        return self._line_break_error("line feed" if b"\n" in self._lines[-1].rstrip(b"\r\n") else "carriage return")
+
+    def _line_break_error(self, char: str) -> InputError:
         return InputError(
-            "a carriage return outside quotes",
+            f"a {char} outside quotes",
             row=self.row,
             remedy="end lines with LF or CRLF, and put fields that hold another line break in double quotes",
         )

@@ -59,7 +59,7 @@ class Admission:
 def admit(path: Path, name: str, stem: Path, rules: Rules) -> Admission:
     """Writes a table that keeps the rules as files whose names begin with `stem`, in parts if it is long.
 
-    Only when the last row has been checked are the parts of any use. Raises InputError for a table that breaks a rule,
+    The parts are of use only when the last row has been checked. Raises InputError for a table that breaks a rule,
     and leaves no file then.
     """
     remarks: list[str] = []

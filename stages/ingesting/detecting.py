@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from runtime.errors import InputError
-from stages.ingesting.spelling import fault, is_east_asian
+from stages.ingesting.spelling import fault, has_only_common_signs, is_east_asian
 
 BLOCK = 1 << 20
 # How much of a file is looked at, and how sure charset-normalizer must be, of 1.
@@ -13,6 +13,8 @@ _SURE = 0.9
 # By how much charset-normalizer's measures of noise and of language must differ, lest two encodings of East Asia count
 # as equal. Of 900 short texts in other encodings, its best guess alone was wrong for 143.
 _NOISE, _DISTANCE = 0.05, 0.2
+# Letters beyond ASCII, of which it needs so many: with fewer, `×` in Shift JIS passed for a syllable of Korean.
+_ENOUGH = 3
 # Those that Windows, DOS, the Macintosh and Unix had. Of latin-1 cp1252 is a superset, but for controls.
 _ENCODINGS = [
     "cp1252", "iso8859_15", "cp1250", "iso8859_2", "cp1254", "iso8859_9", "cp1257", "iso8859_13", "iso8859_4",
@@ -22,6 +24,15 @@ _ENCODINGS = [
     "cp1125", "cp1253", "iso8859_7", "mac_greek", "cp737", "cp869", "cp1255", "iso8859_8", "cp862", "cp1256",
     "iso8859_6", "cp720", "cp874", "cp932", "euc_jp", "gb18030", "big5", "cp949", "johab",
 ]  # fmt: skip
+# Those of East Asia, each with the standard that it extends.
+_STANDARDS = {
+    "cp932": "euc_jp",
+    "euc_jp": "euc_jp",
+    "gb18030": "gb2312",
+    "big5": "big5",
+    "cp949": "euc_kr",
+    "johab": "euc_kr",
+}
 
 
 def detect(stream: BinaryIO) -> tuple[str, str]:
@@ -37,18 +48,20 @@ def detect(stream: BinaryIO) -> tuple[str, str]:
         encoding, sure = "cp1252", "by the accents of a Western language"
     else:
         encoding, text, sure = _proposal(sample)
-    for other, rival in _rivals(sample):
+    rivals = dict(_rivals(sample))
+    for other, rival in rivals.items():
         # Which of East Asia's a text is in, its letters do not tell, but how often each of them is used.
         if rival != text and not (is_east_asian(rival) and is_east_asian(text)):
             raise _unsure(f"{encoding} and {other} make equally good text of it")
-    return encoding, sure
+    # Of those that agree the best known one, which the log names.
+    return next((other for other, rival in rivals.items() if rival == text), encoding), sure
 
 
 def _proposal(sample: bytes) -> tuple[str, str, str]:
     """The encoding that charset-normalizer is sure of, what it makes of the sample, and how sure that is."""
     from charset_normalizer import from_bytes
 
-    matches = list(from_bytes(sample, cp_exclusion=["utf_8", "utf_16", "utf_16_be", "utf_16_le", "utf_32", "utf_7"]))
+    matches = list(from_bytes(sample, cp_isolation=_ENCODINGS))
     if not matches or 1 - matches[0].chaos < _SURE:
         raise _unsure("no encoding makes good text of it")
     faults = {match.encoding: fault(str(match)) for match in matches}
@@ -56,6 +69,8 @@ def _proposal(sample: bytes) -> tuple[str, str, str]:
     if best is None or best.chaos - matches[0].chaos > _NOISE:
         likely = next((f", and {encoding} may be right" for encoding, _ in _rivals(sample)), "")
         raise _unsure(f"{matches[0].encoding} makes {faults[matches[0].encoding]} of it{likely}")
+    if sum(char > "\x7f" for char in str(best)) < _ENOUGH:
+        raise _unsure(f"{best.encoding} may be right, but too few letters show it")
     for other in matches:
         close = other.chaos - best.chaos < _NOISE and best.coherence - other.coherence < _DISTANCE
         if close and faults[other.encoding] is None and str(other) != str(best):
@@ -64,10 +79,13 @@ def _proposal(sample: bytes) -> tuple[str, str, str]:
 
 
 def _rivals(sample: bytes) -> Iterator[tuple[str, str]]:
-    """The encodings that make text of a language of the sample, and the texts."""
+    """The encodings that make text of a language of the sample, and the texts.
+
+    Those of East Asia also if they make a few signs between Latin letters, as `―` or `東京` in a text in English.
+    """
     for encoding in _ENCODINGS:
         text = _decode(sample, encoding)
-        if fault(text) is None:
+        if fault(text) is None or (encoding in _STANDARDS and has_only_common_signs(text, _STANDARDS[encoding])):
             yield encoding, text
 
 

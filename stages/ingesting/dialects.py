@@ -95,7 +95,7 @@ def _find_reading(
     first = next(iter(fits))
     if first != named and len(fits) > 1:
         raise InputError(
-            f"the header holds both columns if {' or '.join(DELIMITERS[one] for one in fits)} separate them",
+            f"the header holds both columns if {' or '.join(DELIMITERS[each] for each in fits)} separate them",
             row=0,
             remedy=f'write a line above it that names the right one, such as "sep={first}"',
         )

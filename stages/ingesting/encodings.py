@@ -119,8 +119,8 @@ class LineDecoder:
         return text
 
 
-def not_utf8(line: bytes, offset: int, row: int) -> str:
-    """Raises the InputError of a line that is not UTF-8, if no encoding is given."""
+def decode_utf8(line: bytes, offset: int, row: int) -> str:
+    """The text of a line where no encoding is given. Raises InputError if it is not UTF-8."""
     try:
         return line.decode()
     except UnicodeDecodeError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from runtime.errors import InputError
 from stages.csvs.records import LONGEST
-from stages.ingesting.encodings import not_utf8
+from stages.ingesting.encodings import decode_utf8
 from stages.ingesting.limits import Limits
 from stages.ingesting.texts import Text
 
@@ -48,7 +48,7 @@ def _objects(text: Text, limits: Limits) -> Iterator[dict[str, Any]]:
         try:
             decoded = line.decode()
         except UnicodeDecodeError:
-            decoded = (text.decoder or not_utf8)(line, offset, row)
+            decoded = (text.decoder or decode_utf8)(line, offset, row)
         yield _object(decoded.rstrip("\x1a"), row)
 
 

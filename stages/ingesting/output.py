@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from collections import defaultdict
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -62,11 +63,16 @@ class IngestOutput:
         for path in mirror.paths() if mirror else ():
             self._earlier[_object_of(path)].append(path)
 
+    def take_from(self, source: str, names: Iterable[str]) -> None:
+        """Writes down which INPUT has these objects. Raises AnswermillError if those of another one would go."""
+        if self._mirror:
+            self._mirror.take_from(source, [part_path(_key(name), 1) for name in names])
+
     def keep_unchanged(self, name: str, item: SourceObject) -> bool:
         """Whether the last run has written the object in this very state, under these rules; if so, it stays."""
         paths = self._paths_of(name)
-        states = [self._mirror.made_from(path) if self._mirror else None for path in paths]
-        digest = self._made_from(name, item)
+        states = [self._mirror.provenance(path) if self._mirror else None for path in paths]
+        digest = self._provenance(name, item)
         if not digest or not states or not all(state and state.split()[0] == digest for state in states):
             return False
         sizes = [int(state.split()[2]) for state in states if state]
@@ -108,7 +114,7 @@ class IngestOutput:
             (self._output / path).parent.mkdir(parents=True, exist_ok=True)
             size = part.path.stat().st_size
             part.path.replace(self._output / path)
-            self._done(path, name, item, part.rows, size)
+            self._mark_whole(path, name, item, part.rows, size)
             self._note_part(path, name, part.rows)
         for name, item, _ in self._pending:
             self.counts.files += 1
@@ -126,7 +132,7 @@ class IngestOutput:
             self._mirror.intend([path])
         with whole_file(self._output / path) as file:
             file.write(text)
-        self._done(path, name, item, 0, len(text))
+        self._mark_whole(path, name, item, 0, len(text))
         self._rejected[path] = name
         self.counts.rejected += 1
         self._note_object(name, item)
@@ -138,7 +144,17 @@ class IngestOutput:
     def close(self) -> None:
         """Moves what is still on the way, removes what is no longer due, then writes the listing."""
         self._settle_pending()
-        if self._mirror:
+        is_empty = not (self._files or self._rejected or self.counts.failed)
+        left = len(self._mirror.paths()) if self._mirror and is_empty else 0
+        if left:
+            # A disk that is not mounted leaves an empty folder.
+            logging.warning(
+                "%s: %d files of earlier runs stay, since nothing at all does not prove that they are gone; if they "
+                "are, remove the folder",
+                self._output,
+                left,
+            )
+        elif self._mirror:
             kept = [path for name in self.counts.failed for path in self._paths_of(name)]
             gone = self._mirror.settle({*self._files, *self._rejected, *kept})
             if gone:
@@ -148,7 +164,7 @@ class IngestOutput:
         listing = {
             "version": 1,
             "listed_at": self._listed_at.isoformat(),
-            "complete": not self.counts.failed,
+            "complete": not self.counts.failed and not left,
             "files": dict(sorted(self._files.items())),
             "rejected": dict(sorted(self._rejected.items())),
             "objects": dict(sorted(self._objects.items())),
@@ -162,16 +178,16 @@ class IngestOutput:
         """What earlier runs wrote of an object."""
         return self._earlier.get(name, []) or self._earlier.get(_key(name), [])
 
-    def _made_from(self, name: str, item: SourceObject | None) -> str | None:
+    def _provenance(self, name: str, item: SourceObject | None) -> str | None:
         """A digest of all that an object's files depend on; None if the source cannot tell two states apart."""
         if item is None or not item.version:
             return None
         text = json.dumps([name, item.version, item.checksum, item.size, self._rules])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def _done(self, path: str, name: str, item: SourceObject | None, rows: int, size: int) -> None:
+    def _mark_whole(self, path: str, name: str, item: SourceObject | None, rows: int, size: int) -> None:
         if self._mirror:
-            self._mirror.done(path, f"{self._made_from(name, item) or '-'} {rows} {size}")
+            self._mirror.mark_whole(path, f"{self._provenance(name, item) or '-'} {rows} {size}")
 
     def _note_part(self, path: str, name: str, rows: int) -> None:
         self._files[path] = {"file": name, "first_row": origin_of(path).first_row, "rows": rows}

@@ -8,8 +8,6 @@ from runtime.errors import InputError
 if TYPE_CHECKING:
     import polars as pl
 
-PARQUET = b"PAR1"
-
 
 def write_parquet_as_csv(source: Path, target: Path) -> None:
     """Writes the table as CSV: text as it is, other types as text, nested ones as JSON, null as a missing field.
@@ -22,7 +20,7 @@ def write_parquet_as_csv(source: Path, target: Path) -> None:
         frame = pl.scan_parquet(source)
         columns = [_as_text(name, kind) for name, kind in frame.collect_schema().items()]
         frame.select(columns).sink_csv(target, quote_style="necessary")
-    # Of what polars has not implemented it says so by an exception that is no Exception.
+    # polars says what it has not implemented by an exception that does not derive from Exception.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(

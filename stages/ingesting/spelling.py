@@ -82,6 +82,8 @@ _DOUBLE_QUOTES = re.compile("[“”„]")
 _COMMON = 0.9
 # And of the letters of a text in such characters, how many must be.
 _FEW = 0.3
+# Where a standard has its common characters, by their first bytes; symbols and kana stand before them.
+_COMMON_LETTERS = {"gb2312": (0xB0, 0xD7), "big5": (0xA4, 0xC6), "euc_jp": (0xB0, 0xCF), "euc_kr": (0xB0, 0xC8)}
 
 
 def fault(text: str) -> str | None:
@@ -134,16 +136,23 @@ def _east_asian_fault(text: str, others: set[str], characters: set[str]) -> str 
     hangul = any("\uac00" <= char <= "\ud7a3" for char in characters)
     if kana and hangul:
         return "words that mix Japanese with Korean letters"
-    for encoding, first, last in (("gb2312", 0xB0, 0xD7), ("big5", 0xA4, 0xC6), ("euc_jp", 0xB0, 0xCF)):
-        if sum(_is_common(char, encoding, first, last) for char in han) >= _COMMON * len(han):
+    for standard in ("gb2312", "big5", "euc_jp"):
+        if sum(_is_common(char, standard, *_COMMON_LETTERS[standard]) for char in han) >= _COMMON * len(han):
             return None
     return "rare characters"
 
 
+def has_only_common_signs(text: str, standard: str) -> bool:
+    """Whether all that is not ASCII are common characters, or symbols, of this standard of East Asia."""
+    first, last = _COMMON_LETTERS[standard]
+    strange = {char for char in text if char > "\x7f"}
+    return all(_is_common(char, standard, first, last) or _is_common(char, standard, 0xA1, 0xA9) for char in strange)
+
+
 @lru_cache(maxsize=8192)
-def _is_common(char: str, encoding: str, first: int, last: int) -> bool:
+def _is_common(char: str, standard: str, first: int, last: int) -> bool:
     try:
-        return first <= char.encode(encoding)[0] <= last
+        return first <= char.encode(standard)[0] <= last
     except UnicodeEncodeError:
         return False
 

@@ -9,7 +9,7 @@ from runtime.errors import InputError
 from stages.csvs.header import width_error
 from stages.csvs.records import Reading, Records
 from stages.ingesting.dialects import Header, count_unnamed_at_end, find_dialect, match_columns, mend_header
-from stages.ingesting.encodings import not_utf8
+from stages.ingesting.encodings import decode_utf8
 from stages.ingesting.limits import Limits
 from stages.ingesting.line_ends import EndMark
 from stages.ingesting.texts import Text
@@ -68,7 +68,7 @@ class Table:
         self._text = text
         self._limits = limits
         self._end = EndMark()
-        reading = Reading(blank_lines=limits.blank_lines, decode=text.decoder or not_utf8, end=self._end)
+        reading = Reading(blank_lines=limits.blank_lines, decode=text.decoder or decode_utf8, end=self._end)
         self._open_lines, reading, header = find_dialect(text.open, required, reading, remarks)
         if len(header) > limits.columns:
             raise InputError(

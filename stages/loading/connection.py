@@ -1,9 +1,10 @@
-"""The connection to PostgreSQL: where it goes, what it needs from the file system, and keeping at it."""
+"""The connection to PostgreSQL: where it goes, what it needs from the file system, and when it is tried again."""
 
 import contextlib
 import logging
 import math
 import os
+import random
 import re
 import stat
 import tempfile
@@ -62,23 +63,24 @@ class Session:
     def run(self, work: Callable[[WatchedConnection], Result]) -> Result:
         """What `work` returns. After a failure that may pass it is called again.
 
-        What was waited in vain, in tries and between them, is `patience` seconds in all; a server that answers may
-        take longer. Raises DatabaseError with the server's reason, on one line, and what to do.
+        `patience` is how many seconds are waited without an answer, in tries and between them, all together; a server
+        that answers may take longer. Raises DatabaseError with the server's reason, on one line, and what to do.
         """
         patience, waits, trouble = Patience(self._patience), pauses(), _Trouble()
         while True:
             try:
-                return work(self._connected(patience))
+                return work(self._live_connection(patience))
             except psycopg.Error as error:
                 patience.end_in_vain()
-                told = one_line(error)
+                reason = one_line(error)
                 passing = may_pass(error, connecting=self._connection is None)
                 pause = next(waits)
                 if not passing or patience.left < pause:
                     tried = f" (tried for {self._patience:g} s)" if passing else ""
-                    raise DatabaseError(f"{told}{tried}; {remedy(error)}") from error
-                trouble.tell(told, patience.left, "" if error.sqlstate else f"; {remedy(error)}")
-            time.sleep(pause)
+                    raise DatabaseError(f"{reason}{tried}; {remedy(error)}") from error
+                trouble.tell(reason, patience.left, "" if error.sqlstate else f"; {remedy(error)}")
+            # Two loaders that have met in a deadlock are not to meet there again.
+            time.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 - no secret
             patience.end_in_vain()
 
     def close(self) -> None:
@@ -86,11 +88,11 @@ class Session:
         if self._connection is not None:
             self._connection.close()
 
-    def _connected(self, patience: Patience) -> WatchedConnection:
+    def _live_connection(self, patience: Patience) -> WatchedConnection:
         if self._connection is None or self._connection.closed:
             self._connection = None
             patience.begin()
-            with _said_late():
+            with _log_wait():
                 self._connection = self._connect(max(math.ceil(patience.left), _LEAST_CONNECT))
         self._connection.watch(patience, lambda process: look_at(process, self._connect))
         return self._connection
@@ -113,19 +115,19 @@ class _Trouble:
     """Says why the work is tried again: at once for a new reason, then seldom; once a try was 17 lines a minute."""
 
     def __init__(self) -> None:
-        self._told = ""
+        self._reason = ""
         self._when = 0.0
 
-    def tell(self, told: str, seconds: float, advice: str) -> None:
+    def tell(self, reason: str, seconds: float, advice: str) -> None:
         """Warns that it is tried again for so many seconds."""
         now = time.monotonic()
-        if told != self._told or now >= self._when + NEXT_WORD:
-            logging.warning("%s; trying again for %.1f s%s", told, seconds, advice)
-            self._told, self._when = told, now
+        if reason != self._reason or now >= self._when + NEXT_WORD:
+            logging.warning("%s; trying again for %.1f s%s", reason, seconds, advice)
+            self._reason, self._when = reason, now
 
 
 @contextlib.contextmanager
-def _said_late() -> Iterator[None]:
+def _log_wait() -> Iterator[None]:
     """Says that a connection takes long to be made."""
     timer = threading.Timer(FIRST_WORD, logging.info, ["waiting for the server to answer a new connection"])
     timer.daemon = True
@@ -152,7 +154,7 @@ def open_session(application: str, patience: float) -> Session:
     Raises DatabaseError if DATABASE_URL makes no sense.
     """
     given = _parse(os.environ.get("DATABASE_URL", ""))
-    _check_places(given)
+    _check_values(given)
     limits = {**_LIMITS, "tcp_user_timeout": 1000 * round(min(60, max(patience, _LEAST_CONNECT)))}
     return Session(limits | given | {"client_encoding": "UTF8", "application_name": application}, patience)
 
@@ -196,8 +198,8 @@ def _foreign(message: str) -> str | None:
     return named[1] if named and named[1] in _FOREIGN else None
 
 
-def _check_places(settings: Mapping[str, Any]) -> None:
-    """Raises DatabaseError for what is in the wrong place, such as a file's content in that of its path.
+def _check_values(settings: Mapping[str, Any]) -> None:
+    """Raises DatabaseError for a value of another kind, such as the content of a file instead of its path.
 
     libpq would quote it.
     """
@@ -209,8 +211,8 @@ def _check_places(settings: Mapping[str, Any]) -> None:
     for name, variable in _FILES.items():
         value = settings.get(name) or os.environ.get(variable) or ""
         if value and not is_path(value) and not _NO_FILE.fullmatch(value):
-            place = f"{name} in DATABASE_URL" if settings.get(name) else quoted_path(variable, value)
-            raise DatabaseError(f"{place}: no such file; {PATH_REMEDY}")
+            setting = f"{name} in DATABASE_URL" if settings.get(name) else quoted_path(variable, value)
+            raise DatabaseError(f"{setting}: no such file; {PATH_REMEDY}")
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from stages.common.names import Origin
 from stages.csvs.columns import own_name
 from stages.csvs.reader import Reader
 from stages.csvs.regular import Block
-from stages.loading.schema import Target
+from stages.loading.target import Target
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -100,7 +100,7 @@ def rows_to_copy(csv: AnsweredCsv, target: Target) -> Iterator[bytes]:
     """
     digest = hashlib.sha256()
     reader = reader_of(csv, target, digest)
-    yield from rows_verbatim(csv, reader.blocks()) if is_verbatim(csv, target) else _frames(csv, reader, target)
+    yield from verbatim_rows(csv, reader.blocks()) if is_verbatim(csv, target) else _frames(csv, reader, target)
     if digest.hexdigest() != csv.sha256:
         raise InputError("it changed while it was read", remedy="load it again when nothing writes to it")
 
@@ -113,7 +113,7 @@ def _places(csv: AnsweredCsv, target: Target) -> dict[str, str]:
     return {}
 
 
-def rows_verbatim(csv: AnsweredCsv, blocks: Iterable[Block]) -> Iterator[bytes]:
+def verbatim_rows(csv: AnsweredCsv, blocks: Iterable[Block]) -> Iterator[bytes]:
     """The records' own bytes behind the file's name and their number.
 
     Where every column has its place in the table, nothing else is to be changed, and the rules of `csvs` are such
@@ -142,10 +142,10 @@ def _frames(csv: AnsweredCsv, reader: Reader, target: Target) -> Iterator[bytes]
             taken = ~rows.is_in(list(csv.skipped))
             frame, rows = frame.filter(taken), rows.filter(taken)
         files = pl.repeat(csv.origin.file, frame.height, eager=True)
-        yield rows_reordered(frame, files, rows + (csv.origin.first_row - 1), target)
+        yield reordered_rows(frame, files, rows + (csv.origin.first_row - 1), target)
 
 
-def rows_reordered(frame: pl.DataFrame, files: pl.Series, rows: pl.Series, target: Target) -> bytes:
+def reordered_rows(frame: pl.DataFrame, files: pl.Series, rows: pl.Series, target: Target) -> bytes:
     """The rows in the columns of the table: those that have one, and all others as JSON in `extra`."""
     taken = set(target.names.values())
     others = [pl.col(column).alias(own_name(column)) for column in frame.columns if column not in taken]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages.loading.table import Counts
+from stages.loading.table import CsvCounts
 
 
 @dataclass(slots=True)
@@ -22,8 +22,8 @@ class LoadCounts:
     size: int = 0
     began: float = field(default_factory=time.monotonic)
 
-    def add(self, counts: Counts, size: int) -> None:
-        """Counts one file of `size` bytes. Of its rows, those are replaced whose place another row had."""
+    def add(self, counts: CsvCounts, size: int) -> None:
+        """CsvCounts one file of `size` bytes. Of its rows, those are replaced whose place another row had."""
         self.files += 1
         self.rows += counts.rows
         self.size += size

@@ -91,13 +91,8 @@ def one_line(error: psycopg.Error) -> str:
     if not error.sqlstate:
         # libpq repeats what stands as `sslmode` or `port`; it may be the end of a password that broke the URL.
         return shorten(_VALUE.sub(r'\1"…"', str(error)))
-    told = (
-        error.diag.message_primary,
-        error.diag.message_detail,
-        error.diag.context,
-        error.diag.message_hint,
-    )
-    return shorten(": ".join(part for part in told if part) or str(error))
+    texts = (error.diag.message_primary, error.diag.message_detail, error.diag.context, error.diag.message_hint)
+    return shorten(": ".join(text for text in texts if text) or str(error))
 
 
 def shorten(text: str) -> str:

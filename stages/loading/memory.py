@@ -7,7 +7,7 @@ listing.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -17,7 +17,8 @@ from psycopg import sql
 from runtime.errors import DatabaseError
 from stages.common.names import Origin
 from stages.loading.arrays import integers, rows_from, texts
-from stages.loading.schema import Target, columns_of, exists
+from stages.loading.schema import columns_of, exists
+from stages.loading.target import Target
 
 _CREATE = """create table if not exists {memory} (
     file text not null, first_row bigint not null, path text not null, sha256 text not null, bytes bigint not null,
@@ -130,8 +131,8 @@ def forget(connection: psycopg.Connection, target: Target, origins: Sequence[Ori
         )
 
 
-def write(connection: psycopg.Connection, target: Target, written: Iterable[Entry]) -> None:
-    """Writes entries in the place of those with the same origin, stamped with the database's clock of now.
+def write(connection: psycopg.Connection, target: Target, written: Iterable[Entry], there: Container[Origin]) -> None:
+    """Writes entries in the place of those that are `there`, stamped with the database's clock of now.
 
     What is left of an entry keeps its stamp: no rows of it were loaded now.
     """
@@ -139,7 +140,7 @@ def write(connection: psycopg.Connection, target: Target, written: Iterable[Entr
     for entry in written:
         by_settings[entry.settings].append(entry)
     for settings, entries_now in by_settings.items():
-        forget(connection, target, [entry.origin for entry in entries_now])
+        forget(connection, target, [entry.origin for entry in entries_now if entry.origin in there])
         rows = rows_from(
             texts(entry.origin.file for entry in entries_now),
             integers(entry.origin.first_row for entry in entries_now),

@@ -1,176 +1,90 @@
-"""Which files' rows go because the files are gone, and deleting them. Absence is proven before anything is deleted."""
+"""`load --prune`: deletes the rows of files that are gone, once their absence is proven."""
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+import argparse
+import logging
+from collections.abc import Iterable
 
 import psycopg
 from psycopg import sql
 
-from runtime.errors import AnswermillError, InputError, OptionError
-from stages.common.files import open_regular
-from stages.common.names import Origin, enumeration, utf8
-from stages.loading import memory
-from stages.loading.digests import key
+from runtime import command
+from runtime.errors import AnswermillError, OptionError
+from runtime.logs import summarise
+from stages.common.inputs import read_input
+from stages.common.names import REJECTED, enumeration, subject
+from stages.loading import judging, memory, ready
+from stages.loading.connection import Session
+from stages.loading.digests import read_digests
+from stages.loading.files import origins_of
+from stages.loading.listing import read_listing
 from stages.loading.memory import Entry
-from stages.loading.schema import Target
+from stages.loading.target import Target
 from stages.loading.waiting import WatchedConnection
 
 # Files a transaction: each takes a lock, and a server has room for some thousands.
 _FILES_AT_A_TIME = 200
-# A margin that --clock-margin takes is shorter.
-_LONGEST_MARGIN = timedelta(days=24)
-# Names that a line of the log shows.
-SHOWN = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What `ingest` saw in the bucket, and when its look began."""
+def prune(opened: Session, target: Target, options: argparse.Namespace) -> int:
+    """Deletes the rows of files that are gone. Returns the exit code.
 
-    listed_at: datetime
-    paths: Mapping[str, Origin]
-    rejected: frozenset[str]
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What prune does about each file or part.
-
-    Attributes:
-        gone: their rows are to be deleted.
-        spared: loaded after the listing was made, so the next prune decides.
-        lost: listed, and not loaded, or not in the table as it was loaded: something upstream has lost them.
-
+    Raises OptionError and AnswermillError where INPUT or the listing proves nothing.
     """
-
-    gone: list[Entry] = field(default_factory=list)
-    spared: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-
-
-def read_listing(path: Path) -> Listing:
-    """Reads ingest's `listing.json`. Raises OptionError for anything else."""
-    remedy = "name the listing.json below ingest's OUTPUT"
-    try:
-        with open_regular(path) as stream:
-            data = json.load(stream)
-        paths = {name: Origin(utf8(part["file"]), _row(part["first_row"])) for name, part in data["files"].items()}
-        at = _with_zone(datetime.fromisoformat(data["listed_at"]))
-        complete = data["complete"] is True and data["version"] == 1
-        rejected = frozenset(map(str, data["rejected"].values()))
-    except OSError as error:
-        raise AnswermillError(f"--listing {path}: {error.strerror}; {remedy}") from error
-    except InputError as error:
-        raise OptionError(f"--listing {path}: {error.reason}; {remedy}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise OptionError(f"--listing {path}: it is not a listing that ingest wrote; {remedy}") from error
-    if not complete:
+    listing = read_listing(options.listing) if options.listing else None
+    resolved = opened.run(lambda connection: ready.prepare_target(connection, target, options))
+    # Before the walk: whatever is loaded after this moment is newer than what the walk sees.
+    looked_at = opened.run(memory.clock)
+    given = read_input(options.input, options.output, options.plain_names)
+    if given.top:
+        raise OptionError(f"--prune takes the folder of all remaining files; {options.input} is a part of {given.top}")
+    files = given.files
+    if not files and not listing:
         raise AnswermillError(
-            f"--listing {path}: it is incomplete, so it does not prove that files are gone; run ingest again"
+            f"{options.input}: it contains no CSV, which does not prove that files are gone; nothing was deleted"
         )
-    return Listing(at, paths, rejected)
+    here = origins_of(files, options.plain_names)
+    entries = opened.run(lambda connection: _all_entries(connection, resolved))
+    if listing:
+        notes = (options.input / REJECTED).rglob("*.json")
+        noted = {subject(path.relative_to(options.input).as_posix()) for path in notes}
+        digests = read_digests(options.input)
+        verdict = judging.judge_by_listing(entries, here, noted, listing, options.clock_margin, digests)
+    else:
+        verdict = judging.judge(entries, here, looked_at)
+        # Whoever types --prune with the first load means both.
+        if absent := judging.absent(entries, here):
+            logging.warning(
+                "%d of %d files below INPUT are not in the table: %s; --prune loads nothing, load them without it",
+                len(absent),
+                len(here),
+                enumeration(absent, judging.SHOWN),
+            )
+    judging.check_share(verdict, entries, options.prune_all)
+    if verdict.gone:
+        logging.info("gone: %s", judging.names_of(verdict.gone))
+    if verdict.spared:
+        logging.info(
+            "newer than the listing, so the next prune decides: %s", enumeration(sorted(verdict.spared), judging.SHOWN)
+        )
+    deleted = opened.run(lambda connection: delete(connection, resolved, verdict.gone, options.dry_run))
+    figures = {"files": len(files), "gone": len(verdict.gone), "spared": len(verdict.spared), "deleted": deleted}
+    summarise("pruned", {**figures, "dry_run": options.dry_run})
+    if not verdict.lost:
+        return command.DONE
+    logging.error(
+        "%d listed files are not in the table, or not in the version that was passed on, and nothing of them was "
+        "deleted: %s; load them again: deploy with --reprocess load (and question-answer, if answers are missing), "
+        "with the local runner `answermill run --reprocess load`, else `answermill load`",
+        len(verdict.lost),
+        enumeration(sorted(verdict.lost), judging.SHOWN),
+    )
+    return command.FAILED
 
 
-def _row(value: object) -> int:
-    """The number of a row, as the table can hold it. Raises ValueError for anything else."""
-    if type(value) is not int or not 1 <= value < 1 << 63:
-        raise ValueError("not the number of a row")
-    return value
-
-
-def _with_zone(at: datetime) -> datetime:
-    """The time in UTC. Raises OverflowError within some weeks of either end of the calendar, where none is meant."""
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC) - _LONGEST_MARGIN + _LONGEST_MARGIN
-
-
-def all_entries(connection: WatchedConnection, target: Target) -> list[Entry]:
+def _all_entries(connection: WatchedConnection, target: Target) -> list[Entry]:
     """What the memory holds."""
     with connection.bounded_transaction():
         return memory.entries(connection, target)
-
-
-def judge(entries: Iterable[Entry], here: Mapping[str, Origin], looked_at: datetime) -> Verdict:
-    """What is gone from a folder that was walked after `looked_at` of the database's clock."""
-    verdict = Verdict()
-    present = set(here.values())
-    for entry in entries:
-        if entry.origin in present:
-            continue
-        if entry.loaded_at is not None and entry.loaded_at < looked_at:
-            verdict.gone.append(entry)
-        else:
-            verdict.spared.append(_name(entry.origin))
-    return verdict
-
-
-def absent(entries: Iterable[Entry], here: Mapping[str, Origin]) -> list[str]:
-    """The paths whose rows are not in the table."""
-    there = {entry.origin for entry in entries}
-    return sorted(path for path, origin in here.items() if origin not in there)
-
-
-def judge_by_listing(
-    entries: Iterable[Entry],
-    loaded: Mapping[str, Origin],
-    noted: set[str],
-    listing: Listing,
-    margin: float,
-    digests: Mapping[str, str] | None = None,
-) -> Verdict:
-    """What is in neither the listing nor among what was loaded, and older than the listing by `margin` seconds.
-
-    `noted` are paths of CSVs that load has refused and named; their rows stay as they are. `digests` are of what was
-    loaded, as `read_digests` gives them.
-    """
-    digests = digests or {}
-    verdict = Verdict()
-    there = {entry.origin: entry for entry in entries}
-    before = listing.listed_at - timedelta(seconds=margin)
-    # A newer tick may have cut such a file into other parts; whether one is lost is for its own prune to say.
-    newer = {entry.origin.file for entry in there.values() if entry.loaded_at is None or entry.loaded_at >= before}
-    # Files whose rows in the table are not all those that were listed: a part of them that is not listed may hold some.
-    unsettled = set()
-    for path, origin in listing.paths.items():
-        if path not in noted and path in loaded and _is_held(there.get(origin), path, digests):
-            continue
-        unsettled.add(origin.file)
-        if path not in noted and (path not in loaded or origin.file not in newer):
-            verdict.lost.append(path)
-    lost = {listing.paths[path].file for path in verdict.lost}
-    present = {*listing.paths.values(), *loaded.values()}
-    for origin, entry in there.items():
-        if origin in present or origin.file in lost:
-            continue
-        if origin.file not in unsettled and entry.loaded_at is not None and entry.loaded_at < before:
-            verdict.gone.append(entry)
-        else:
-            verdict.spared.append(_name(origin))
-    return verdict
-
-
-def _is_held(entry: Entry | None, path: str, digests: Mapping[str, str]) -> bool:
-    """Whether the table holds the version that was passed on; where its digest is not known, whether it holds one."""
-    return entry is not None and digests.get(key(path), entry.sha256) == entry.sha256
-
-
-def check_share(verdict: Verdict, entries: list[Entry], everything: bool) -> None:
-    """Raises AnswermillError if all, or more than half, of the files would go and nobody has said so."""
-    files = {entry.origin.file for entry in entries}
-    left = files - {entry.origin.file for entry in verdict.gone}
-    gone = len(files) - len(left)
-    if gone and not everything and (not left or gone > len(left)):
-        raise AnswermillError(
-            f"the rows of {gone} of {len(files)} files would be deleted ({names_of(verdict.gone)}); if that is meant, "
-            "say --prune-all, else check INPUT and the bucket's prefix"
-        )
-
-
-def names_of(entries: Iterable[Entry]) -> str:
-    """The first names of what is to go."""
-    return enumeration(sorted({_name(entry.origin) for entry in entries}), SHOWN)
 
 
 def delete(connection: WatchedConnection, target: Target, gone: list[Entry], dry_run: bool) -> int:
@@ -205,7 +119,3 @@ def _delete_rows(connection: psycopg.Connection, target: Target, entry: Entry, *
             " and row operator(pg_catalog.>=) {}::pg_catalog.int8 and row operator(pg_catalog.<) {}::pg_catalog.int8"
         ).format(sql.Literal(entry.origin.first_row), sql.Literal(entry.end))
     return connection.execute(query).rowcount
-
-
-def _name(origin: Origin) -> str:
-    return origin.file if origin.first_row == 1 else f"{origin.file} from row {origin.first_row}"

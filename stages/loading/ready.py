@@ -7,7 +7,8 @@ import psycopg
 from runtime.errors import DatabaseError
 from stages.loading.connection import Session
 from stages.loading.memory import prepare_memory
-from stages.loading.schema import Target, prepare, resolve
+from stages.loading.schema import prepare
+from stages.loading.target import Target, resolve
 from stages.loading.waiting import WatchedConnection
 
 # Classes of SQLSTATE that a table gives which is not what it was: syntax and access rules, no such schema.

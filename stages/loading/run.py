@@ -25,7 +25,7 @@ from stages.loading.files import ReplacedError, check_current, groups, open_csv,
 from stages.loading.memory import clock
 from stages.loading.ready import ReadyTarget, make_ready
 from stages.loading.small import examine_each
-from stages.loading.table import Counts, TableLoader, input_error
+from stages.loading.table import CsvCounts, TableLoader, input_error
 from stages.loading.waiting import WatchedConnection
 
 # Rows that are skipped one by one until the whole file is refused.
@@ -124,7 +124,7 @@ class LoadRun:
             return []
         return self._refuse(csv.path, files[csv.path], errors[0])
 
-    def _transact(self, csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> list[Counts]:
+    def _transact(self, csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> list[CsvCounts]:
         """Loads CSVs in one transaction. Raises InputError for one that breaks a rule or that the server refuses."""
         for _ in range(MOST_REOPENED):
             try:
@@ -134,7 +134,7 @@ class LoadRun:
                     self._reopen(csv, files[csv.path])
         raise InputError("something keeps replacing it", remedy="load it again when nothing writes to it")
 
-    def _attempt(self, csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> list[Counts]:
+    def _attempt(self, csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> list[CsvCounts]:
         options = self._options
         locked = partial(check_current, csvs, files)
         copied = partial(self._pass_on, files)
@@ -142,14 +142,14 @@ class LoadRun:
             # Not in the transaction: the server may end one in which nothing is sent for a while.
             self._mirror.intend([*(csv.path for csv in csvs), *self._digests(csvs)])
 
-        def attempt(connection: WatchedConnection) -> list[Counts]:
+        def attempt(connection: WatchedConnection) -> list[CsvCounts]:
             with connection.bounded_transaction(rollback=options.dry_run):
                 target = self._target
                 if options.dry_run:
                     target = make_ready(connection, target, options.migrate)
                 return TableLoader(connection, target, options.on_conflict == "keep").load(csvs, locked, copied)
 
-        def attempt_explaining(connection: WatchedConnection) -> list[Counts]:
+        def attempt_explaining(connection: WatchedConnection) -> list[CsvCounts]:
             # Outside the transaction: a deferred constraint speaks at its end, and finding the row reads the file.
             try:
                 return attempt(connection)
@@ -174,7 +174,7 @@ class LoadRun:
     def _digests(self, csvs: Sequence[AnsweredCsv]) -> list[str]:
         return [digest_path(csv.path, csv.sha256) for csv in csvs] if self._options.pass_on_digests else []
 
-    def _note(self, csv: AnsweredCsv, counts: Counts) -> None:
+    def _note(self, csv: AnsweredCsv, counts: CsvCounts) -> None:
         self.counts.add(counts, csv.size)
         self.written.update([csv.path, *self._digests([csv])])
 

@@ -5,113 +5,15 @@ their own in the place of PostgreSQL's (CVE-2018-1058).
 """
 
 import logging
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 
 import psycopg
 from psycopg import sql
 
-from runtime.errors import DatabaseError, OptionError
-from stages.common.names import utf8
-from stages.csvs.columns import ANSWER_COLUMNS
+from runtime.errors import DatabaseError
+from stages.loading.target import COLUMNS, STAMP, Target
 
-STAMP = "qa_timestamp"
-_COLUMNS = {
-    "file": "text",
-    "row": "bigint",
-    "question": "text",
-    "answer": "text",
-    "context": "text",
-    "model": "text",
-    **{name: kind for name, kind in ANSWER_COLUMNS.items() if name not in ("answer", "model")},
-    "extra": "jsonb",
-    STAMP: "timestamptz",
-}
-_TYPE = re.compile(r"[a-z][a-z0-9_ ]*(\(\s*\d+(\s*,\s*\d+)?\s*\))?(\[\])?", re.IGNORECASE)
-# Bytes that PostgreSQL keeps of a name; what follows is cut off in silence.
-LONGEST_NAME = 63
 _KINDS = {"v": "a view", "m": "a view, a materialized one", "f": "a foreign table"}
-MEMORY_SUFFIX = "_file"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The table, and the CSV's names for its columns.
-
-    Attributes:
-        schema: None for the first of the search path; `resolve` puts its name here.
-        table: name, unquoted.
-        names: the CSV's column for each column of the table that has one.
-        types: types of the columns that `--columns` adds to the usual ones.
-
-    """
-
-    schema: str | None
-    table: str
-    names: Mapping[str, str]
-    types: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def identifier(self) -> sql.Identifier:
-        """The table as an SQL identifier, quoted as it must be."""
-        return sql.Identifier(*filter(None, (self.schema, self.table)))
-
-    @property
-    def memory(self) -> sql.Identifier:
-        """The table beside it that remembers what was loaded."""
-        return sql.Identifier(*filter(None, (self.schema, f"{self.table}{MEMORY_SUFFIX}")))
-
-    @property
-    def required(self) -> list[str]:
-        """The columns that a CSV must have. Bundles without a fitted curve give no confidence."""
-        return [column for known, column in self.names.items() if known != "confidence"]
-
-
-def check_names(target: Target) -> None:
-    """Raises OptionError for a name that PostgreSQL would cut off or cannot hold, before anything is made."""
-    names = {"--table": (target.table, LONGEST_NAME - len(MEMORY_SUFFIX)), "--schema": (target.schema, LONGEST_NAME)}
-    for option, (name, longest) in names.items():
-        if name is not None:
-            _check_name(option, name, longest)
-    for name in target.types:
-        _check_name("--columns", name, LONGEST_NAME)
-
-
-def _check_name(option: str, name: str, longest: int) -> None:
-    size = len(name.encode("utf-8", "surrogateescape"))
-    if not name or "\0" in name or utf8(name) != name:
-        raise OptionError(f"{option}: {name[:80]!r} is not a name; write one of 1 to {longest} bytes, in UTF-8")
-    if size > longest:
-        raise OptionError(
-            f'{option}: "{name[:80]}" has {size} bytes and PostgreSQL keeps {longest} here; choose a shorter name'
-        )
-
-
-def parse_columns(text: str) -> dict[str, str]:
-    """`a:text,b:numeric(8,2)` -> {"a": "text", "b": "numeric(8,2)"}. Raises OptionError."""
-    types = {}
-    for part in re.split(r",(?![^(]*\))", text) if text else ():
-        name, _, kind = part.rpartition(":")
-        name, kind = name.strip(), kind.strip()
-        if not name or not _TYPE.fullmatch(kind):
-            raise OptionError(f'--columns: "{part}" is not NAME:TYPE; write, say, region:text,priority:int')
-        if name in _COLUMNS:
-            raise OptionError(f'--columns: "{name}" is a column of the table already; leave it out')
-        if name in types:
-            raise OptionError(f'--columns: "{name}" is named twice; leave one out')
-        types[name] = kind
-    return types
-
-
-def resolve(connection: psycopg.Connection, target: Target) -> Target:
-    """The target with its schema's name, which later statements use. Raises DatabaseError if there is none."""
-    if target.schema is not None:
-        return target
-    row = connection.execute("select pg_catalog.current_schema()::pg_catalog.text").fetchone()
-    if row is None or row[0] is None:
-        raise DatabaseError("the search path names no schema that exists; create one, or say which with --schema")
-    return replace(target, schema=row[0])
 
 
 def prepare(connection: psycopg.Connection, target: Target, migrate: bool) -> None:
@@ -132,16 +34,16 @@ def prepare(connection: psycopg.Connection, target: Target, migrate: bool) -> No
             "load into one whose encoding is UTF8"
         )
     is_partitioned = _check_kind(connection, target)
-    missing = _missing(connection, target, is_partitioned)
-    if not missing:
+    alterations = _alterations(connection, target, is_partitioned)
+    if not alterations:
         return
     if not migrate:
-        script = " ".join(f"{statement.as_string(connection)};" for statement in missing)
+        script = " ".join(f"{statement.as_string(connection)};" for statement in alterations)
         raise DatabaseError(
             f"{target.identifier.as_string(connection)} cannot be loaded into yet; "
             f"add --migrate, or {_who(connection, target)} run: {script}"
         )
-    for statement in missing:
+    for statement in alterations:
         connection.execute(statement)
 
 
@@ -203,7 +105,7 @@ def columns_of(connection: psycopg.Connection, table: sql.Identifier) -> dict[st
 
 
 def _create(target: Target) -> sql.Composed:
-    columns = [_definition(name, kind) for name, kind in (_COLUMNS | dict(target.types)).items()]
+    columns = [_definition(name, kind) for name, kind in (COLUMNS | dict(target.types)).items()]
     # "If": after waiting for the one who makes it, `to_regclass` may still say what the session knew before.
     return sql.SQL("create table if not exists {} ({}, primary key (file, row))").format(
         target.identifier, sql.SQL(", ").join(columns)
@@ -211,18 +113,18 @@ def _create(target: Target) -> sql.Composed:
 
 
 def _definition(name: str, kind: str) -> sql.Composed:
-    # Types are constants, or matched _TYPE.
+    # Types are constants, or what `parse_columns` lets through.
     default = " default pg_catalog.now()" if name == STAMP else ""
     return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind + default))
 
 
-def _missing(connection: psycopg.Connection, target: Target, is_partitioned: bool) -> list[sql.Composed]:
+def _alterations(connection: psycopg.Connection, target: Target, is_partitioned: bool) -> list[sql.Composed]:
     """The statements that make the table what loading needs; none if it is that already."""
     there = columns_of(connection, target.identifier)
     statements: list[sql.Composed] = []
     additions: list[sql.Composable] = [
         sql.SQL("add column {}").format(_definition(column, kind))
-        for column, kind in (_COLUMNS | dict(target.types)).items()
+        for column, kind in (COLUMNS | dict(target.types)).items()
         if column not in there
     ]
     if there.get(STAMP) is False:

@@ -11,8 +11,8 @@ import polars as pl
 from runtime.errors import InputError
 from stages.csvs.reader import Reader, parse
 from stages.csvs.regular import IrregularError, whole_records_of_each
-from stages.loading.copying import AnsweredCsv, examine, is_verbatim, rows_reordered, rows_to_copy, rows_verbatim
-from stages.loading.schema import Target
+from stages.loading.copying import AnsweredCsv, examine, is_verbatim, reordered_rows, rows_to_copy, verbatim_rows
+from stages.loading.target import Target
 
 SMALL_BYTES = 1 << 18
 
@@ -86,12 +86,12 @@ def rows_of_each(csvs: Sequence[AnsweredCsv], target: Target) -> Iterator[bytes]
             alike[csv.header].append(csv)
     for group in alike.values():
         if is_verbatim(group[0], target):
-            yield from chain.from_iterable(rows_verbatim(csv, csv.blocks or ()) for csv in group)
+            yield from chain.from_iterable(verbatim_rows(csv, csv.blocks or ()) for csv in group)
         else:
-            yield from _rows_reordered(group, target)
+            yield from _reordered_rows(group, target)
 
 
-def _rows_reordered(csvs: Sequence[AnsweredCsv], target: Target) -> Iterator[bytes]:
+def _reordered_rows(csvs: Sequence[AnsweredCsv], target: Target) -> Iterator[bytes]:
     blocks = [block for csv in csvs for block in csv.blocks or ()]
     text = b"".join(block.text for block in blocks)
     try:
@@ -102,4 +102,4 @@ def _rows_reordered(csvs: Sequence[AnsweredCsv], target: Target) -> Iterator[byt
         return
     files = pl.Series([csv.origin.file for csv in csvs for _ in range(csv.rows)], dtype=pl.String)
     first_rows = (range(csv.origin.first_row, csv.origin.first_row + csv.rows) for csv in csvs)
-    yield rows_reordered(frame, files, pl.Series(chain.from_iterable(first_rows), dtype=pl.Int64), target)
+    yield reordered_rows(frame, files, pl.Series(chain.from_iterable(first_rows), dtype=pl.Int64), target)

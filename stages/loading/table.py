@@ -38,11 +38,11 @@ from stages.loading.copying import AnsweredCsv, columns_of, prefetch, row_of_lin
 from stages.loading.failures import one_line, remedy, shorten
 from stages.loading.files import check_latest
 from stages.loading.memory import Entry
-from stages.loading.schema import Target
 from stages.loading.small import rows_of_each
+from stages.loading.target import Target
 
 
-class Counts(NamedTuple):
+class CsvCounts(NamedTuple):
     """Rows of one CSV: those it has now, and those that were in their place; whether they were left as they are."""
 
     rows: int
@@ -79,7 +79,7 @@ class TableLoader:
         csvs: Sequence[AnsweredCsv],
         locked: Callable[[], object],
         copied: Callable[[AnsweredCsv], object],
-    ) -> list[Counts]:
+    ) -> list[CsvCounts]:
         """Replaces the rows of each CSV that has changed; all that are given share the transaction.
 
         `locked` is called once no other loader can write these files; what it raises ends the load. `copied` is called
@@ -93,7 +93,7 @@ class TableLoader:
         for entry in memory.entries(self.connection, self.target, {csv.origin.file for csv in csvs}):
             known[entry.origin.file].append(entry)
         check_latest(csvs, known)
-        same = self._unchanged(csvs, known)
+        same = self._unchanged_rows(csvs, known)
         changed = [csv for csv in csvs if csv.origin not in same]
         before = self._delete(changed, known)
         rows = self._copy(changed)
@@ -112,15 +112,16 @@ class TableLoader:
             for csv in csvs
             if csv.origin not in same or not self.keep
         ]
-        memory.write(self.connection, self.target, [*self._clip(changed, known), *written])
+        there = {entry.origin for entries in known.values() for entry in entries}
+        memory.write(self.connection, self.target, [*self._clip(changed, known), *written], there)
         return [
-            Counts(same[csv.origin], same[csv.origin], unchanged=True)
+            CsvCounts(same[csv.origin], same[csv.origin], unchanged=True)
             if csv.origin in same
-            else Counts(rows[csv.origin], before.get(csv.origin, 0))
+            else CsvCounts(rows[csv.origin], before.get(csv.origin, 0))
             for csv in csvs
         ]
 
-    def _unchanged(self, csvs: Sequence[AnsweredCsv], known: dict[str, list[Entry]]) -> dict[Origin, int]:
+    def _unchanged_rows(self, csvs: Sequence[AnsweredCsv], known: dict[str, list[Entry]]) -> dict[Origin, int]:
         """The rows of each CSV whose very content was loaded and is still there, and with `keep` of each that is."""
         candidates = {}
         for csv in csvs:

@@ -57,7 +57,7 @@ class Patience:
         self._began = time.monotonic()
 
     def end_in_vain(self) -> None:
-        """The wait was for nothing."""
+        """Takes what was waited from the time that is left, because nothing came of it."""
         self.left -= time.monotonic() - self._began
         self.begin()
 

@@ -53,9 +53,9 @@ def _texts(row: Judged, *, with_own: bool) -> Iterator[str]:
         yield from row.row.own.values()
 
 
-def narrowed(row: Judged, width: int, with_own: bool) -> Judged:
+def narrow(row: Judged, width: int, with_own: bool) -> Judged:
     """The row with so much of its texts as a page of this width shows."""
-    known, (context, offset) = row.row, piece(row, width)
+    known, (context, offset) = row.row, excerpt(row, width)
     short = replace(
         known,
         question=cut(known.question, width),
@@ -78,7 +78,7 @@ def _shorten(answer: Choice, width: int) -> Choice:
 def columns(rows: Sequence[Judged], width: int, *, with_own: bool = True) -> dict[str, Any]:
     """One list for each column of the page; a passage is cut round its answers."""
     contexts, files, errors = Texts({}), Texts({}), Texts({})
-    pieces = [piece(row, width) for row in rows]
+    excerpts = [excerpt(row, width) for row in rows]
     own = sorted({name for row in rows for name in row.row.own}) if with_own else []
     data: dict[str, Any] = {
         "width": width if width < WHOLE else None,
@@ -86,8 +86,8 @@ def columns(rows: Sequence[Judged], width: int, *, with_own: bool = True) -> dic
         "file": [files.number(row.row.file) for row in rows],
         "row": [row.row.row for row in rows],
         "question": [cut(row.row.question, width) for row in rows],
-        "context": [contexts.number(text) for text, _ in pieces],
-        "offset": [offset for _, offset in pieces],
+        "context": [contexts.number(text) for text, _ in excerpts],
+        "offset": [offset for _, offset in excerpts],
         "length": [row.length for row in rows],
         "error": [errors.number(cut(row.row.error, NAME)) for row in rows],
         "expected": [None if row.expected is None else cut(row.expected, width) for row in rows],
@@ -102,7 +102,7 @@ def columns(rows: Sequence[Judged], width: int, *, with_own: bool = True) -> dic
     return {**data, **{name: list(texts.numbers) for name, texts in shared.items()}}
 
 
-def piece(row: Judged, width: int) -> tuple[str, int]:
+def excerpt(row: Judged, width: int) -> tuple[str, int]:
     """What the page holds of the passage, and how many characters of it come before."""
     text = row.row.context
     if len(text) <= width:

@@ -23,11 +23,11 @@ def repos(tree: Mapping[str, Any]) -> list[str]:
 
 def sources(pipelines: Sequence[Mapping[str, Any]], known: Sequence[str]) -> list[dict[str, Any]]:
     """What is read and no pipeline writes: repos and ticks. Repos that are there and nobody reads come last."""
-    written = {one["name"] for one in pipelines}
+    written = {pipeline["name"] for pipeline in pipelines}
     read = {
         str(leaf.get("repo", leaf.get("name", ""))): {"kind": kind, "spec": leaf.get("spec", "")}
-        for one in pipelines
-        for kind, leaf in leaves(one["input"])
+        for pipeline in pipelines
+        for kind, leaf in leaves(pipeline["input"])
     }
     unread = {name: {"kind": "pfs", "spec": ""} for name in known}
     return [{"name": name, **source} for name, source in {**unread, **read}.items() if name not in written]
@@ -35,7 +35,7 @@ def sources(pipelines: Sequence[Mapping[str, Any]], known: Sequence[str]) -> lis
 
 def in_order(pipelines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Pipelines after those whose repos they read, each with its `level`, above 0, and the repos that it `reads`."""
-    by_name = {one["name"]: {**one, "reads": repos(one["input"])} for one in pipelines}
+    by_name = {pipeline["name"]: {**pipeline, "reads": repos(pipeline["input"])} for pipeline in pipelines}
     levels: dict[str, int] = {}
 
     def level(name: str) -> int:

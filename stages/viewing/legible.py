@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from runtime.command import printable
+from runtime.logs import printable
 from stages.viewing.survey import cut
 
 # Characters of a text: a log line may be a megabyte.

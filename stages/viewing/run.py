@@ -34,7 +34,7 @@ def run_data(overview: Mapping[str, Any]) -> dict[str, Any]:
     """What the page shows of an overview."""
     rejected = [{"repo": repo["name"], **_note(note)} for repo in overview["repos"] for note in repo["rejected"]]
     jobs = [_job(pipeline, job) for pipeline in overview["pipelines"] for job in pipeline["jobs"]]
-    pipelines = in_order([_pipeline(one) for one in overview["pipelines"]])
+    pipelines = in_order([_pipeline(pipeline) for pipeline in overview["pipelines"]])
     data: dict[str, Any] = legible(
         {
             "root": overview["root"],

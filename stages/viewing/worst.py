@@ -4,7 +4,7 @@ import heapq
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from stages.viewing.data import PLANS, characters, narrowed
+from stages.viewing.data import PLANS, characters, narrow
 from stages.viewing.survey import NAME, Judged, certainty, cut
 
 # Of each kind of error this many count as the worst rows there are; more of the same would crowd out all others.
@@ -41,7 +41,7 @@ class Worst:
             if rank < self._kept[0][:2]:
                 return
             self._release(heapq.heappop(self._kept)[2])
-        heapq.heappush(self._kept, (*rank, self._held(narrowed(row, *PLANS[self.plan]))))
+        heapq.heappush(self._kept, (*rank, self._hold(narrow(row, *PLANS[self.plan]))))
         while self._size > MOST and self.plan < len(PLANS) - 1:
             self._narrow()
 
@@ -49,7 +49,7 @@ class Worst:
         """The rows, worst first; of equally bad ones the first that was added."""
         return [row for *_, row in sorted(self._kept, key=lambda entry: (entry[0], entry[1]), reverse=True)]
 
-    def _held(self, row: Judged) -> Judged:
+    def _hold(self, row: Judged) -> Judged:
         """The row, counted; its passage is in memory once for all rows that share it."""
         passage, uses = self._passages.get(row.row.context, (row.row.context, 0))
         self._passages[passage] = passage, uses + 1
@@ -69,7 +69,7 @@ class Worst:
         self._passages.clear()
         # In the order of the heap, and so a heap again.
         for badness, number, row in kept:
-            self._kept.append((badness, number, self._held(narrowed(row, *PLANS[self.plan]))))
+            self._kept.append((badness, number, self._hold(narrow(row, *PLANS[self.plan]))))
 
     def _badness(self, row: Judged) -> tuple[int, float]:
         error = row.row.error

@@ -23,7 +23,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from image.report import kept, one_spelling
+from image.report import one_spelling, reasons_for
 from pachyderm.demo.database import embedded_postgres
 from runtime.manifest import Manifest
 from tests.conftest import ROOT, SAMPLES
@@ -201,7 +201,7 @@ def test_every_package_is_imported_by_a_stage(image: Image, pfs: Path, folder: P
         "answer": {"numpy", "onnxruntime", "polars", "tokenizers"},
         "load": {"numpy", "polars", "psycopg"},
     }
-    reasons = kept((ROOT / "image-packages.txt").read_text("utf-8"))
+    reasons = reasons_for((ROOT / "image-packages.txt").read_text("utf-8"))
     # tqdm is imported where stderr is a terminal.
     assert set(reasons) - set().union(*imported.values()) == {"tqdm"}
 
@@ -268,7 +268,7 @@ def test_labels_and_sbom_say_what_is_in_it(image: Image) -> None:
     listed = {(one_spelling(part["name"]), part["version"]) for part in sbom["components"]} - {("answermill", version)}
     present = {(one_spelling(p.metadata["Name"]), p.version) for p in distributions(path=[str(image.site)])}
     assert listed == present - {("answermill", version)}
-    assert {name for name, _ in listed} == set(kept((ROOT / "image-packages.txt").read_text("utf-8")))
+    assert {name for name, _ in listed} == set(reasons_for((ROOT / "image-packages.txt").read_text("utf-8")))
 
 
 def test_labels_say_which_base_it_stands_on(image: Image, workshop: Workshop) -> None:

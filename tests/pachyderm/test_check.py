@@ -15,7 +15,7 @@ from pachyderm.spec.fields import read_spec
 from pachyderm.spec.inputs import Cron, Input, Pfs, Time
 from pachyderm.spec.model import Seconds, Spec, Transform, Uint
 from pachyderm.spec.problems import Verdict
-from pachyderm.spec.reading import pipeline, read_specs, spec_files
+from pachyderm.spec.reading import parse_pipeline, read_specs, spec_files
 from pachyderm.spec.rules import check
 from tests.conftest import ROOT
 from tests.pachyderm.test_rules import planted
@@ -32,7 +32,7 @@ def test_the_shipped_specs_keep_all_rules() -> None:
 
 def test_null_and_nothing_mean_the_default() -> None:
     for absent in (None, 0):
-        assert pipeline({**SHIPPED[LOAD], "datumTries": absent}).tries == 3
+        assert parse_pipeline({**SHIPPED[LOAD], "datumTries": absent}).tries == 3
     assert check({**SHIPPED, LOAD: {**SHIPPED[LOAD], "datumTries": None, "description": None}}) == Verdict([], [])
 
 

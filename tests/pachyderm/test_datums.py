@@ -8,7 +8,7 @@ import pytest
 from pachyderm.local.datums import Datum, cut_into_sets, datums
 from pachyderm.local.store.files import File
 from pachyderm.local.store.repos import Commit
-from pachyderm.spec.reading import Pipeline, pipeline
+from pachyderm.spec.reading import Pipeline, parse_pipeline
 
 FOO = [f"/foo{i}" for i in range(50)]
 
@@ -18,7 +18,7 @@ def commit(files: dict[str, str], repo: str = "repo") -> Commit:
 
 
 def of(input_: dict[str, Any], **fields: Any) -> Pipeline:
-    return pipeline({"pipeline": {"name": "p"}, "transform": {"cmd": ["x"]}, "input": input_, **fields})
+    return parse_pipeline({"pipeline": {"name": "p"}, "transform": {"cmd": ["x"]}, "input": input_, **fields})
 
 
 def pfs(glob: str, name: str = "in", **fields: Any) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def test_an_outer_join_keeps_what_has_no_partner() -> None:
 
 def test_group_gathers_what_captured_the_same() -> None:
     groups = found({"group": [pfs("/foo(?)(?)", groupBy="$1")]}, FOO)
-    assert [len(datum.pieces) for datum in groups] == [10, 10, 10, 10]
+    assert [len(datum.inputs) for datum in groups] == [10, 10, 10, 10]
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_a_token_beyond_the_embeddings_is_its_rows_error(bundle: Path) -> None:
     good = "Who called?", "Ada called at noon."
     bad = "Who called?", "Ada called zyxword at noon. " * 300
     before, error, after = Answerer.load(bundle).answer([good, bad, good])
-    assert error == Answer.failed("the model has no embedding for a token of this row")
+    assert error == Answer.failure("the model has no embedding for a token of this row")
     assert before == after
     assert before.error is None
 
@@ -165,4 +165,4 @@ def test_a_token_beyond_the_embeddings_is_its_rows_error(bundle: Path) -> None:
 )
 def test_text_that_shows_as_nothing_is_empty(int8_bundle: Path, nothing: str) -> None:
     answers = Answerer.load(int8_bundle).answer([("Who?", nothing), (nothing, "Ada.")])
-    assert list(answers) == [Answer.failed("empty context"), Answer.failed("empty question")]
+    assert list(answers) == [Answer.failure("empty context"), Answer.failure("empty question")]

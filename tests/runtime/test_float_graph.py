@@ -132,7 +132,7 @@ def test_a_token_beyond_the_embeddings_is_its_rows_error_alone(bundle: Path) -> 
     enter(bundle, "tokenizer.json")
     good, bad = ("Who called?", "Ada called at noon."), ("Who called?", "Ada called zyxword at noon. " * 300)
     before, error, after = Answerer.load(bundle, 4, second_look=0.0).answer([good, bad, good])
-    assert error == Answer.failed("the model has no embedding for a token of this row")
+    assert error == Answer.failure("the model has no embedding for a token of this row")
     assert before == after and before.error is None
 
 

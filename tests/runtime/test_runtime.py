@@ -75,7 +75,7 @@ def test_unanswerable_row_carries_its_error_alone(
     int8: Answerer, int8_answers: list[Answer], pair: tuple[str, str], error: str
 ) -> None:
     good = sample_pairs()[0]
-    assert list(int8.answer([good, pair, good])) == [int8_answers[0], Answer.failed(error), int8_answers[0]]
+    assert list(int8.answer([good, pair, good])) == [int8_answers[0], Answer.failure(error), int8_answers[0]]
 
 
 def test_long_question_is_answered_where_the_context_fits(int8: Answerer) -> None:

@@ -93,7 +93,7 @@ def labelled(rows: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
 def test_the_fit_finds_a_curve_that_is_known() -> None:
     inputs, right = labelled(20_000)
     assert confidence.fit(inputs, right) == pytest.approx([1.5, 0.8, -1.0, -0.5], abs=0.15)
-    assert confidence.calibration_error(confidence.left_out(inputs, right), right) < 0.02
+    assert confidence.calibration_error(confidence.out_of_fold_confidence(inputs, right), right) < 0.02
 
 
 @pytest.mark.parametrize("seed", range(5))

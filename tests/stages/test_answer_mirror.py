@@ -12,8 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from stages.answering.metrics import alone
-from stages.answering.shares import Share, files_of
+from runtime.errors import OptionError
+from stages.answer import load_job
+from stages.answering import estimate
+from stages.answering.metrics import exclusive_metrics
+from stages.answering.options import arguments
+from stages.answering.reuse import OldAnswers
+from stages.answering.rows import Columns
+from stages.answering.shares import Share, files_of, share_of_environment
 from stages.common.files import partial_name
 from tests.conftest import ROOT, SAMPLES, Stage
 from tests.stages.test_answer_faults import tree
@@ -113,6 +119,19 @@ def test_what_an_interrupted_run_wrote_is_reused(
     assert not list(out.glob(".*.*.partial")) + list(out.glob(".*.kept"))
 
 
+@pytest.mark.parametrize(("text", "start", "reused"), [("def", "4", True), ("dex", "4", False), ("def", "x", False)])
+def test_a_damaged_answer_is_not_reused(tmp_path: Path, text: str, start: str, reused: bool) -> None:
+    """What an interrupted run left has no digest; an answer that is not in its context cannot be right."""
+    old = tmp_path / "a.partial"
+    old.write_text(
+        f"question,context,answer,score,confidence,start,end,error,model\nq,abc def,{text},0.5,,{start},7,,m\n"
+    )
+    known = OldAnswers(Columns("question", "context", ""))
+    known.add(old)
+    assert (known.get("q", "abc def") is not None) == reused
+    known.close()
+
+
 def test_parts_are_disjoint_complete_and_even() -> None:
     sizes = {f"{number}.csv": number**2 for number in range(100)}
     for count in (1, 2, 3, 7, 150):
@@ -161,6 +180,7 @@ def test_three_parts_one_killed_give_what_one_process_gives(
         ([], {"JOB_COMPLETION_INDEX": "", "JOB_COMPLETIONS": "3"}, 1, "JOB_COMPLETION_INDEX is , JOB_COMPLETIONS is 3"),
         ([], {**SLURM, "SLURM_ARRAY_TASK_MIN": "x"}, 1, "SLURM_ARRAY_TASK_MIN is x"),
         ([], {**SLURM, "SLURM_ARRAY_TASK_ID": "9"}, 1, "SLURM_ARRAY_TASK_ID is 9, SLURM_ARRAY_TASK_COUNT is 2"),
+        ([], {**SLURM, "SLURM_ARRAY_TASK_STEP": "0"}, 1, "SLURM_ARRAY_TASK_STEP is 0"),
     ],
 )
 def test_shares_that_make_no_sense_are_refused(
@@ -168,6 +188,29 @@ def test_shares_that_make_no_sense_are_refused(
 ) -> None:
     done = stage("answer", source, tmp_path / "out", *options, **environment)
     assert (done.returncode, reason in done.stderr) == (code, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("array", "step"),
+    [(range(8), ""), (range(1, 4), "1"), (range(7, 9), "1"), (range(1, 16, 2), "2"), (range(0, 16, 4), "4")],
+)
+def test_a_slurm_array_is_all_shares_once(array: range, step: str) -> None:
+    """From any number on, and with a step, as in `--array=1-15:2`."""
+    slurm = {"SLURM_ARRAY_TASK_COUNT": str(len(array)), "SLURM_ARRAY_TASK_MIN": str(array[0])}
+    if step:
+        slurm["SLURM_ARRAY_TASK_STEP"] = step
+    shares = [share_of_environment({**slurm, "SLURM_ARRAY_TASK_ID": str(number)}) for number in array]
+    assert shares == [Share(number, len(array)) for number in range(1, len(array) + 1)]
+
+
+@pytest.mark.parametrize("array", [(1, 2, 4), (1, 3, 4), (0, 5)])
+def test_a_slurm_array_with_gaps_is_refused(array: tuple[int, ...]) -> None:
+    """By one of its processes at least, because no other would answer the files of a share."""
+    slurm = {"SLURM_ARRAY_TASK_COUNT": str(len(array)), "SLURM_ARRAY_TASK_MIN": str(array[0])}
+    for step in ("1", "2"):
+        with pytest.raises(OptionError):
+            for number in array:
+                share_of_environment({**slurm, "SLURM_ARRAY_TASK_ID": str(number), "SLURM_ARRAY_TASK_STEP": step})
 
 
 def test_a_share_of_a_thousand_million_is_none() -> None:
@@ -215,7 +258,7 @@ def test_two_runs_do_not_share_one_file_of_metrics(
 ) -> None:
     """The figures of one would take turns with those of the other."""
     metrics = tmp_path / "m.prom"
-    with alone(metrics):
+    with exclusive_metrics(metrics):
         done = stage("answer", source, tmp_path / "out", "--model", int8_bundle, "--metrics", metrics)
     assert done.returncode == 1
     assert "another run is writing it; give each run, and each part, a file of its own" in done.stderr
@@ -326,6 +369,34 @@ def test_a_dry_run_counts_and_writes_nothing(stage: Stage, source: Path, tmp_pat
     assert "errors={'empty question': 1} " in told
     assert float(told.partition(" seconds=")[2].split()[0]) > 0 and " cost=" in told
     assert tree(tmp_path) == before
+
+
+def test_equal_rows_close_together_cost_one(tmp_path: Path, int8_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share one computation, and so says the estimate; far apart each has its own."""
+    job = load_job(arguments([str(tmp_path), str(tmp_path / "out"), "--model", str(int8_bundle), "--threads", "1"]))
+    monkeypatch.setattr(estimate, "_seconds_per_token", lambda job, sample: 1.0)
+    pairs = [(f"What is {number}?", "It is one of many.") for number in range(40)]
+    seconds = []
+    for name, rows in (("once", pairs), ("close", [pair for pair in pairs for _ in range(9)]), ("apart", pairs * 9)):
+        write(tmp_path / name, rows)
+        seconds.append(estimate.estimate(job, {name: tmp_path / name}, 0).seconds)
+    assert seconds == [seconds[0], seconds[0], 9 * seconds[0]]
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "least", "most"), [(1000, 9, 64, 127), (40, 5000, 4, 25), (3, 30_000, 3, 3)]
+)
+def test_the_sample_of_a_dry_run_is_small(
+    tmp_path: Path, int8_bundle: Path, monkeypatch: pytest.MonkeyPatch, count: int, words: int, least: int, most: int
+) -> None:
+    """By rows, and by windows too: 64 rows of 200 windows would take minutes."""
+    context = " ".join(f"w{number % 10}" for number in range(words))
+    write(tmp_path / "a.csv", [(f"What is {number}?", context) for number in range(count)])
+    answered: list[list[object]] = []
+    monkeypatch.setattr(estimate, "_answer", lambda job, pairs: answered.append(list(pairs)))
+    job = load_job(arguments([str(tmp_path), str(tmp_path / "out"), "--model", str(int8_bundle)]))
+    assert estimate.estimate(job, {"a.csv": tmp_path / "a.csv"}, 0).rows == count
+    assert least <= len(answered[-1]) <= most
 
 
 def test_a_pipe_is_answered_from_stdin_to_stdout(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:

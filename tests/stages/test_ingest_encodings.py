@@ -1,6 +1,7 @@
 """What `--encoding auto` takes: text is read as what it is, or refused, and never altered."""
 
 import io
+import re
 
 import pytest
 
@@ -63,3 +64,30 @@ def test_no_text_is_altered_by_a_guess(language: str) -> None:
 @pytest.mark.parametrize("language", TEXTS)
 def test_a_text_in_its_own_letters_has_no_fault(language: str) -> None:
     assert [text for text in TEXTS[language] if fault(text)] == []
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "gbk", "big5", "cp949", "euc_jp"])
+def test_signs_of_east_asia_do_not_pass_for_accents(encoding: str) -> None:
+    """A sign or two in a text in English is no evidence; as `±5` or `naüp` they would be read without a fault."""
+    signs = "“”‘’—…·×÷°±℃①②【】《》、。，：；？！（）＝￥％◆●★→×ΩД王村김ア"
+    for sign in signs:
+        for text in (f"Who?,Mara{sign} Tom{sign}\n", f"Who?,It was {sign}5\n"):
+            try:
+                content = text.encode(encoding)
+                name, _ = detect(io.BytesIO(content))
+            except (UnicodeEncodeError, InputError):
+                continue
+            assert name == "utf-8" or content.decode(name) == text, (text, name)
+
+
+@pytest.mark.parametrize("language", ["da", "de", "es", "fi", "fr", "it", "nl", "pt", "sv"])
+def test_the_lines_of_a_file_are_judged_together(language: str) -> None:
+    """One word is not enough to tell Windows-1252 from its neighbours; a word on each of some lines is."""
+    words = {word for word in re.findall(r"\w+", " ".join(TEXTS[language])) if not word.isascii()}
+    lines = [f"Who?,It was {word} then\n" for word in sorted(words)]
+    assert detect(io.BytesIO("".join(lines).encode("cp1252")))[0] == "cp1252"
+
+
+def test_the_best_known_encoding_is_named() -> None:
+    """Several can make the same text, and the log is to name the one that people know."""
+    assert detect(io.BytesIO("Où?,près de l’église à Évreux\n".encode("mac-roman")))[0] == "mac_roman"

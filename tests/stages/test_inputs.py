@@ -25,7 +25,7 @@ def stage_folder(folder: Path, stage: str, names: list[str] = NAMES) -> Path:
         return folder
     with open_mirror(folder, stage.partition("-")[0], stage[len("answer") :] if "-" in stage else "") as mirror:
         mirror.intend(names)
-        mirror.done(names[0], "made from this")
+        mirror.mark_whole(names[0], "made from this")
     return folder
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from stages import load
+from stages.loading.pruning import prune
 from tests.support.loading import run_load, versions_of, write_version
 from tests.support.turns import Turns
 from tests.support.waiting import until
@@ -79,7 +79,7 @@ class Folder:
         self.log.append("prune begins" if self.prune is None else "prune steps")
         before = self.rows
         if self.prune is None:
-            self.prune = self.world.work(load.prune, self.input, self.input.parent / "out", "--prune", "--prune-all")
+            self.prune = self.world.work(prune, self.input, self.input.parent / "out", "--prune", "--prune-all")
             self.prune_steps, self.seen = 0, set()
         else:
             self.prune_steps += 1
@@ -102,7 +102,7 @@ class Folder:
         for turns in (*self.loads.values(), self.prune):
             while turns and turns.step():
                 pass
-        for do, words in ((load_datum, ()), (load.prune, ("--prune", "--prune-all"))):
+        for do, words in ((load_datum, ()), (prune, ("--prune", "--prune-all"))):
             turns = self.world.work(do, self.input, self.input.parent / "out-1", *words)
             while turns.step():
                 pass

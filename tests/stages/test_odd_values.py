@@ -16,7 +16,8 @@ from stages.common.mirror import Mirror, open_mirror
 from stages.ingest import arguments as ingest_arguments
 from stages.ingesting.places import open_source
 from stages.load import arguments as load_arguments
-from stages.loading.pruning import judge_by_listing, read_listing
+from stages.loading.judging import judge_by_listing
+from stages.loading.listing import read_listing
 from tests.conftest import ROOT
 
 Stage = Callable[..., subprocess.CompletedProcess[str]]
@@ -163,7 +164,7 @@ def test_a_damaged_listing_of_a_stage_stops_no_run(
     with open_mirror(tmp_path, "ingest") as mirror:
         assert mirror.paths() == ["b.csv"]
         mirror.intend(["d.csv"])
-        mirror.done("d.csv", "digest")
+        mirror.mark_whole("d.csv", "digest")
         assert mirror.settle(["d.csv"]) == ["b.csv"]
     assert (tmp_path / "c.csv").exists()
     assert Mirror.read(tmp_path, "ingest") == {"d.csv": "digest"}

@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 import pytest
 
-from benchmarks.peers import random_checkpoint
+from benchmarks.preparing import random_checkpoint
 from tests.conftest import ROOT
 from tests.support.docker import docker_daemon, registry_server
 from tests.support.image_base import make_base, pip_server, run

@@ -29,9 +29,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from stages import load
 from stages.common.names import origin_of, part_path
 from stages.loading.digests import digest_path, touch
+from stages.loading.pruning import prune
 from tests.support.loading import row_of, write_rows
 from tests.support.turns import Turns
 from tests.support.world import Key, Part, Tick, Version, World, load_datum
@@ -294,7 +294,7 @@ class Cluster:
                 touch(loaded / digest_path(path, hashlib.sha256(content).hexdigest()))
             listing.write_text(json.dumps({**told, "files": files}))
         words = ("--prune", "--prune-all", "--listing", str(listing), "--clock-margin", str(self.margin))
-        tick.prune = self.world.work(load.prune, loaded, tick.folder / "pruned", *words)
+        tick.prune = self.world.work(prune, loaded, tick.folder / "pruned", *words)
         self._say(f"prune {tick.number} begins")
 
     def _step_prune(self, tick: Tick, turns: Turns) -> None:

@@ -18,7 +18,7 @@ from stages.common.inputs import whole_input
 from stages.common.names import Origin
 from stages.loading import ready
 from stages.loading.connection import Session, open_session
-from stages.loading.schema import Target
+from stages.loading.target import Target
 from tests.conftest import ROOT
 from tests.support.turns import Turns
 

@@ -115,7 +115,7 @@ class Journal:
         except (FileNotFoundError, ValueError):
             return ""
 
-    def created(self, now: datetime, *, remember: bool) -> datetime:
+    def first_seen(self, now: datetime, *, remember: bool) -> datetime:
         """When the pipeline was first seen: now, if it never was."""
         if not remember and not (self.folder / "created.json").exists():
             return now

@@ -30,7 +30,7 @@ class Result:
     error: str = ""
 
 
-_FIELDS = tuple(one.name for one in fields(Result))
+_FIELDS = tuple(each.name for each in fields(Result))
 
 
 def write_line(result: Result) -> str:
@@ -52,5 +52,5 @@ def read_line(line: bytes) -> Result | None:
         return None
     texts = (result.id, result.hash, result.label, result.state, result.error)
     numbers = (result.tries, result.seconds)
-    whole = all(isinstance(one, str) for one in texts) and all(isinstance(one, int | float) for one in numbers)
+    whole = all(isinstance(text, str) for text in texts) and all(isinstance(number, int | float) for number in numbers)
     return result if whole else None

@@ -23,7 +23,7 @@ class Redaction:
         secrets = {value for name, value in environment.items() if _NAMES.search(name) and not _is_path(value)}
         secrets |= set(values) | {word for value in [*secrets] for word in _passwords(value)}
         secrets |= {line.strip() for value in secrets for line in value.splitlines()}
-        self._secrets = sorted((one for one in secrets if len(one) >= _SHORTEST), key=len, reverse=True)
+        self._secrets = sorted((secret for secret in secrets if len(secret) >= _SHORTEST), key=len, reverse=True)
 
     def text(self, text: str) -> str:
         """The text with every secret masked."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pachyderm.local.datums import Datum, Piece
+from pachyderm.local.datums import Datum, DatumInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +62,21 @@ class Layout:
         inputs: list[Path] = []
         originals: dict[Path, Path] = {}
         environment: dict[str, str] = {}
-        for piece in datum.pieces:
-            folder = own / piece.name
+        for datum_input in datum.inputs:
+            folder = own / datum_input.name
             if not folder.exists():
                 self._link(folder)
-            for path in piece.files:
-                target, source = folder / path[1:], piece.commit.path_of(path)
+            for path in datum_input.files:
+                target, source = folder / path[1:], datum_input.commit.path_of(path)
                 if "/" in path[1:]:
                     target.parent.mkdir(parents=True, exist_ok=True)
-                if piece.empty_files:
+                if datum_input.empty_files:
                     target.touch()
                     originals[target.resolve()] = source
                 else:
                     shutil.copyfile(source, target)
                 inputs.append(target)
-            environment |= self._variables(piece)
+            environment |= self._variables(datum_input)
         environment["PACH_DATUM_ID"] = datum.id
         link = out.relative_to(self._pfs)
         self._last = Scratch(self._pfs / "out", link, out, tuple(inputs), originals, environment)
@@ -122,14 +122,14 @@ class Layout:
         folder.mkdir()
         (self._pfs / folder.name).symlink_to(folder.relative_to(self._pfs))
 
-    def _variables(self, piece: Piece) -> dict[str, str]:
+    def _variables(self, datum_input: DatumInput) -> dict[str, str]:
         variables = {
-            piece.name: str(self._seen_as / piece.name / piece.path[1:].rstrip("/")),
-            f"{piece.name}_COMMIT": piece.commit.id,
+            datum_input.name: str(self._seen_as / datum_input.name / datum_input.path[1:].rstrip("/")),
+            f"{datum_input.name}_COMMIT": datum_input.commit.id,
         }
-        for variable, value in (("JOIN_ON", piece.join_on), ("GROUP_BY", piece.group_by)):
+        for variable, value in (("JOIN_ON", datum_input.join_on), ("GROUP_BY", datum_input.group_by)):
             if value:
-                variables[f"PACH_DATUM_{piece.name}_{variable}"] = value
+                variables[f"PACH_DATUM_{datum_input.name}_{variable}"] = value
         return variables
 
 
