@@ -9,7 +9,7 @@ export const KINDS = {
   all: { label: "All", holds: () => true },
   errors: { label: "Errors", holds: (row) => row.error !== "" },
   unanswered: { label: "No answer", holds: isUnanswered },
-  differs: { label: "Differs from expected", holds: (row) => row.exact === 0 && !row.error },
+  differs: { label: "Differs from expected", holds: (row) => row.exact === 0 },
   changed: { label: "Changed", holds: (row) => change(row) !== null },
   right: { label: "Became right", holds: (row) => change(row) === "right" },
   wrong: { label: "Became wrong", holds: (row) => change(row) === "wrong" },
