@@ -15,7 +15,7 @@ _PARTIAL = re.compile(r"\..+\.partial")
 
 
 class OutputError(PachydermError):
-    """The output cannot be committed. On a cluster such a job starts again and again, for ever."""
+    """The output cannot be committed. On a cluster such a job starts again and again."""
 
 
 def collect(scratch: Scratch, output: Callable[[int], Path]) -> dict[str, File]:
