@@ -83,9 +83,12 @@ class OldAnswers:
         stream.seek(offset)
         try:
             row = _fields(stream.read(length), header)
-            return _answer(row, self._columns.prefix) if row[self._columns.context] == context else None
+            answer = _answer(row, self._columns.prefix)
         except (ValueError, KeyError, csv.Error):
             return None
+        # What an interrupted run left has no digest, and a disk that lost power may hold anything.
+        fits = row[self._columns.context] == context and context[answer.start : answer.end] == answer.text
+        return answer if fits else None
 
     def close(self) -> None:
         """Closes the files."""
@@ -108,8 +111,8 @@ def _fields(line: bytes, header: list[str]) -> dict[str, str]:
     return dict(zip(header, values, strict=True))
 
 
-def _answer(row: dict[str, str], prefix: str) -> "Answer | None":
-    """The answer that the row holds; None if it does not fit its own context."""
+def _answer(row: dict[str, str], prefix: str) -> "Answer":
+    """The answer that the row holds. Raises ValueError and KeyError if it holds none."""
     from runtime import Answer
 
     values: dict[str, object] = {

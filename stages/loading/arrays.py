@@ -7,7 +7,13 @@ from psycopg import sql
 
 def texts(values: Iterable[str | None]) -> sql.Composed:
     """An array of text."""
-    return sql.SQL("{}::pg_catalog.text[]").format(sql.Literal(list(values)))
+    # As one text: psycopg takes four times as long for a list.
+    quoted = ",".join("null" if value is None else f'"{_escape(value)}"' for value in values)
+    return sql.SQL("{}::pg_catalog.text[]").format(sql.Literal(f"{{{quoted}}}"))
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def integers(values: Iterable[int | None]) -> sql.Composed:

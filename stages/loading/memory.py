@@ -7,7 +7,7 @@ listing.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -131,8 +131,8 @@ def forget(connection: psycopg.Connection, target: Target, origins: Sequence[Ori
         )
 
 
-def write(connection: psycopg.Connection, target: Target, written: Iterable[Entry]) -> None:
-    """Writes entries in the place of those with the same origin, stamped with the database's clock of now.
+def write(connection: psycopg.Connection, target: Target, written: Iterable[Entry], there: Container[Origin]) -> None:
+    """Writes entries in the place of those that are `there`, stamped with the database's clock of now.
 
     What is left of an entry keeps its stamp: no rows of it were loaded now.
     """
@@ -140,7 +140,7 @@ def write(connection: psycopg.Connection, target: Target, written: Iterable[Entr
     for entry in written:
         by_settings[entry.settings].append(entry)
     for settings, entries_now in by_settings.items():
-        forget(connection, target, [entry.origin for entry in entries_now])
+        forget(connection, target, [entry.origin for entry in entries_now if entry.origin in there])
         rows = rows_from(
             texts(entry.origin.file for entry in entries_now),
             integers(entry.origin.first_row for entry in entries_now),

@@ -112,7 +112,8 @@ class TableLoader:
             for csv in csvs
             if csv.origin not in same or not self.keep
         ]
-        memory.write(self.connection, self.target, [*self._clip(changed, known), *written])
+        there = {entry.origin for entries in known.values() for entry in entries}
+        memory.write(self.connection, self.target, [*self._clip(changed, known), *written], there)
         return [
             CsvCounts(same[csv.origin], same[csv.origin], unchanged=True)
             if csv.origin in same

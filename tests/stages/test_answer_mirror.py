@@ -14,6 +14,8 @@ import pytest
 
 from runtime.errors import OptionError
 from stages.answering.metrics import exclusive_metrics
+from stages.answering.reuse import OldAnswers
+from stages.answering.rows import Columns
 from stages.answering.shares import Share, files_of, share_of_environment
 from stages.common.files import partial_name
 from tests.conftest import ROOT, SAMPLES, Stage
@@ -112,6 +114,19 @@ def test_what_an_interrupted_run_wrote_is_reused(
     run(stage, tmp_path / "in", tmp_path / "fresh", int8_bundle)
     assert tree(out) == tree(tmp_path / "fresh")
     assert not list(out.glob(".*.*.partial")) + list(out.glob(".*.kept"))
+
+
+@pytest.mark.parametrize(("text", "start", "reused"), [("def", "4", True), ("dex", "4", False), ("def", "x", False)])
+def test_a_damaged_answer_is_not_reused(tmp_path: Path, text: str, start: str, reused: bool) -> None:
+    """What an interrupted run left has no digest; an answer that is not in its context cannot be right."""
+    old = tmp_path / "a.partial"
+    old.write_text(
+        f"question,context,answer,score,confidence,start,end,error,model\nq,abc def,{text},0.5,,{start},7,,m\n"
+    )
+    known = OldAnswers(Columns("question", "context", ""))
+    known.add(old)
+    assert (known.get("q", "abc def") is not None) == reused
+    known.close()
 
 
 def test_parts_are_disjoint_complete_and_even() -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from runtime.errors import DatabaseError, OptionError
+from stages.loading.arrays import integers, rows_from, texts
 from stages.loading.target import parse_columns
 from tests.support.loading import execute, row_of, rows_of, run_load, versions_of, write_rows, write_version
 
@@ -16,6 +18,18 @@ ORIGINAL = """
     );
     insert into question_answer values ('q', 'a', 'c', 'm', '2021-03-04 05:06:07');
 """
+
+
+@pytest.mark.parametrize("conforming", ["on", "off"])
+def test_an_array_holds_any_text(database: str, conforming: str) -> None:
+    """Quotes, braces, backslashes, blanks, what stands for nothing, and the empty text; and no value at all."""
+    odd = ["", " ", ",", '"', "'", "\\", '\\"', "{}", "null", "NULL", "a\nb", "é\U0001f600", "\\x41", "$1 %s", None]
+    numbers = [None, *range(len(odd) - 2), -(2**63)]
+    with psycopg.connect(database, options=f"-c standard_conforming_strings={conforming}") as connection:
+        query = sql.SQL("select * from {}").format(rows_from(texts(odd), integers(numbers)))
+        assert connection.execute(query).fetchall() == list(zip(odd, numbers, strict=True))
+        nothing = sql.SQL("select * from {}").format(rows_from(texts([]), integers([])))
+        assert connection.execute(nothing).fetchall() == []
 
 
 @pytest.mark.parametrize("default", ["", " default now()"])

@@ -1,7 +1,6 @@
 """What a try left in /pfs/out -> files for the output commit."""
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,8 +10,6 @@ from pachyderm.local.store.files import File, digest
 from pachyderm.local.store.names import path_problem
 from pachyderm.local.worker.scratch import Scratch
 
-_PARTIAL = re.compile(r"\..+\.partial")
-
 
 class OutputError(PachydermError):
     """The output cannot be committed. On a cluster such a job starts again and again."""
@@ -21,9 +18,9 @@ class OutputError(PachydermError):
 def collect(scratch: Scratch, output: Callable[[int], Path]) -> dict[str, File]:
     """Takes the files of a try; `output` says where the content of each goes. Returns them by path, in order.
 
-    Links are followed, folders without files, what is no regular file, and files that were being written (`.….partial`)
-    are dropped. Raises OutputError for a dangling link, for a name that a repo does not take, and where /pfs/out is
-    not the folder any more that the process was given: what is there now may be anybody's.
+    Links are followed; folders without files and what is no regular file are dropped; hidden files are taken, as on a
+    cluster. Raises OutputError for a dangling link, for a name that a repo does not take, and where /pfs/out is not the
+    folder any more that the process was given: what is there now may be anybody's.
     """
     if not scratch.is_intact():
         raise OutputError("/pfs/out was removed or replaced; write files into it and leave the folder itself alone")
@@ -68,8 +65,6 @@ def _output_files(folder: Path, path: str, above: frozenset[Path]) -> Iterator[t
             raise OutputError(
                 f"output {inner}: a link to {location.readlink()}, which does not exist; remove it, or write that file"
             )
-        if _PARTIAL.fullmatch(entry.name):
-            continue
         if location.is_dir():
             yield from _output_files(location, inner, above | {real})
         elif location.is_file():
