@@ -40,7 +40,8 @@ def stamp(image: str, folder: Path) -> None:
         for name, spec in specs.items():
             (folder / name).write_text(json.dumps(spec, indent=2, ensure_ascii=False) + "\n", "utf-8")
     except OSError as error:
-        raise PachydermError(f"{error.filename or folder}: {error.strerror}") from error
+        named = OSError(error.errno, error.strerror, error.filename or str(folder))
+        raise PachydermError(command.describe(named)) from error
 
 
 def deploy(steps: Sequence[Step], given: argparse.Namespace, pachctl: Pachctl) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from runtime import command
 from runtime.errors import AnswermillError, OptionError
+from stages.csvs.labels import add_expected, check_labelled
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -17,9 +18,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command.parser("compare", "Shows where two runs over the same rows differ, and which is right.")
     parser.add_argument("a", type=command.location, metavar="A", help="an answered CSV, or a folder of them")
     parser.add_argument("b", type=command.location, metavar="B", help="another run over the same rows")
-    parser.add_argument(
-        "--expected", metavar="COLUMN", help='column with the right answers; default: "expected", if there is one'
-    )
+    add_expected(parser)
     parser.add_argument(
         "--limit", type=command.positive, default=20, metavar="N", help="number of differing rows to show"
     )
@@ -47,8 +46,7 @@ def compare(options: argparse.Namespace) -> int:
             return code
     elif not counts.rows:
         raise AnswermillError(nothing_to_compare(options, counts.first_otherwise))
-    if options.expected and not counts.labelled:
-        raise OptionError(f"--expected {options.expected}: no compared row has a value in this column; name another")
+    check_labelled(options, counts.labelled, "compared row")
     lines = [as_json(counts, pairing, shown)] if options.json else as_text(counts, pairing, shown)
     sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     return code

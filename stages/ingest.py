@@ -8,6 +8,7 @@ others go on. `OUTPUT/listing.json` says what was seen, and when. Nothing is cha
 import argparse
 import contextlib
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from stages.ingesting.admission import Rules
     from stages.ingesting.fetch import FetchResult
     from stages.ingesting.output import IngestOutput
-    from stages.ingesting.source import Listing
+    from stages.ingesting.source import Listing, Source
 
 # Where objects and parts wait to be whole.
 WAITING = ".ingest.partial"
@@ -111,6 +112,8 @@ def ingest(options: argparse.Namespace) -> int:
     _warn_of_nothing(safe_url(options.input), listing)
     rules = rules_of(options)
     with _open_output(options.output, rules, listed_at) as output, working_folder(options.output) as waiting:
+        if listing.objects:
+            output.take_from(place_of(options.input, source), listing.objects)
         changed = {
             name: item
             for name, item in listing.objects.items()
@@ -124,6 +127,15 @@ def ingest(options: argparse.Namespace) -> int:
         output.close()
     summarise("done", {**output.counts.figures(), "seconds": round(progress.seconds, 2)})
     return command.exit_code(output.counts.failed, len(listing.objects))
+
+
+def place_of(url: str, source: "Source") -> str:
+    """URL as the listing of OUTPUT has it: without secrets, and a local path from the root."""
+    from stages.ingesting.folder import FolderSource
+
+    if isinstance(source, FolderSource):
+        return os.path.abspath(source.root)  # noqa: PTH100 - pathlib leaves `..` in it
+    return safe_url(url).rstrip("/")
 
 
 def take(result: "FetchResult", stem: Path, output: "IngestOutput", rules: "Rules") -> None:

@@ -6,22 +6,20 @@ from a mail.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime import command
-from runtime.errors import AnswermillError, InputError, OptionError
+from runtime.errors import AnswermillError, OptionError
 from runtime.logs import summarise
 from stages.common.files import whole_file
-from stages.common.names import origin_of
+from stages.csvs.labels import add_expected, check_labelled
 
 if TYPE_CHECKING:
     from stages.csvs.answered import Row
+    from stages.viewing.reading import Reading
     from stages.viewing.survey import Judged
     from stages.viewing.worst import Worst
 
@@ -49,7 +47,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--rows", type=command.positive, default=2_000, help="largest number of rows in the page; it keeps the worst"
     )
-    parser.add_argument("--expected", default="expected", metavar="COLUMN", help="column with the right answers")
+    add_expected(parser)
     parser.add_argument("--question-column", default="question", help="column with the questions")
     parser.add_argument("--context-column", default="context", help="column with the contexts")
     parser.add_argument("--prefix", default="", help="the --prefix that `answer` was given")
@@ -69,41 +67,13 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-@dataclass(slots=True)
-class Reading:
-    """The rows of a run, file by file; what was wrong with the files that break a rule, by name."""
-
-    source: Path
-    options: argparse.Namespace
-    failed: dict[str, str] = field(default_factory=dict)
-    files: int = 0
-
-    def __iter__(self) -> "Iterator[Row]":
-        from stages.csvs.answered import Names, answered_files, read_file
-
-        names = Names(self.options.question_column, self.options.context_column, self.options.prefix)
-        for name, path in answered_files(self.source).items():
-            self.files += 1
-            try:
-                yield from read_file(name, path, names)
-            except InputError as error:
-                logging.error("%s: %s", name, error)
-                self.failed[name] = str(error)
-
-    def failures(self) -> list[tuple[str, str]]:
-        """The files that could not be read whole, and why, for the page."""
-        from stages.viewing.survey import NAME, cut
-
-        return [(cut(f"{self.source.name}: {name}", NAME), cut(reason, NAME)) for name, reason in self.failed.items()]
-
-
 def view(options: argparse.Namespace) -> int:
     """Reads the rows and writes the page. Returns the exit code."""
     from stages.viewing.data import fit_rows
     from stages.viewing.shell import page
 
     check_output(options)
-    reading, other = Reading(options.answers, options), Reading(options.against, options)
+    reading, other = readings(options)
     worst, data = answers_data(options, reading, other)
     rows = worst.rows()
 
@@ -127,21 +97,37 @@ def check_output(options: argparse.Namespace) -> None:
             raise OptionError(f"--output {options.output} is also an input of the page; choose another name")
 
 
-def answers_data(options: argparse.Namespace, reading: Reading, other: Reading) -> "tuple[Worst, dict[str, Any]]":
+def readings(options: argparse.Namespace) -> "tuple[Reading, Reading]":
+    """The run that the page is about, and the one to compare with; without files where there is none."""
+    from stages.csvs.answered import Names, answered_files, files_of_both
+    from stages.viewing.reading import Reading
+
+    if options.answers and options.against:
+        mine, others = files_of_both(options.answers, options.against)
+    else:
+        mine, others = (answered_files(source) if source else {} for source in (options.answers, options.against))
+    names = Names.of(options)
+    return Reading(options.answers, mine, names), Reading(options.against, others, names)
+
+
+def answers_data(options: argparse.Namespace, reading: "Reading", other: "Reading") -> "tuple[Worst, dict[str, Any]]":
     """The worst rows, and all else that the page knows. Raises AnswermillError if there is no row."""
     from stages.viewing import survey
+    from stages.viewing.reading import OtherRun
     from stages.viewing.worst import Worst
 
-    before, glimpses = survey.survey(other_run(options, other), options.expected)
+    before = OtherRun(other, options.expected)
     counts, worst, changes = survey.Survey(), Worst(options.rows), survey.Changes()
     for row in source_of(options, reading):
-        known = survey.judge_row(row, options.expected, glimpses.pop(row.key, None))
+        known = survey.judge_row(row, options.expected, before.glimpse_of(row))
         counts.add(known)
         worst.add(known)
         changes.add(known)
     if not counts.rows:
         raise AnswermillError(f"{options.answers or 'the table'}: no answered row; `answermill answer` writes them")
-    changes.only_there = len(glimpses)
+    check_labelled(options, counts.expected, "row")
+    before.finish()
+    changes.only_there = before.only_there
     name = f"table {options.table}" if options.database else options.answers.name or str(options.answers)
     name = survey.cut(name, survey.NAME)
     return worst, {
@@ -151,37 +137,20 @@ def answers_data(options: argparse.Namespace, reading: Reading, other: Reading) 
         "failed": (reading.failures() + other.failures())[:NAMED],
         "failedFiles": len(reading.failed) + len(other.failed),
         "survey": counts.as_data(),
-        "before": before.as_data() if options.against else None,
+        "before": before.counts.as_data() if options.against else None,
         "changes": changes.as_data() if options.against else None,
         "beforeName": str(options.against) if options.against else None,
         "bundle": bundle_of(options, worst.rows()),
     }
 
 
-def source_of(options: argparse.Namespace, reading: Reading) -> "Iterator[Row]":
+def source_of(options: argparse.Namespace, reading: "Reading") -> "Iterator[Row]":
     """The rows that the page is about."""
     if not options.database:
         return iter(reading)
     from stages.viewing.table import read_table
 
-    return read_table(options.schema, options.table, options.retry_for)
-
-
-def other_run(options: argparse.Namespace, other: Reading) -> "Iterator[Row]":
-    """The rows of the run to compare with; none if none is asked for. Two single CSVs are one file."""
-    if not options.against:
-        return iter(())
-    rows = iter(other)
-    if options.answers and not options.answers.is_dir() and not options.against.is_dir():
-        from stages.csvs.answered import answered_files
-
-        return in_file(rows, origin_of(*answered_files(options.answers)).file)
-    return rows
-
-
-def in_file(rows: "Iterator[Row]", file: str) -> "Iterator[Row]":
-    """The rows as if they stood in a file of this name."""
-    return (replace(row, file=file) for row in rows)
+    return read_table(options.schema, options.table, options.retry_for, reading.names.kept)
 
 
 def bundle_of(options: argparse.Namespace, rows: "Sequence[Judged]") -> dict[str, Any] | None:

@@ -23,12 +23,19 @@ class Input:
         files: where they are, by their names, in bytewise order.
         top: the folder of a stage that INPUT is a part of, if there is one.
         place: what INPUT holds below `top`, or is; "" for all of it. None for one CSV, whose name is in `files`.
+        source: INPUT as it was given.
 
     """
 
     files: dict[str, Path]
     top: Path | None
     place: str | None
+    source: Path
+
+    @property
+    def folder(self) -> str:
+        """The folder that names are relative to. Its links stay: one may lead to the folder of the day."""
+        return os.path.abspath(self.top or self.source)  # noqa: PTH100 - pathlib leaves `..` in it
 
     def covers(self, name: str) -> bool:
         """Whether a CSV of this name is gone if it is not in INPUT.
@@ -43,25 +50,35 @@ class Input:
 
 def whole_input(source: Path) -> Input:
     """The CSVs at or below `source`, as `csv_files` gives them."""
-    return Input(csv_files(source), None, "" if source.is_dir() else None)
+    return Input(csv_files(source), None, "" if source.is_dir() else None, source)
 
 
 def read_input(source: Path, output: Path, plain_names: bool = False) -> Input:
+    """The CSVs at or below `source`, named as `named_input` does unless plain names are asked for.
+
+    Raises what `csv_files` does, and OptionError if `output` is the folder that `source` is a part of.
+    """
+    given = whole_input(source) if plain_names else named_input(source)
+    if given.top and output.resolve() == given.top.resolve():
+        raise OptionError(f"OUTPUT ({output}) is the folder that INPUT ({source}) is a part of; choose another one")
+    return given
+
+
+def named_input(source: Path) -> Input:
     """The CSVs at or below `source`, named as below the folder that a stage wrote, if `source` is a part of one.
 
     `load answers/d/b.csv` and `load answers` must not file the same rows under two names. What no listing names has the
-    name that `csv_files` gives it. Raises what `csv_files` does, and OptionError if `output` is that folder.
+    name that `csv_files` gives it. Raises what `csv_files` does.
     """
     whole, is_folder = whole_input(source), source.is_dir()
-    # The folder of a datum is its own; whoever asks for plain names has them.
-    place = None if plain_names or not keeps_listing() else _place(source, is_folder)
+    # The folder of a datum is its own.
+    place = _place(source, is_folder) if keeps_listing() else None
     if place is None:
         return whole
     top, below = place
     named = {f"{below}/{path.relative_to(source).as_posix()}": path for path in whole.files.values()}
-    part = Input(dict(sorted(named.items())), top, below) if is_folder else Input({below: source}, top, None)
-    if output.resolve() == top.resolve():
-        raise OptionError(f"OUTPUT ({output}) is the folder that INPUT ({source}) is a part of; choose another one")
+    files = dict(sorted(named.items())) if is_folder else {below: source}
+    part = Input(files, top, below if is_folder else None, source)
     if [*part.files] != [*whole.files]:
         logging.info("%s is a part of %s: its rows are those of %s", source, top, below)
     return part

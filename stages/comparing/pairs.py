@@ -2,14 +2,11 @@
 
 import argparse
 import logging
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from runtime.errors import InputError
-from stages.common.names import origin_of
-from stages.csvs.answered import Choice, Names, Row, answered_files, read_file
+from stages.csvs.answered import Choice, Names, Parts, Row, answered_files, files_of_both, read_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +57,11 @@ def side_of(row: Row, expected_column: str) -> Side:
     return Side(row.best, row.error, row.model, row.own.get(expected_column), asked)
 
 
-Parts = Mapping[str, Path]
-
-
 @dataclass(slots=True)
 class Pairing:
     """The pairs of two runs in the order of files and rows; one file of one run is in memory at a time.
 
-    Parts of one file belong together, wherever either run has cut it. Two single CSVs are one file, whatever their
-    names.
+    Parts of one file belong together, wherever either run has cut it.
     """
 
     options: argparse.Namespace
@@ -78,9 +71,7 @@ class Pairing:
     failed: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Pair]:
-        a, b = parts_by_file(self.options.a), parts_by_file(self.options.b)
-        if not self.options.a.is_dir() and not self.options.b.is_dir():
-            b = dict(zip(a, b.values(), strict=True))
+        a, b = files_of_both(self.options.a, self.options.b)
         for file in sorted({**a, **b}):
             self.files += 1
             try:
@@ -91,8 +82,8 @@ class Pairing:
 
     def _pairs(self, file: str, a: Parts, b: Parts) -> list[Pair]:
         """The pairs of one file, all or none: of a damaged file no row counts as missing. Raises InputError."""
-        sides = {key: side for key, (side, _) in self._sides(a).items()}
-        others = self._sides(b)
+        sides = {key: side for key, (side, _) in self._sides(file, a).items()}
+        others = self._sides(file, b)
         pairs = [
             Pair(file, key, question, sides[key], side) for key, (side, question) in others.items() if key in sides
         ]
@@ -100,17 +91,17 @@ class Pairing:
         self.only_b += len(others) - len(pairs)
         return pairs
 
-    def _sides(self, parts: Parts) -> dict[int, tuple[Side, str]]:
+    def _sides(self, file: str, parts: Parts) -> dict[int, tuple[Side, str]]:
         """What one run says of a file's rows, by their number. Raises InputError, with the CSV's name."""
-        names = Names(self.options.question_column, self.options.context_column, self.options.prefix)
+        names = Names.of(self.options)
         sides: dict[int, tuple[Side, str]] = {}
         for name, path in parts.items():
             try:
-                for row in read_file(name, path, names):
+                for row in read_file(file, name, path, names):
                     if row.row in sides:
                         remedy = "remove the part that an earlier run left"
                         raise InputError("another part of this file has the row, too", row=row.row, remedy=remedy)
-                    sides[row.row] = side_of(row, self.options.expected or "expected"), row.question
+                    sides[row.row] = side_of(row, self.options.expected), row.question
             except InputError as error:
                 raise InputError(f"{path}: {error.place}{error.reason}", remedy=error.remedy) from error
         return sides
@@ -127,11 +118,3 @@ def nothing_to_compare(options: argparse.Namespace, otherwise: Pair | None) -> s
         if not answered_files(folder):
             return f"{folder}: no CSV in it; compare reads what the answer stage writes with --format csv, its default"
     return f"{options.a} and {options.b} have no row in common; name two runs over the same files"
-
-
-def parts_by_file(source: Path) -> dict[str, Parts]:
-    """The CSVs of a run by the user's file that they are parts of. Raises AnswermillError."""
-    files: dict[str, dict[str, Path]] = defaultdict(dict)
-    for name, path in answered_files(source).items():
-        files[origin_of(name).file][name] = path
-    return dict(files)

@@ -108,7 +108,7 @@ def _row(pair: Pair) -> Iterator[str]:
         numbers = f"{_number(side.choice.score)}  {_number(side.choice.confidence)}"
         yield f"  {name}  {numbers}  {_mark(pair, side, text, width)}"
     if pair.expected is not None:
-        yield f"  expected      {_brief(pair.expected)}"
+        yield f"  expected      {_brief(pair.expected) if pair.expected else '(no answer)'}"
     yield ""
 
 

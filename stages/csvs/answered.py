@@ -1,11 +1,13 @@
 """Answered rows, as a page shows them, out of CSVs that `answer` wrote."""
 
+import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 
 from runtime.errors import InputError
-from stages.common.files import csv_files
+from stages.common.inputs import named_input
 from stages.common.names import REJECTED, origin_of
 from stages.csvs.columns import ANSWER_COLUMNS, RANK, own_name
 
@@ -47,11 +49,23 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the columns are called: those of the questions and contexts, and what stands before the added ones."""
+    """What the columns are called: those of the questions and contexts, and what stands before the added ones.
+
+    Attributes:
+        kept: a column of the user's whose blank fields say something, too.
+
+    """
 
     question: str = "question"
     context: str = "context"
     prefix: str = ""
+    kept: str | None = None
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Names":
+        """As the options of `view` and `compare` say."""
+        kept = options.expected if options.blank_is_no_answer else None
+        return cls(options.question_column, options.context_column, options.prefix, kept)
 
     @property
     def required(self) -> list[str]:
@@ -64,24 +78,54 @@ class Names:
         return frozenset((*self.required, self.prefix + OPTIONAL))
 
 
-def answered_files(source: Path) -> dict[str, Path]:
-    """The CSVs of a folder, or the one, without ingest's notes on rejected objects. Raises AnswermillError."""
-    return {name: path for name, path in csv_files(source).items() if not name.startswith(f"{REJECTED}/")}
+Parts = Mapping[str, Path]
 
 
-def read_file(name: str, path: Path, names: Names) -> Iterator[Row]:
-    """The rows of one CSV in order, those of `--top-k` put together again. Raises InputError, with the row."""
-    origin = origin_of(name)
+def answered_files(source: Path) -> dict[str, Parts]:
+    """The CSVs of a run by the user's file that they are parts of, in the order of files and rows.
+
+    Those of a folder, of a part of one, or the one, without ingest's notes on rejected objects. Raises AnswermillError.
+    """
+    return _by_file(named_input(source).files)
+
+
+def files_of_both(a: Path, b: Path) -> tuple[dict[str, Parts], dict[str, Parts]]:
+    """The CSVs of two runs, under names that tell which rows are the same. Raises AnswermillError.
+
+    Two single CSVs are one file, whatever their names; and a copy of a part of a folder, which has no listing, is
+    that part.
+    """
+    given, other = named_input(a), named_input(b)
+    mine, others = _by_file(given.files), _by_file(other.files)
+    if not a.is_dir() and not b.is_dir():
+        return mine, dict(zip(mine, others.values(), strict=True))
+    if b.is_dir() and given.place != other.place and not mine.keys() & others.keys():
+        below = f"{given.place}/" if given.place else ""
+        others = _by_file({below + path.relative_to(b).as_posix(): path for path in other.files.values()})
+    return mine, others
+
+
+def _by_file(csvs: Mapping[str, Path]) -> dict[str, Parts]:
+    names = sorted((name for name in csvs if not name.startswith(f"{REJECTED}/")), key=origin_of)
+    files = groupby(names, lambda name: origin_of(name).file)
+    return {file: {name: csvs[name] for name in parts} for file, parts in files}
+
+
+def read_file(file: str, name: str, path: Path, names: Names) -> Iterator[Row]:
+    """The rows of one CSV, a part of the user's `file`, in order, those of `--top-k` put together again.
+
+    Raises InputError, with the row.
+    """
     header, records = _records(path, names.required)
     rank = _rank_column(header, names)
-    row, last = origin.first_row, None
+    row, last = origin_of(name).first_row, None
     for fields in records:
         if last and rank and _continues(last[1], fields, rank, names):
             last = replace(last[0], others=(*last[0].others, choice_of(fields, names.prefix))), fields
             continue
         if last:
             yield last[0]
-        last = row_of(fields, origin.file, row, names, rank), fields
+        last = row_of(fields, file, row, names, rank), fields
         row += 1
     if last:
         yield last[0]
@@ -131,13 +175,14 @@ def row_of(fields: Fields, file: str, row: int, names: Names, rank: str | None =
         best,
         fields[names.prefix + "error"] or "",
         fields[names.prefix + "model"] or "",
-        own_columns(fields, names.ours | {rank}),
+        own_columns(fields, names.ours | {rank}, names.kept),
     )
 
 
-def own_columns(fields: Fields, ours: Iterable[str | None]) -> dict[str, str]:
-    """The user's columns under the user's names; empty ones are left out."""
-    return {own_name(name): value for name, value in fields.items() if name not in ours and value}
+def own_columns(fields: Fields, ours: Iterable[str | None], kept: str | None) -> dict[str, str]:
+    """The user's columns under the user's names; empty ones are left out, but for the one that is `kept`."""
+    own = {own_name(name): value or "" for name, value in fields.items() if name not in ours}
+    return {name: value for name, value in own.items() if value or name == kept}
 
 
 def choice_of(fields: Fields, prefix: str) -> Choice:

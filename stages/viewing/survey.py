@@ -1,7 +1,6 @@
 """What a run's rows add up to, and the rows of it that are worth looking at."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,14 +57,15 @@ class Glimpse:
 
 
 def judge_row(row: Row, expected_column: str, against: "Glimpse | None" = None) -> Judged:
-    """The row, with exact match and F1 if its file says what was expected and it could be answered."""
+    """The row, with exact match and F1 if its file says what was expected; one that could not be answered is wrong."""
     expected = row.own.get(expected_column)
     exact = overlap = None
     if expected is not None:
         # It is shown beside the answer, and so not once more among the user's columns.
         row = replace(row, own={name: value for name, value in row.own.items() if name != expected_column})
-        if not row.error:
-            exact, overlap = exact_match(row.best.text, expected), f1(row.best.text, expected)
+        exact, overlap = (
+            (0.0, 0.0) if row.error else (exact_match(row.best.text, expected), f1(row.best.text, expected))
+        )
     changed = against is not None and against.says != (row.best.text, (row.best.start, row.best.end), row.error)
     same = against is not None and against.asked == _pair_hash(row)
     return Judged(row, expected, exact, overlap, against, changed, same, len(row.context), bool(row.own))
@@ -109,6 +109,10 @@ class Survey:
         self.rows += 1
         self.files[row.row.file] += 1
         self.models[cut(row.row.model, NAME)] += 1
+        if row.exact is not None and row.overlap is not None:
+            self.expected += 1
+            self.exact += row.exact
+            self.overlap += row.overlap
         if row.row.error:
             self.errors[cut(row.row.error, NAME)] += 1
             return
@@ -117,11 +121,7 @@ class Survey:
         sure = certainty(best)
         if sure is not None:
             self.bins[_bin(sure, BINS)] += 1
-        if row.exact is not None and row.overlap is not None:
-            self.expected += 1
-            self.exact += row.exact
-            self.overlap += row.overlap
-            if sure is not None:
+            if row.exact is not None:
                 entry = self.reliability[_bin(sure, RELIABILITY_BINS)]
                 for index, value in enumerate((1, sure, row.exact)):
                     entry[index] += value
@@ -195,13 +195,3 @@ class Changes:
             "becameRight": self.became_right,
             "becameWrong": self.became_wrong,
         }
-
-
-def survey(rows: Iterable[Row], expected_column: str) -> tuple[Survey, dict[tuple[str, int], Glimpse]]:
-    """The survey of the other run, and what a comparison needs of each of its rows."""
-    counts, glimpses = Survey(), {}
-    for row in rows:
-        known = judge_row(row, expected_column)
-        counts.add(known)
-        glimpses[row.key] = glimpse(known)
-    return counts, glimpses

@@ -20,31 +20,35 @@ _OURS = ("file", "row", "question", "context", *ANSWER_COLUMNS)
 _PASSED_OVER = ("extra", "qa_timestamp")
 
 
-def read_table(schema: str | None, table: str, retry_for: float) -> Iterator[Row]:
-    """The table's rows by file and row. Raises DatabaseError."""
+def read_table(schema: str | None, table: str, retry_for: float, kept: str | None = None) -> Iterator[Row]:
+    """The table's rows by file and row; blank columns of the user's are left out, but for the one that is `kept`.
+
+    Raises DatabaseError.
+    """
     name = sql.Identifier(*filter(None, (schema, table)))
     query = sql.SQL('select * from {} order by file, "row"').format(name)
     with session("answermill view", retry_for) as opened:
         # Only the connection is tried again: rows that the page has seen cannot be taken back.
         try:
-            yield from _rows(opened.run(lambda connection: connection), query)
+            yield from _rows(opened.run(lambda connection: connection), query, kept)
         except psycopg.errors.UndefinedTable as error:
             where = ".".join(filter(None, (schema, table)))
             raise DatabaseError(f"no table {where} in this database; name one with --schema and --table") from error
 
 
-def _rows(connection: psycopg.Connection, query: sql.Composed) -> Iterator[Row]:
+def _rows(connection: psycopg.Connection, query: sql.Composed, kept: str | None) -> Iterator[Row]:
     try:
         with connection.transaction(), closing(connection.cursor("view", row_factory=dict_row)) as cursor:
             cursor.itersize = FETCHED
-            yield from map(_row, cursor.execute(query))
+            for fields in cursor.execute(query):
+                yield _row(fields, kept)
     except psycopg.errors.UndefinedTable:
         raise
     except psycopg.Error as error:
         raise DatabaseError(f"{' '.join(str(error).split())}; run again") from error
 
 
-def _row(fields: Mapping[str, Any]) -> Row:
+def _row(fields: Mapping[str, Any], kept: str | None) -> Row:
     lacking = [name for name in _OURS if name not in fields and name != OPTIONAL]
     if lacking:
         raise DatabaseError(f"the table has no column {lacking[0]}; name one that load filled with --table")
@@ -58,5 +62,9 @@ def _row(fields: Mapping[str, Any]) -> Row:
         Choice(fields["answer"] or "", fields["score"], fields.get(OPTIONAL), fields["start"], fields["end"]),
         fields["error"] or "",
         fields["model"] or "",
-        {name: str(value) for name, value in own.items() if value not in (None, "")},
+        {
+            name: "" if value is None else str(value)
+            for name, value in own.items()
+            if value not in (None, "") or name == kept
+        },
     )
