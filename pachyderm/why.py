@@ -66,7 +66,9 @@ def local_failures(root: Path, pipeline: str, number: str) -> Iterator[FailedJob
     store.check()
     names = [name for name in store.pipelines() if pipeline in ("", name)]
     if not names:
-        raise PachydermError(f"no pipeline {pipeline}; there are {', '.join(store.pipelines())}")
+        if not pipeline:
+            raise PachydermError(f"{root}: no pipeline has run here yet; start with answermill run --root {root}")
+        raise PachydermError(f"no pipeline {pipeline}; there are {', '.join(store.pipelines()) or '(none)'}")
     for name in names:
         journal = store.pipeline(name)
         for job in [job for job in journal.jobs() if number in ("", str(job.number))][-1:]:

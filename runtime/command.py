@@ -189,6 +189,9 @@ def open_streams() -> None:
 def describe(error: OSError) -> str:
     """`/data/out: No space left on device`, with every file that the error names."""
     files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name)
+    if not files and _REMEDIES.get(error.errno or 0) == _FREE:
+        # All else that is written has a name.
+        files = "stdout, or a temporary file"
     text = f"{files}: {error.strerror}" if files and error.strerror else str(error)
     return f"{text}; {_REMEDIES[error.errno]}" if error.errno in _REMEDIES else text
 

@@ -94,11 +94,13 @@ def answer_folder(
         open_mirror(options.output, "answer", share.suffix if share else "") as mirror,
         Progress(sum(size_of(path) for path in due.values())) as progress,
     ):
+        others = {path for path in mirror.paths() if not given.covers(path)} - targets(given.files, *FORMATS)
+        if given.place is not None and given.files:
+            mirror.take_from(given.folder, others | targets(given.files, *FORMATS))
         library = None if options.again else read_library(options.reuse, settings, job.columns)
         run = MirroredRun(job, settings, mirror, options.output, counts, progress)
         with measure(options, job, counts, progress, share):
             run.run(due, options.again, library, spread_of(options))
-        others = {path for path in mirror.paths() if not given.covers(path)} - targets(given.files, *FORMATS)
         run.settle(others | targets(given.files, job.format))
     log_counts(job.model, counts, progress.seconds, list(due))
     return run.failures
@@ -199,7 +201,7 @@ def load_job(options: argparse.Namespace) -> Job:
     columns = Columns(options.question_column, options.context_column, options.prefix, options.top_k is not None)
     decoding = decoding_of(options, answerer.bundle.manifest.decoding)
     least = Least(options.min_score, options.min_confidence)
-    job = Job(answerer, decoding, columns, least, options.limit, options.format)
+    job = Job(answerer, decoding, columns, least, options.limit, options.format, options.max_field)
     # Limits that the model cannot keep are a mistake of the command line, not of the first file.
     answerer.answer((), job.decoding)
     return job

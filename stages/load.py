@@ -170,6 +170,7 @@ def target_of(options: argparse.Namespace) -> "Target":
 
 def load_files(opened: "Session", target: "ReadyTarget", given: Input, options: argparse.Namespace) -> list[str]:
     """Loads files and passes them on. Returns the names of those that failed."""
+    from stages.loading.digests import digests_in
     from stages.loading.files import others
     from stages.loading.run import LoadRun
 
@@ -177,6 +178,8 @@ def load_files(opened: "Session", target: "ReadyTarget", given: Input, options: 
     if not files:
         logging.warning("%s: it contains no CSV; load takes what the answer stage wrote", options.input)
     with _listing(options) as mirror:
+        if mirror and given.place is not None and files:
+            mirror.take_from(given.folder, {*files, *others(given, mirror.paths()), *digests_in(mirror.paths())})
         run = LoadRun(opened, target, options.output, mirror, options)
         failed = run.load(files)
         if mirror and not failed:

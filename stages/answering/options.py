@@ -11,6 +11,7 @@ from stages.answering.formats import FORMATS
 from stages.answering.shares import parse_share
 from stages.common import batching
 from stages.common.names import utf8
+from stages.csvs.columns import LONGEST_FIELD
 
 if TYPE_CHECKING:
     from runtime import Decoding
@@ -54,6 +55,13 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-answer-len", type=command.positive, help="longest answer, in tokens")
     parser.add_argument("--max-seq-len", type=command.positive, help="longest window, in tokens")
     parser.add_argument("--doc-stride", type=int, help="overlap of windows, in tokens")
+    parser.add_argument(
+        "--max-field",
+        type=command.positive,
+        default=LONGEST_FIELD,
+        metavar="BYTES",
+        help="longest question or context, in bytes; a row with a longer one has an error",
+    )
     parser.add_argument("--no-answer", action="store_true", help='let "no answer" win (SQuAD 2 checkpoints)')
     parser.add_argument("--format", choices=FORMATS, default="csv", help="file format of the answers; default: csv")
     parser.add_argument("--again", action="store_true", help="answer every file again, even unchanged ones")

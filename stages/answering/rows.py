@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from runtime.errors import InputError
-from stages.csvs.columns import ANSWER_COLUMNS, GIVEN, RANK
+from stages.csvs.columns import ANSWER_COLUMNS, GIVEN, LONGEST_FIELD, RANK
 
 if TYPE_CHECKING:
     import polars as pl
@@ -45,7 +45,17 @@ class Least:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """How rows are answered and written: a loaded bundle, its options, the columns, what an answer needs to count."""
+    """How rows are answered and written.
+
+    Attributes:
+        answerer, decoding: a loaded bundle, and its options.
+        columns: those that are read and written.
+        least: what an answer needs to count.
+        limit: rows of each file that are answered; None for all.
+        format: of the files that are written.
+        longest: bytes of the longest question or context that is answered.
+
+    """
 
     answerer: "Answerer"
     decoding: "Decoding"
@@ -53,6 +63,15 @@ class Job:
     least: Least = Least()
     limit: int | None = None
     format: str = "csv"
+    longest: int = LONGEST_FIELD
+
+    def refusal(self, question: str | None, context: str | None) -> str | None:
+        """The error of a row that is not given to the model, for the memory that it would take: 5 GB for 60 MB."""
+        for name, text in (("question", question), ("context", context)):
+            # Most texts need not be encoded to see that they are short enough.
+            if text and len(text) * 4 > self.longest and len(text.encode()) > self.longest:
+                return f"{name} too long"
+        return None
 
     @property
     def model(self) -> str:

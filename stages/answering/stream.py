@@ -17,7 +17,7 @@ from stages.common.progress import Progress
 if TYPE_CHECKING:
     import polars as pl
 
-    from runtime import Answer
+    from runtime.answer import Answer
 
 # Rows that are written at a time. A killed run answers again what it had not written: a second's work.
 BLOCK_ROWS = 64
@@ -104,8 +104,8 @@ class Stream:
                     frame = block.frame
                     pairs = zip(frame[self._job.columns.question], frame[self._job.columns.context], strict=True)
                     for row, (question, context) in enumerate(pairs):
-                        if file.known is not None and (known := file.known.get(question, context)):
-                            self._reuse(block, row, known)
+                        if known := self._known(file, question, context):
+                            self._settle(block, row, known)
                             continue
                         self._rows.append((block, row))
                         yield question, context
@@ -137,11 +137,20 @@ class Stream:
             if limit == 0:
                 return
 
-    def _reuse(self, block: _Block, row: int, answer: "Answer") -> None:
+    def _known(self, file: File, question: str | None, context: str | None) -> "Answer | None":
+        """The answer that the model is not needed for."""
+        from runtime.answer import Answer
+
+        if error := self._job.refusal(question, context):
+            return Answer.failure(error)
+        known = file.known.get(question, context) if file.known is not None else None
+        self._counts.reused += known is not None
+        return known
+
+    def _settle(self, block: _Block, row: int, answer: "Answer") -> None:
         block.answers[row] = [answer]
         block.missing -= 1
-        self._counts.reused += 1
-        self._progress.advance(block.size / block.frame.height, 1)
+        self._progress.advance(block.size / block.frame.height, 1, bool(answer.error))
 
     def _write(self) -> None:
         """Writes what stands at the head of the line and is complete."""

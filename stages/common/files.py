@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -151,10 +152,19 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
         except BaseException as error:
             if not resumable or isinstance(error, Exception):
                 partial.unlink(missing_ok=True)
-            if full := _lacks_space(error):
-                # Writing does not say where the disk is full, and polars gives no number either.
-                raise OSError(full, os.strerror(full), str(path)) from error
-            raise
+            with named_errors(path):
+                raise
+
+
+@contextlib.contextmanager
+def named_errors(path: Path | str) -> Iterator[None]:
+    """Errors of a full disk say where: writing does not name the file, and polars gives no number either."""
+    try:
+        yield
+    except OSError as error:
+        if full := _lacks_space(error):
+            raise OSError(full, os.strerror(full), str(path)) from error
+        raise
 
 
 def _is_special(path: Path) -> bool:
@@ -163,13 +173,11 @@ def _is_special(path: Path) -> bool:
     return is_device or (path.exists() and not path.is_file())
 
 
-def _lacks_space(error: BaseException) -> int | None:
+def _lacks_space(error: OSError) -> int | None:
     """The number of the error, if a file could not grow any more."""
-    if not isinstance(error, OSError):
-        return None
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if error.errno is None:
-        return next((number for number in full if f"(os error {number})" in str(error)), None)
+        return next((number for number in full if re.search(rf"(os error|\[Errno) {number}\b", str(error))), None)
     return error.errno if error.errno in full else None
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from runtime.errors import InputError, OptionError
 from stages.common.files import csv_files, open_regular
-from stages.common.mirror import keeps_listing, listed_paths, listings_of
+from stages.common.listings import listed_paths, listings_of
+from stages.common.mirror import keeps_listing
 from stages.common.names import LISTING
 
 # How a `listing.json` of ours begins; anybody's may be called so.
@@ -23,12 +24,19 @@ class Input:
         files: where they are, by their names, in bytewise order.
         top: the folder of a stage that INPUT is a part of, if there is one.
         place: what INPUT holds below `top`, or is; "" for all of it. None for one CSV, whose name is in `files`.
+        source: INPUT as it was given.
 
     """
 
     files: dict[str, Path]
     top: Path | None
     place: str | None
+    source: Path
+
+    @property
+    def folder(self) -> str:
+        """The folder that names are relative to. Its links stay: one may lead to the folder of the day."""
+        return os.path.abspath(self.top or self.source)  # noqa: PTH100 - pathlib leaves `..` in it
 
     def covers(self, name: str) -> bool:
         """Whether a CSV of this name is gone if it is not in INPUT.
@@ -43,7 +51,7 @@ class Input:
 
 def whole_input(source: Path) -> Input:
     """The CSVs at or below `source`, as `csv_files` gives them."""
-    return Input(csv_files(source), None, "" if source.is_dir() else None)
+    return Input(csv_files(source), None, "" if source.is_dir() else None, source)
 
 
 def read_input(source: Path, output: Path, plain_names: bool = False) -> Input:
@@ -70,7 +78,8 @@ def named_input(source: Path) -> Input:
         return whole
     top, below = place
     named = {f"{below}/{path.relative_to(source).as_posix()}": path for path in whole.files.values()}
-    part = Input(dict(sorted(named.items())), top, below) if is_folder else Input({below: source}, top, None)
+    files = dict(sorted(named.items())) if is_folder else {below: source}
+    part = Input(files, top, below if is_folder else None, source)
     if [*part.files] != [*whole.files]:
         logging.info("%s is a part of %s: its rows are those of %s", source, top, below)
     return part

@@ -1,41 +1,26 @@
 """What a stage wrote below OUTPUT, so that its next run can remove what is no longer due, and skip what is done.
 
-The listing is a hidden file of JSON lines below OUTPUT. A path is written down before the file appears under it, so
-that a run killed between the two leaves no file that nobody knows; a torn or damaged line is passed over.
+A path is written down before the file appears under it, so that a run killed between the two leaves no file that nobody
+knows. It is also written down which INPUT the files came from: what came from one folder is not gone because it is not
+in another.
 """
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from runtime.errors import AnswermillError, InputError
-from stages.common.files import is_datum, open_regular, whole_file
-
-STAGES = ("ingest", "answer", "load")
+from runtime.errors import AnswermillError
+from stages.common.files import is_datum, named_errors, whole_file
+from stages.common.listings import listings_of, path_line, read_all, read_one, source_line
+from stages.common.names import enumeration, origin_of, subject
 
 
 def keeps_listing() -> bool:
     """Whether OUTPUT outlives this process. A datum's output starts empty, and two datums must not write one path."""
     return not is_datum()
-
-
-def listings_of(folder: Path, *stages: str) -> list[Path]:
-    """The listings that these stages keep in a folder, all of them if none is named."""
-    beginnings = tuple(f".{stage}" for stage in stages or STAGES)
-    return sorted(path for path in folder.glob(".*.listing") if path.name.startswith(beginnings))
-
-
-def listed_paths(folder: Path) -> set[str]:
-    """Every path that a stage has noted in its folder, for whoever only wants to know; damage is passed over."""
-    paths: set[str] = set()
-    for listing in listings_of(folder):
-        with contextlib.suppress(OSError, InputError), open_regular(listing) as file:
-            paths.update(entry[0] for entry in map(_entry, file) if entry)
-    return paths
 
 
 class Mirror:
@@ -46,19 +31,41 @@ class Mirror:
         self._listing = output / f".{stage}{share}.listing"
         self._others = [path for path in listings_of(output, stage) if path != self._listing]
         # A file may have been another share's in an earlier run. What is noted as whole beats what was only intended.
-        self._entries = self.read(output, stage)
-        _read(self._listing, mend=True)
+        self._entries, self._sources = read_all(output, stage)
+        read_one(self._listing, mend=True)
         self._merges = not share
-        self._log = self._listing.open("a", encoding="utf-8")
+        self._log = self._listing.open("ab")
 
     @staticmethod
     def read(output: Path, stage: str) -> dict[str, str | None]:
         """What the files below `output` were made from, by their paths, for whoever only wants to know."""
-        entries: dict[str, str | None] = {}
-        for listing in listings_of(output, stage):
-            for path, made_from in _read(listing, mend=False).items():
-                entries[path] = made_from or entries.get(path)
-        return entries
+        return read_all(output, stage)[0]
+
+    def take_from(self, source: str, due: Collection[str]) -> None:
+        """Writes down that `source` is INPUT from now on, and that the files whose paths are `due` come from it.
+
+        Raises AnswermillError if files of another INPUT would go, which `source` cannot prove to be gone.
+        """
+        former = sorted(other for other in self._sources if not _is_same_place(other, source))
+        if former and len(former) == len(self._sources):
+            self._check_others(former[0], source, due)
+            logging.warning("%s: made from %s until now, from now on it mirrors %s", self._output, former[0], source)
+        self._sources = [source]
+        self._write(source_line(source))
+        self._flush()
+
+    def _check_others(self, former: str, source: str, due: Collection[str]) -> None:
+        here = {origin_of(path).file for path in due}
+        lost = [
+            path
+            for path in self.paths()
+            if path == subject(path) and origin_of(path).file not in here and os.path.lexists(self._output / path)
+        ]
+        if lost:
+            raise AnswermillError(
+                f"{self._output}: {enumeration(lost, 5)}: made from {former}, not in {source}, which "
+                "does not prove that it is gone; nothing was changed: choose another OUTPUT, or delete it there first"
+            )
 
     def paths(self) -> list[str]:
         """Every path below OUTPUT that this or an earlier run wrote, or was about to write."""
@@ -73,12 +80,12 @@ class Mirror:
         for path in paths:
             if self._entries.get(path, "") is not None:
                 self._note(path, None)
-        self._log.flush()
+        self._flush()
 
     def mark_whole(self, path: str, made_from: str) -> None:
         """Writes down that the file at `path` is whole, and a digest of all that it was made from."""
         self._note(path, made_from)
-        self._log.flush()
+        self._flush()
 
     def settle(self, keep: Collection[str]) -> list[str]:
         """Removes every file of this or an earlier run whose path is not in `keep`. Returns their paths.
@@ -90,20 +97,32 @@ class Mirror:
         for path in gone:
             self._remove(self._output / path)
             del self._entries[path]
-        self._log.close()
+        with named_errors(self._listing):
+            self._log.close()
         with whole_file(self._listing) as file:
-            file.writelines(_line(path, made_from) for path, made_from in sorted(self._entries.items()))
+            file.writelines(map(source_line, self._sources))
+            file.writelines(path_line(path, made_from) for path, made_from in sorted(self._entries.items()))
         for listing in self._others if self._merges else ():
             listing.unlink(missing_ok=True)
         return gone
 
     def close(self) -> None:
         """Closes the listing as it stands."""
-        self._log.close()
+        # What could not be written is told by then, and what is still in the buffer is tried once more here.
+        with contextlib.suppress(OSError):
+            self._log.close()
 
     def _note(self, path: str, made_from: str | None) -> None:
         self._entries[path] = made_from
-        self._log.write(_line(path, made_from).decode())
+        self._write(path_line(path, made_from))
+
+    def _write(self, line: bytes) -> None:
+        with named_errors(self._listing):
+            self._log.write(line)
+
+    def _flush(self) -> None:
+        with named_errors(self._listing):
+            self._log.flush()
 
     def _remove(self, path: Path) -> None:
         # A folder that has become a link since would lead out of OUTPUT.
@@ -146,56 +165,5 @@ def _lock(locks: contextlib.ExitStack, output: Path, path: Path, flags: int, kin
         raise AnswermillError(f"{output}: another run is writing it; wait for it, or choose another folder") from error
 
 
-def _is_below(path: object) -> bool:
-    """Whether the path is relative, and stays below the folder that it is relative to."""
-    if not isinstance(path, str) or not path or "\0" in path or not _is_encodable(path):
-        return False
-    pure = PurePosixPath(path)
-    return not pure.is_absolute() and ".." not in pure.parts
-
-
-def _is_encodable(path: str) -> bool:
-    try:
-        os.fsencode(path)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _line(path: str, made_from: str | None) -> bytes:
-    # ASCII: a name that is not UTF-8 holds lone surrogates.
-    return json.dumps([path, made_from]).encode() + b"\n"
-
-
-def _entry(line: bytes) -> tuple[str, str | None] | None:
-    """The path of a line, and what the file there was made from; None for a damaged line."""
-    try:
-        entry = json.loads(line)
-        path, made_from = entry if isinstance(entry, list) else [None, None]
-    except (ValueError, TypeError, RecursionError):
-        return None
-    return (str(path), made_from) if _is_below(path) and isinstance(made_from, str | None) else None
-
-
-def _read(listing: Path, *, mend: bool) -> dict[str, str | None]:
-    entries: dict[str, str | None] = {}
-    damaged = 0
-    try:
-        with open_regular(listing) as file:
-            lines = file.read().splitlines()
-    except FileNotFoundError:
-        return entries
-    except InputError as error:
-        raise AnswermillError(f"{listing}: {error.reason}; remove it") from error
-    for line in lines:
-        if entry := _entry(line):
-            entries[entry[0]] = entry[1]
-        else:
-            damaged += 1
-    if damaged:
-        logging.warning("%s: ignored %d damaged lines; a file that only they named stays", listing, damaged)
-    if damaged and mend:
-        # What is appended must not continue a torn line.
-        with whole_file(listing) as file:
-            file.writelines(_line(path, made_from) for path, made_from in entries.items())
-    return entries
+def _is_same_place(one: str, other: str) -> bool:
+    return one == other or ("://" not in one + other and os.path.realpath(one) == os.path.realpath(other))

@@ -14,6 +14,8 @@ ANSWER_COLUMNS = {
 }
 RANK = "rank"
 GIVEN = "given_"
+# Bytes of the longest field that is read, unless --max-field says more.
+LONGEST_FIELD = 1_000_000
 
 
 def is_given(name: str) -> bool:

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 
 from runtime.errors import InputError
+from stages.csvs.columns import LONGEST_FIELD
 
 # Below so many bytes an archive is taken whatever its ratio: headers of equal rows shrink to nothing.
 HARMLESS = 64 << 20
@@ -18,7 +19,7 @@ def _limit(default: int, option: str, text: str) -> int:
 class Limits:
     """What is refused beyond; each is an option, whose name and help stand beside it."""
 
-    field_bytes: int = _limit(1_000_000, "--max-field", "longest field, in bytes")
+    field_bytes: int = _limit(LONGEST_FIELD, "--max-field", "longest field, in bytes")
     columns: int = _limit(2_000, "--max-columns", "largest number of columns in a table")
     blank_lines: int = _limit(100_000, "--max-blank-lines", "largest number of blank lines in a CSV")
     name_bytes: int = _limit(1_024, "--max-name", "longest name of an object, in bytes")

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from collections import defaultdict
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -61,6 +62,11 @@ class IngestOutput:
         self._earlier: dict[str, list[str]] = defaultdict(list)
         for path in mirror.paths() if mirror else ():
             self._earlier[_object_of(path)].append(path)
+
+    def take_from(self, source: str, names: Iterable[str]) -> None:
+        """Writes down which INPUT has these objects. Raises AnswermillError if those of another one would go."""
+        if self._mirror:
+            self._mirror.take_from(source, [part_path(_key(name), 1) for name in names])
 
     def keep_unchanged(self, name: str, item: SourceObject) -> bool:
         """Whether the last run has written the object in this very state, under these rules; if so, it stays."""
@@ -138,7 +144,17 @@ class IngestOutput:
     def close(self) -> None:
         """Moves what is still on the way, removes what is no longer due, then writes the listing."""
         self._settle_pending()
-        if self._mirror:
+        is_empty = not (self._files or self._rejected or self.counts.failed)
+        left = len(self._mirror.paths()) if self._mirror and is_empty else 0
+        if left:
+            # A disk that is not mounted leaves an empty folder.
+            logging.warning(
+                "%s: %d files of earlier runs stay, since nothing at all does not prove that they are gone; if they "
+                "are, remove the folder",
+                self._output,
+                left,
+            )
+        elif self._mirror:
             kept = [path for name in self.counts.failed for path in self._paths_of(name)]
             gone = self._mirror.settle({*self._files, *self._rejected, *kept})
             if gone:
@@ -148,7 +164,7 @@ class IngestOutput:
         listing = {
             "version": 1,
             "listed_at": self._listed_at.isoformat(),
-            "complete": not self.counts.failed,
+            "complete": not self.counts.failed and not left,
             "files": dict(sorted(self._files.items())),
             "rejected": dict(sorted(self._rejected.items())),
             "objects": dict(sorted(self._objects.items())),

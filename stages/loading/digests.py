@@ -7,6 +7,7 @@ names of what the good job has passed on, and no bytes (`emptyFiles`), so the di
 
 import hashlib
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 DIGESTS = "digests"
@@ -15,6 +16,11 @@ DIGESTS = "digests"
 def digest_path(path: str, sha256: str) -> str:
     """Where an empty file, below what load passes on, says that the CSV at `path` has this content."""
     return f"{DIGESTS}/{key(path)}-{sha256}"
+
+
+def digests_in(paths: Iterable[str]) -> Iterator[str]:
+    """Those of the paths that are of digests."""
+    return (path for path in paths if path.startswith(f"{DIGESTS}/"))
 
 
 def touch(file: Path) -> None:

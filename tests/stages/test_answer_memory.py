@@ -26,7 +26,7 @@ def scattered(first: int, last: int, size: int) -> Callable[[], str]:
 
 # Not those with a token for each character, which the model needs minutes for: test_windows.py measures their windows.
 KINDS: dict[str, Callable[[], str]] = {
-    "words": lambda: " ".join(f"word{number}" for number in range(105_000)),
+    "words": lambda: " ".join(f"word{number}" for number in range(100_000)),
     "one word": lambda: fill("noon "),
     "letters": lambda: fill("abcdefghijklmnopqrstuvwxyz"),
     "ideographs": scattered(0x4E00, 0x9FFF, 3),
@@ -67,3 +67,12 @@ def test_syllables_without_a_blank_take_little_more(tmp_path: Path, int8_bundle:
     """The normalizer makes three letters of each Korean syllable, and they are all one word; it took 332 MB."""
     rows = [("Who called?", scattered(0xAC00, 0xD7A3, 3)())]
     assert megabytes(write(tmp_path / "in/a.csv", rows), int8_bundle) < 350
+
+
+def test_a_context_of_60_megabytes_is_an_error(tmp_path: Path, int8_bundle: Path) -> None:
+    """It is read and written whole; it took 5.3 GB when it was answered."""
+    rows = [("Who called?", "word, " * 10_000_000)]
+    assert megabytes(write(tmp_path / "in/a.csv", rows), int8_bundle) < 600
+    with (tmp_path / "out/a.csv").open("rb") as file:
+        file.seek(-100, 2)
+        assert b",,,,,,context too long," in file.read()

@@ -166,3 +166,20 @@ def test_answers_that_are_their_whole_context_are_said(stage: Stage, tmp_path: P
         done = stage("answer", tmp_path / "a.csv", tmp_path / f"out-{rows}", "--model", int8_bundle)
         assert done.returncode == 0, done.stderr
         assert ("answers are their whole context" in done.stderr) is is_said
+
+
+@pytest.mark.parametrize("words", [[], ["--dry-run"]])
+def test_a_field_that_is_too_long_is_an_error(
+    stage: Stage, tmp_path: Path, int8_bundle: Path, words: list[str]
+) -> None:
+    """Bytes count, as in ingest. A context of 60 MB that had not passed ingest took 5 GB; the rows beside it go on."""
+    texts = [("Who came?", "Bob came."), ("Who came?", "é" * 51), ("é" * 51, "Bob came."), ("Who came?", "é" * 50)]
+    source = tmp_path / "a.csv"
+    with source.open("w", newline="") as file:
+        csv.writer(file).writerows([("question", "context"), *texts])
+    done = stage("answer", source, tmp_path / "out", "--model", int8_bundle, "--max-field", 100, *words)
+    assert done.returncode == 0, done.stderr
+    assert "errors={'context too long': 1, 'question too long': 1}" in done.stderr
+    if not words:
+        errors = ["", "context too long", "question too long", ""]
+        assert [row["error"] for row in read(tmp_path / "out/a.csv")] == errors

@@ -91,7 +91,17 @@ def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path, name: str) -> Non
         done = run(tmp_path, WORDS[name], lambda: os.dup2(full.fileno(), 1))
     assert done.returncode == 1
     assert done.stderr.count(b"\n") == 1
-    assert b"No space left on device" in done.stderr
+    assert b"stdout, or a temporary file: No space left on device; free some space and run again" in done.stderr
+
+
+def test_a_full_disk_behind_piped_answers_is_one_line(tmp_path: Path, int8_bundle: Path) -> None:
+    """It named no place."""
+    write_version(tmp_path / "in/a.csv", "one", 3)
+    words = [*ANSWERMILL, "answer", "-", "-", "--prefix", "qa_", "--model", str(int8_bundle)]
+    with Path("/dev/full").open("wb") as full, (tmp_path / "in/a.csv").open("rb") as source:
+        done = subprocess.run(words, cwd=ROOT, stdin=source, stdout=full, stderr=subprocess.PIPE, timeout=240)
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"answer: stdout: No space left on device" in done.stderr
 
 
 # Sends the signal to itself when the verb's module is about to be loaded.
