@@ -126,6 +126,30 @@ def test_a_signal_while_modules_are_loaded_is_quiet(number: signal.Signals, code
     assert (done.returncode in codes, done.stderr) == (True, "")
 
 
+# As onnxruntime does while it imports numpy.
+SWALLOWED = """
+import argparse, os, sys, time
+from runtime import command
+
+def work(_):
+    try:
+        os.kill(os.getpid(), int(sys.argv[1]))
+        time.sleep(60)
+    except BaseException as error:
+        raise ImportError("import numpy failed") from error
+
+sys.exit(command.run("odd", work, argparse.Namespace()))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_a_library_makes_an_error_of_is_quiet(number: signal.Signals, code: int) -> None:
+    """It ended `answer` in a traceback with exit code 1."""
+    words = [sys.executable, "-c", SWALLOWED, str(int(number))]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
 def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path, kind: str) -> None:
     """`view --output /dev/null` made a file of it, as root."""
