@@ -29,17 +29,17 @@ def write_second_look(
     float_model: Path,
     revision: str,
     folder: Path,
-    looked: Sequence[Ranking],
-    wanted: Sequence[Answer],
+    int8_rankings: Sequence[Ranking],
+    float_answers: Sequence[Answer],
     rows: Sequence[Row],
     answerer: Callable[[Path], Answerer],
 ) -> tuple[SecondLook, list[Ranking]]:
     """Writes the fp32 graph to `folder` and chooses the ratio.
 
-    `looked` are the int8 rankings of the rows, `wanted` the fp32 model's answers, `answerer` loads a graph. Returns
-    what the manifest says, and the rankings of the rows with the second look.
+    `float_answers` are the fp32 model's answers to the rows, `answerer` loads a graph. Returns what the manifest says,
+    and the rankings of the rows with the second look.
     """
-    again = _closest(looked)
+    again = _closest(int8_rankings)
     second = folder / FLOAT_MODEL
 
     def read_again() -> list[Ranking]:
@@ -47,7 +47,9 @@ def write_second_look(
         return list(answerer(second).rankings(pairs))
 
     def is_right(rankings: Sequence[Ranking]) -> bool:
-        return all(is_same(ranking.answers[0], wanted[index]) for index, ranking in zip(again, rankings, strict=True))
+        return all(
+            is_same(ranking.answers[0], float_answers[index]) for index, ranking in zip(again, rankings, strict=True)
+        )
 
     weights = "float16"
     small = write_float_graph(float_model, second, revision, halve=True)
@@ -57,19 +59,24 @@ def write_second_look(
         write_float_graph(float_model, second, revision, halve=False)
         rankings = read_again()
     by_row = dict(zip(again, rankings, strict=True))
-    without = np.asarray([is_same(ranking.answers[0], one) for ranking, one in zip(looked, wanted, strict=True)])
-    with_look = np.asarray(
-        [is_same(by_row.get(index, ranking).answers[0], wanted[index]) for index, ranking in enumerate(looked)]
+    without = np.asarray(
+        [is_same(ranking.answers[0], answer) for ranking, answer in zip(int8_rankings, float_answers, strict=True)]
     )
-    ratios = np.asarray([ranking.ratio for ranking in looked])
-    chosen, left_out = choose(ratios, without, with_look)
-    final = [by_row[index] if ranking.ratio >= chosen else ranking for index, ranking in enumerate(looked)]
+    with_look = np.asarray(
+        [
+            is_same(by_row.get(index, ranking).answers[0], float_answers[index])
+            for index, ranking in enumerate(int8_rankings)
+        ]
+    )
+    ratios = np.asarray([ranking.ratio for ranking in int8_rankings])
+    chosen, agreement = choose(ratios, without, with_look)
+    final = [by_row[index] if ranking.ratio >= chosen else ranking for index, ranking in enumerate(int8_rankings)]
     return SecondLook(
         ratio=chosen,
         weights=weights,
         rows=len(rows),
         share=round(float((ratios >= chosen).mean()), 4),
-        agreement=round(left_out, 4),
+        agreement=round(agreement, 4),
         agreement_without=round(float(without.mean()), 4),
         ties=sum(ranking.ratio > TIE for ranking in rankings),
     ), final
@@ -102,8 +109,8 @@ def _cheapest(ratios: NDArray[np.float64], without: NDArray[np.bool_], with_look
     return len(RATIOS) - 1
 
 
-def _closest(looked: Sequence[Ranking]) -> list[int]:
+def _closest(rankings: Sequence[Ranking]) -> list[int]:
     """The rows that any candidate looks at again, and at least `LEAST_CHECKED`, those of the largest ratios first."""
-    order = sorted(range(len(looked)), key=lambda index: -looked[index].ratio)
-    near = sum(ranking.ratio >= RATIOS[-1] for ranking in looked)
+    order = sorted(range(len(rankings)), key=lambda index: -rankings[index].ratio)
+    near = sum(ranking.ratio >= RATIOS[-1] for ranking in rankings)
     return sorted(order[: max(near, LEAST_CHECKED)])

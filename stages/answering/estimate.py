@@ -1,13 +1,14 @@
 """What a run will take, before it is run: everything is counted, and a sample of the rows is answered."""
 
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from runtime.answerer import ROWS_IN_FLIGHT
 from runtime.bundle import TOKENIZER
 from runtime.errors import InputError
 from runtime.windows import UnanswerableRowError, Windower
@@ -16,8 +17,10 @@ from stages.answering.rows import Job
 if TYPE_CHECKING:
     from stages.answering.reuse import OldAnswers
 
-# Rows that are answered to learn the speed.
-SAMPLE = 64
+# Rows that are answered to learn the speed, and windows: 64 rows of 200 windows would take minutes.
+SAMPLE, SAMPLE_WINDOWS = 64, 256
+# But never fewer rows.
+_LEAST = 4
 
 Pair = tuple[str | None, str | None]
 Known = Callable[[str], AbstractContextManager["OldAnswers"]]
@@ -54,11 +57,54 @@ class Estimate:
         }
 
 
+class _Row(NamedTuple):
+    pair: Pair
+    tokens: int
+    windows: int
+
+
+class _Sample:
+    """Rows that the model will see, and every n-th of them to answer now; `in_flight` rows are in work together."""
+
+    def __init__(self, in_flight: int) -> None:
+        self.rows: list[_Row] = []
+        self.tokens = 0
+        self._seen = self._drawn = 0
+        self._step = 1
+        self._in_flight = in_flight
+        self._last: OrderedDict[Pair, int] = OrderedDict()
+
+    def add(self, row: _Row) -> None:
+        """Takes the next row of the run into account."""
+        self._drawn += 1
+        if self._shares(row.pair):
+            return
+        self.tokens += row.tokens
+        if self._seen % self._step == 0:
+            self.rows.append(row)
+        self._seen += 1
+        # Where the rows, or their windows, become too many, every second row goes.
+        while self._is_large():
+            self.rows, self._step = self.rows[::2], 2 * self._step
+
+    def _shares(self, pair: Pair) -> bool:
+        """Whether an equal row is still in work, so that both share one computation."""
+        while self._last and next(iter(self._last.values())) <= self._drawn - self._in_flight:
+            self._last.popitem(last=False)
+        shares = pair in self._last
+        self._last[pair] = self._drawn
+        self._last.move_to_end(pair)
+        return shares
+
+    def _is_large(self) -> bool:
+        windows = sum(row.windows for row in self.rows)
+        return len(self.rows) >= 2 * SAMPLE or (len(self.rows) > _LEAST and windows >= 2 * SAMPLE_WINDOWS)
+
+
 def estimate(job: Job, files: dict[str, Path], unchanged: int, known: Known | None = None) -> Estimate:
     """Counts the rows of `files`, and answers some of them from all over; `known` gives the old answers for a file."""
     result = Estimate(files=len(files), unchanged=unchanged)
-    sample: list[tuple[Pair, int]] = []
-    bundle, step = job.answerer.bundle, 1
+    bundle, sample = job.answerer.bundle, _Sample(ROWS_IN_FLIGHT * job.answerer.threads)
     windower = Windower(bundle.folder / TOKENIZER, bundle.manifest.inputs.cls_token_id, job.decoding)
     for pair, is_known in _pairs(job, files, result, known):
         result.rows += 1
@@ -76,13 +122,9 @@ def estimate(job: Job, files: dict[str, Path], unchanged: int, known: Known | No
         tokens = sum(window.ids.size for window in windows)
         result.windows += len(windows)
         result.tokens += tokens
-        # Every step-th row; where that becomes too many, every second one of them goes.
-        if (result.rows - 1) % step == 0:
-            sample.append((pair, tokens))
-        if len(sample) >= 2 * SAMPLE:
-            sample, step = sample[::2], 2 * step
-    if sample:
-        result.seconds = _seconds_per_token(job, sample) * result.tokens
+        sample.add(_Row(pair, tokens, len(windows)))
+    if sample.rows:
+        result.seconds = _seconds_per_token(job, sample.rows) * sample.tokens
     return result
 
 
@@ -109,12 +151,12 @@ def _rows(job: Job, path: Path) -> Iterator[Pair]:
             return
 
 
-def _seconds_per_token(job: Job, sample: list[tuple[Pair, int]]) -> float:
-    # The first runs of a session are slower than all that follow.
-    _answer(job, (pair for pair, _ in sample[: job.answerer.threads]))
+def _seconds_per_token(job: Job, sample: list[_Row]) -> float:
+    # The first runs of a session are slower than all that follow; which rows these are does not matter.
+    _answer(job, (row.pair for row in sorted(sample, key=lambda row: row.windows)[: job.answerer.threads]))
     began = time.perf_counter()
-    _answer(job, (pair for pair, _ in sample))
-    return (time.perf_counter() - began) / sum(tokens for _, tokens in sample)
+    _answer(job, (row.pair for row in sample))
+    return (time.perf_counter() - began) / sum(row.tokens for row in sample)
 
 
 def _answer(job: Job, pairs: Iterable[Pair]) -> None:

@@ -18,11 +18,17 @@ from tests.support.waiting import until
 
 IMAGE = "registry.example/answermill:1.2.0"
 
-# Behaves as Pachyderm 2.12 does. Remembers what exists as files, a pipeline's with its spec, and every call with its
-# stdin. STATE/jobs-NAME holds ids of jobs that run; each `list job` ends the first of them.
+# Behaves as Pachyderm 2.12 does, and refuses what that refuses: a pipeline before its secrets and repos, and to delete
+# one that another reads. Remembers what exists as files, a pipeline's with its spec, and every call with its stdin.
+# STATE/jobs-NAME holds ids of jobs that run; each `list job` ends the first of them.
 PACHCTL = """#!PYTHON
 import json, os, sys, time
 from pathlib import Path
+
+def repos(spec):
+    given = spec.get("input", {})
+    return [leaf["pfs"]["repo"] for leaf in given.get("cross", [given]) if "pfs" in leaf]
+
 
 state, words = Path(os.environ["STATE"]), sys.argv[1:]
 text = sys.stdin.read() if "-f" in words else ""
@@ -67,6 +73,9 @@ elif verb == "list":
     print(json.dumps({"job": {"id": "old"}, "state": "JOB_SUCCESS"}))
     jobs.write_text(" ".join(ids[1:]))
 elif verb == "delete":
+    readers = [one.name for one in state.glob("pipeline-*") if names[0] in repos(json.loads(one.read_text() or "{}"))]
+    if kind == "pipeline" and readers:
+        sys.exit(f"{names[0]} has downstream provenance: {readers}")
     (state / f"{kind}-{names[0]}").unlink()
     time.sleep((state / "slow").exists())
 elif kind == "repo":
@@ -77,9 +86,15 @@ else:
     spec = json.loads(text)
     name = spec["pipeline"]["name"] if kind == "pipeline" else spec["metadata"]["name"]
     thing = state / f"{kind}-{name}"
-    if verb == "create" and thing.exists():
-        sys.exit(f"{kind} {name} already exists")
+    if (verb == "create") == thing.exists():
+        sys.exit(f"{kind} {name} already exists" if thing.exists() else f'{kind} "{name}" not found')
     if kind == "pipeline":
+        for secret in spec["transform"].get("secrets", []):
+            if not (state / f"secret-{secret['name']}").exists():
+                sys.exit(f"missing Kubernetes secret {secret['name']}")
+        for repo in repos(spec):
+            if not ((state / f"repo-{repo}").exists() or (state / f"pipeline-{repo}").exists()):
+                sys.exit(f"repo default/{repo} not found")
         spec["pipeline"].setdefault("project", {"name": "default"})
     thing.write_text(json.dumps(spec))
 """

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import OptionError
+from stages.answer import load_job
+from stages.answering import estimate
 from stages.answering.metrics import exclusive_metrics
+from stages.answering.options import arguments
 from stages.answering.reuse import OldAnswers
 from stages.answering.rows import Columns
 from stages.answering.shares import Share, files_of, share_of_environment
@@ -366,6 +369,34 @@ def test_a_dry_run_counts_and_writes_nothing(stage: Stage, source: Path, tmp_pat
     assert "errors={'empty question': 1} " in told
     assert float(told.partition(" seconds=")[2].split()[0]) > 0 and " cost=" in told
     assert tree(tmp_path) == before
+
+
+def test_equal_rows_close_together_cost_one(tmp_path: Path, int8_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share one computation, and so says the estimate; far apart each has its own."""
+    job = load_job(arguments([str(tmp_path), str(tmp_path / "out"), "--model", str(int8_bundle), "--threads", "1"]))
+    monkeypatch.setattr(estimate, "_seconds_per_token", lambda job, sample: 1.0)
+    pairs = [(f"What is {number}?", "It is one of many.") for number in range(40)]
+    seconds = []
+    for name, rows in (("once", pairs), ("close", [pair for pair in pairs for _ in range(9)]), ("apart", pairs * 9)):
+        write(tmp_path / name, rows)
+        seconds.append(estimate.estimate(job, {name: tmp_path / name}, 0).seconds)
+    assert seconds == [seconds[0], seconds[0], 9 * seconds[0]]
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "least", "most"), [(1000, 9, 64, 127), (40, 5000, 4, 25), (3, 30_000, 3, 3)]
+)
+def test_the_sample_of_a_dry_run_is_small(
+    tmp_path: Path, int8_bundle: Path, monkeypatch: pytest.MonkeyPatch, count: int, words: int, least: int, most: int
+) -> None:
+    """By rows, and by windows too: 64 rows of 200 windows would take minutes."""
+    context = " ".join(f"w{number % 10}" for number in range(words))
+    write(tmp_path / "a.csv", [(f"What is {number}?", context) for number in range(count)])
+    answered: list[list[object]] = []
+    monkeypatch.setattr(estimate, "_answer", lambda job, pairs: answered.append(list(pairs)))
+    job = load_job(arguments([str(tmp_path), str(tmp_path / "out"), "--model", str(int8_bundle)]))
+    assert estimate.estimate(job, {"a.csv": tmp_path / "a.csv"}, 0).rows == count
+    assert least <= len(answered[-1]) <= most
 
 
 def test_a_pipe_is_answered_from_stdin_to_stdout(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
