@@ -8,7 +8,8 @@ from pathlib import Path
 
 from runtime.errors import InputError, OptionError
 from stages.common.files import csv_files, open_regular
-from stages.common.mirror import keeps_listing, listed_paths, listings_of
+from stages.common.listings import listed_paths, listings_of
+from stages.common.mirror import keeps_listing
 from stages.common.names import LISTING
 
 # How a `listing.json` of ours begins; anybody's may be called so.
