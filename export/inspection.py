@@ -16,6 +16,8 @@ SIZES = (
 )
 # Large tables of tokens and weights, which hold no settings; a token may be called "auto_map".
 TABLES = ("tokenizer.json", "vocab.json", "added_tokens.json")
+# Files that the libraries read, and take for objects without looking.
+OBJECTS = ("config.json", "tokenizer_config.json", "tokenizer.json")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -36,6 +38,7 @@ def inspect(folder: Path, name: str) -> None:
                 f"{name}: {file} has an auto_map, so the checkpoint wants its own Python code to be run, which the "
                 "export never does; use a checkpoint whose architecture is part of transformers"
             )
+    _check_objects(settings, name)
     _check_task(settings.get("config.json"), name)
     _check_sizes(settings["config.json"], name)
     if not any(path for pattern in TOKENIZERS for path in folder.glob(pattern)):
@@ -51,6 +54,8 @@ def _check_pointers(folder: Path, name: str) -> None:
         if not path.is_dir() and not path.is_file():
             raise ExportError(f"{name}: {path.name} is not a regular file; download the checkpoint again")
     for path in sorted((*weights(folder), *folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model"))):
+        if path.is_dir():
+            raise ExportError(f"{name}: {path.name} is a folder and not a file; download the checkpoint again")
         with path.open("rb") as file:
             head = file.read(len(LFS_POINTER))
         if head == LFS_POINTER:
@@ -85,13 +90,17 @@ def _has_key(value: Any, key: str) -> bool:
     return False
 
 
+def _check_objects(settings: dict[str, Any], name: str) -> None:
+    """The libraries would say that some object does not support item assignment."""
+    for file in OBJECTS:
+        if file in settings and not isinstance(settings[file], dict):
+            kind = "null" if settings[file] is None else f"a {type(settings[file]).__name__}"
+            raise ExportError(f"{name}: {file} is {kind}, not an object; download the checkpoint again")
+
+
 def _check_task(config: Any, name: str) -> None:
     if config is None:
         raise ExportError(f"{name}: no config.json; name the folder of a checkpoint, which has one")
-    if not isinstance(config, dict):
-        raise ExportError(
-            f"{name}: config.json is a {type(config).__name__}, not an object; download the checkpoint again"
-        )
     architectures = config.get("architectures") or ["an unnamed architecture"]
     if not isinstance(architectures, list) or not all(isinstance(each, str) for each in architectures):
         raise ExportError(f"{name}: config.json: architectures is not a list of names; download the checkpoint again")

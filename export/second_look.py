@@ -32,18 +32,17 @@ def write_second_look(
     float_model: Path,
     revision: str,
     folder: Path,
-    looked: Sequence[Ranking],
+    int8_rankings: Sequence[Ranking],
     float_rankings: Sequence[Ranking],
     rows: Sequence[Row],
     answerer: Callable[[Path], Answerer],
 ) -> tuple[SecondLook, list[Ranking]]:
     """Writes the fp32 graph to `folder` and chooses the ratio.
 
-    `looked` are the int8 rankings of the rows, `float_rankings` the fp32 model's, `answerer` loads a graph. Returns
-    what the manifest says, and the rankings of the rows with the second look.
+    `answerer` loads a graph. Returns what the manifest says, and the rankings of the rows with the second look.
     """
-    wanted = best_answers(float_rankings)
-    again = _closest(looked)
+    float_answers = best_answers(float_rankings)
+    again = _closest(int8_rankings)
     second = folder / FLOAT_MODEL
 
     def read_again() -> list[Ranking]:
@@ -51,7 +50,9 @@ def write_second_look(
         return list(answerer(second).rankings(pairs))
 
     def is_right(rankings: Sequence[Ranking]) -> bool:
-        return all(is_same(ranking.answers[0], wanted[index]) for index, ranking in zip(again, rankings, strict=True))
+        return all(
+            is_same(ranking.answers[0], float_answers[index]) for index, ranking in zip(again, rankings, strict=True)
+        )
 
     weights = "float16"
     small = write_float_graph(float_model, second, revision, halve=True)
@@ -61,13 +62,14 @@ def write_second_look(
         write_float_graph(float_model, second, revision, halve=False)
         rankings = read_again()
     by_row = dict(zip(again, rankings, strict=True))
-    without = np.asarray([is_same(ranking.answers[0], one) for ranking, one in zip(looked, wanted, strict=True)])
-    with_look = np.asarray(
-        [is_same(by_row.get(index, ranking).answers[0], wanted[index]) for index, ranking in enumerate(looked)]
+    without = np.asarray(
+        [is_same(ranking.answers[0], answer) for ranking, answer in zip(int8_rankings, float_answers, strict=True)]
     )
-    ratios, float_ratios = (np.asarray([each.ratio for each in rankings]) for rankings in (looked, float_rankings))
+    ratios, float_ratios = (
+        np.asarray([each.ratio for each in rankings]) for rankings in (int8_rankings, float_rankings)
+    )
     chosen = choose(ratios, float_ratios, without, with_look)
-    final = [by_row[index] if ranking.ratio >= chosen else ranking for index, ranking in enumerate(looked)]
+    final = [by_row[index] if ranking.ratio >= chosen else ranking for index, ranking in enumerate(int8_rankings)]
     return SecondLook(
         ratio=chosen,
         weights=weights,
@@ -118,8 +120,8 @@ def _scale(errors: Floats) -> float:
     return float((deviation + standard_error) * np.sqrt(3) / np.pi)
 
 
-def _closest(looked: Sequence[Ranking]) -> list[int]:
+def _closest(rankings: Sequence[Ranking]) -> list[int]:
     """The rows that any candidate looks at again, and at least `LEAST_CHECKED`, those of the largest ratios first."""
-    order = sorted(range(len(looked)), key=lambda index: -looked[index].ratio)
-    near = sum(ranking.ratio >= RATIOS[-1] for ranking in looked)
+    order = sorted(range(len(rankings)), key=lambda index: -rankings[index].ratio)
+    near = sum(ranking.ratio >= RATIOS[-1] for ranking in rankings)
     return sorted(order[: max(near, LEAST_CHECKED)])

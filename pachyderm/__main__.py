@@ -10,11 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pachyderm import deploy, options, why
+from pachyderm import options
 from pachyderm.errors import PachydermError
 from pachyderm.roots import last_root
-from pachyderm.spec.reading import fill_in, read_specs, spec_files
-from pachyderm.spec.rules import check
 from runtime import command
 from runtime.command import DONE, FAILED, USAGE
 from runtime.logs import printable
@@ -41,6 +39,7 @@ def options_of(given: argparse.Namespace) -> "Options":
     """The runner's options. Raises PachydermError."""
     from pachyderm.local.runner import Options
     from pachyderm.local.worker.mapping import LocalMapping
+    from pachyderm.spec.reading import fill_in, read_specs, spec_files
 
     specs = read_specs(spec_files(given.specs))
     if given.bucket:
@@ -96,6 +95,9 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def _check(given: argparse.Namespace) -> int:
+    from pachyderm.spec.reading import read_specs, spec_files
+    from pachyderm.spec.rules import check
+
     files = spec_files(given.specs)
     verdict = check(read_specs(files), given.repo)
     verdict.enforce(strict=given.strict)
@@ -141,7 +143,7 @@ VERBS = {
 
 def usage() -> str:
     """The text of `python -m pachyderm --help`."""
-    others = {"why": "shows why jobs failed", **deploy.VERBS}
+    others = {"why": "shows why jobs failed", **options.DEPLOY_VERBS}
     summaries = {**{name: verb.summary for name, verb in VERBS.items()}, **others}
     return command.verbs("python -m pachyderm", summaries, "VERB --help shows the options of a verb.")
 
@@ -149,9 +151,14 @@ def usage() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Hands over to the verb. Returns the exit code."""
     first, *rest = (sys.argv[1:] if argv is None else list(argv)) or [""]
-    if first in deploy.VERBS:
-        return deploy.main([first, *rest])
+    if first in options.DEPLOY_VERBS:
+        given = options.deploy_arguments(first, rest)
+        from pachyderm.deploy import work
+
+        return command.run(first, work, given)
     if first == "why":
+        from pachyderm import why
+
         return why.main(rest)
     if first not in VERBS:
         wanted = first in ("-h", "--help")

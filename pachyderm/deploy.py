@@ -19,7 +19,8 @@ from typing import Any
 from pachyderm.applying import apply
 from pachyderm.credentials import filled_secrets
 from pachyderm.errors import PachydermError
-from pachyderm.pachctl import Pachctl, add_timeout
+from pachyderm.options import DEPLOY_VERBS, deploy_arguments
+from pachyderm.pachctl import Pachctl
 from pachyderm.spec.fields import read_spec
 from pachyderm.spec.model import Project, Spec
 from pachyderm.spec.reading import fill_in, read_specs, spec_files
@@ -28,64 +29,6 @@ from pachyderm.steps import Step, deploy_steps, plan, secret_step, undeploy_step
 from runtime import command
 
 _PAUSE = 2.0
-VERBS = {
-    "plan": "Shows what deploy would do; needs no pachctl.",
-    "deploy": "Puts the pipelines on a cluster; leaves unchanged ones alone.",
-    "undeploy": "Takes the pipelines and their output off the cluster.",
-    "secrets": "Replaces the cluster's secrets with those from files and libpq's variables.",
-    "stamp": "Writes the specs with an image filled in; needs no cluster.",
-}
-
-
-def arguments(verb: str, argv: Sequence[str]) -> argparse.Namespace:
-    """The options of a verb."""
-    parser = command.parser(verb, VERBS[verb])
-    if verb in ("plan", "deploy", "stamp"):
-        parser.add_argument("--image", metavar="NAME:TAG", help="image that all pipelines run on")
-    if verb in ("plan", "deploy"):
-        _deploy_arguments(parser)
-    if verb in ("plan", "deploy", "secrets"):
-        parser.add_argument(
-            "--bucket-key", type=command.location, metavar="FILE", help="key of the service account, as JSON"
-        )
-    if verb == "stamp":
-        parser.add_argument("--output", type=command.location, metavar="FOLDER", help="folder to write the specs to")
-    if verb == "undeploy":
-        parser.add_argument("--with-secrets", action="store_true", help="delete the secrets too")
-    if verb in ("deploy", "undeploy", "secrets"):
-        add_timeout(parser)
-    given = parser.parse_args(argv)
-    given.verb = verb
-    _check_usage(parser, given)
-    return given
-
-
-def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bucket", metavar="URL", help="what ingest reads, such as gs://bucket/prefix")
-    parser.add_argument("--repo", metavar="NAME", help="repo that you put CSVs into, instead of a bucket and ingest")
-    parser.add_argument(
-        "--reprocess",
-        nargs="*",
-        metavar="PIPELINE",
-        help="process every datum of these again, for example with a new model; without a name, of all",
-    )
-    jobs = parser.add_mutually_exclusive_group()
-    jobs.add_argument("--now", action="store_true", help="kill the running jobs of pipelines that change")
-    jobs.add_argument("--wait", action="store_true", help="wait for the running jobs of pipelines that change")
-    parser.add_argument("--no-wait", action="store_true", help="do not wait for the jobs that the updates start")
-
-
-def _check_usage(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
-    """Ends the process if options are missing or do not go together."""
-    if given.verb in ("plan", "deploy", "stamp") and not given.image:
-        parser.error("--image is missing: give the image that the pipelines run on")
-    if given.verb == "stamp" and not given.output:
-        parser.error("--output is missing: give the folder to write the specs to")
-    if given.verb in ("plan", "deploy"):
-        if bool(given.bucket) == bool(given.repo):
-            parser.error("give either --bucket gs://bucket/prefix or --repo NAME")
-        if given.bucket and "://" not in given.bucket:
-            parser.error(f"--bucket {given.bucket}: write a URL, such as gs://{given.bucket}")
 
 
 def stamp(image: str, folder: Path) -> None:
@@ -195,7 +138,8 @@ def steps(given: argparse.Namespace) -> Iterator[Step]:
     return deploy_steps(given, filled_secrets(os.environ, given.bucket_key))
 
 
-def _work(given: argparse.Namespace) -> int:
+def work(given: argparse.Namespace) -> int:
+    """Does what the verb says. Returns the exit code."""
     if given.verb == "stamp":
         stamp(given.image, given.output)
     elif given.verb == "plan":
@@ -211,10 +155,10 @@ def _work(given: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the verb, which is the first word. Returns the exit code."""
     verb, *rest = (sys.argv[1:] if argv is None else list(argv)) or [""]
-    if verb in VERBS:
-        return command.run(verb, _work, arguments(verb, rest))
+    if verb in DEPLOY_VERBS:
+        return command.run(verb, work, deploy_arguments(verb, rest))
     asked = verb in ("-h", "--help")
-    (sys.stdout if asked else sys.stderr).write(command.verbs("answermill", VERBS))
+    (sys.stdout if asked else sys.stderr).write(command.verbs("answermill", DEPLOY_VERBS))
     return command.DONE if asked else command.USAGE
 
 

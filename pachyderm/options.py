@@ -1,12 +1,21 @@
-"""The options of `check`, `run`, `status` and `logs`."""
+"""The options of the verbs, and what those of `deploy` do. Imports little, so that `--help` answers at once."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from pachyderm.pachctl import add_timeout
 from pachyderm.roots import ROOT, add_root
 from runtime import command
 from runtime.command import positive
+
+DEPLOY_VERBS = {
+    "plan": "Shows what deploy would do; needs no pachctl.",
+    "deploy": "Puts the pipelines on a cluster; leaves unchanged ones alone.",
+    "undeploy": "Takes the pipelines and their output off the cluster.",
+    "secrets": "Replaces the cluster's secrets with those from files and libpq's variables.",
+    "stamp": "Writes the specs with an image filled in; needs no cluster.",
+}
 
 
 def add_check(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +114,57 @@ def add_logs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--datum", metavar="ID_OR_PATH", help="only this one: the start of its id, or part of its path")
     add_root(parser)
+
+
+def deploy_arguments(verb: str, argv: Sequence[str]) -> argparse.Namespace:
+    """The options of a verb of `deploy`."""
+    parser = command.parser(verb, DEPLOY_VERBS[verb])
+    if verb in ("plan", "deploy", "stamp"):
+        parser.add_argument("--image", metavar="NAME:TAG", help="image that all pipelines run on")
+    if verb in ("plan", "deploy"):
+        _add_deploy(parser)
+    if verb in ("plan", "deploy", "secrets"):
+        parser.add_argument(
+            "--bucket-key", type=command.location, metavar="FILE", help="key of the service account, as JSON"
+        )
+    if verb == "stamp":
+        parser.add_argument("--output", type=command.location, metavar="FOLDER", help="folder to write the specs to")
+    if verb == "undeploy":
+        parser.add_argument("--with-secrets", action="store_true", help="delete the secrets too")
+    if verb in ("deploy", "undeploy", "secrets"):
+        add_timeout(parser)
+    given = parser.parse_args(argv)
+    given.verb = verb
+    _check_deploy(parser, given)
+    return given
+
+
+def _add_deploy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bucket", metavar="URL", help="what ingest reads, such as gs://bucket/prefix")
+    parser.add_argument("--repo", metavar="NAME", help="repo that you put CSVs into, instead of a bucket and ingest")
+    parser.add_argument(
+        "--reprocess",
+        nargs="*",
+        metavar="PIPELINE",
+        help="process every datum of these again, for example with a new model; without a name, of all",
+    )
+    jobs = parser.add_mutually_exclusive_group()
+    jobs.add_argument("--now", action="store_true", help="kill the running jobs of pipelines that change")
+    jobs.add_argument("--wait", action="store_true", help="wait for the running jobs of pipelines that change")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for the jobs that the updates start")
+
+
+def _check_deploy(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Ends the process if options are missing or do not go together."""
+    if given.verb in ("plan", "deploy", "stamp") and not given.image:
+        parser.error("--image is missing: give the image that the pipelines run on")
+    if given.verb == "stamp" and not given.output:
+        parser.error("--output is missing: give the folder to write the specs to")
+    if given.verb in ("plan", "deploy"):
+        if bool(given.bucket) == bool(given.repo):
+            parser.error("give either --bucket gs://bucket/prefix or --repo NAME")
+        if given.bucket and "://" not in given.bucket:
+            parser.error(f"--bucket {given.bucket}: write a URL, such as gs://{given.bucket}")
 
 
 def _add_specs(parser: argparse.ArgumentParser) -> None:

@@ -148,7 +148,8 @@ def run(name: str, work: Callable[[Any], int], options: argparse.Namespace) -> i
     """
     open_streams()
     start_logging(name, getattr(options, "log_format", "text"))
-    for number, handler in ((signal.SIGTERM, _terminate), (signal.SIGINT, _interrupt)):
+    ending = _Ending()
+    for number, handler in ((signal.SIGTERM, ending.terminate), (signal.SIGINT, ending.interrupt)):
         # Ignored is what a shell makes of Ctrl-C for a command in the background.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
@@ -164,6 +165,9 @@ def run(name: str, work: Callable[[Any], int], options: argparse.Namespace) -> i
         logging.error("interrupted")
         return INTERRUPTED
     except BaseException as error:
+        if ending.code:
+            # A library in C that is being imported makes an ImportError of the signal.
+            return ending.code
         lines = _failure(error)
         if not lines:
             raise
@@ -216,20 +220,31 @@ def describe(error: OSError) -> str:
     return f"{text}; {_REMEDIES[error.errno]}" if error.errno in _REMEDIES else text
 
 
-def _terminate(_signal: int, _frame: object) -> NoReturn:
-    """SIGTERM unwinds the stack, so that temporary files go; the shell's code for it is 128 + 15."""
-    _end_soon(TERMINATED)
-    raise SystemExit(TERMINATED)
+class _Ending:
+    """What SIGTERM and Ctrl-C do: they unwind the stack, so that temporary files go.
 
+    Attributes:
+        code: the exit code, once a signal has come; the shell's for SIGTERM is 128 + 15.
 
-def _interrupt(_signal: int, _frame: object) -> NoReturn:
-    """Ctrl-C, likewise."""
-    _end_soon(INTERRUPTED)
-    raise KeyboardInterrupt
+    """
+
+    def __init__(self) -> None:
+        self.code = 0
+
+    def terminate(self, _signal: int, _frame: object) -> NoReturn:
+        self.code = TERMINATED
+        _end_soon(TERMINATED)
+        raise SystemExit(TERMINATED)
+
+    def interrupt(self, _signal: int, _frame: object) -> NoReturn:
+        self.code = INTERRUPTED
+        _end_soon(INTERRUPTED)
+        raise KeyboardInterrupt
 
 
 def _leave(_signal: int, _frame: object) -> NoReturn:
-    raise SystemExit(INTERRUPTED)
+    # Nothing is there yet that must be put away, and a library in C would make an ImportError of an exception.
+    os._exit(INTERRUPTED)
 
 
 def _end_soon(code: int) -> None:

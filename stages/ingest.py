@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runtime import command
 from runtime.errors import InputError
@@ -24,13 +25,14 @@ from stages.common.files import check_apart
 from stages.common.mirror import Mirror, keeps_listing, open_mirror
 from stages.common.names import FORMATS, is_table
 from stages.common.progress import Progress
-from stages.ingesting.admission import Rules, admit
-from stages.ingesting.fetch import FetchResult, fetch_all
-from stages.ingesting.folder import FolderSource
 from stages.ingesting.limits import Limits, check_name
-from stages.ingesting.output import IngestOutput
-from stages.ingesting.places import open_source
-from stages.ingesting.source import Listing, Source
+
+# What only work needs is imported there: `--help` is to answer at once.
+if TYPE_CHECKING:
+    from stages.ingesting.admission import Rules
+    from stages.ingesting.fetch import FetchResult
+    from stages.ingesting.output import IngestOutput
+    from stages.ingesting.source import Listing, Source
 
 # Where objects and parts wait to be whole.
 WAITING = ".ingest.partial"
@@ -83,8 +85,10 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def rules_of(options: argparse.Namespace) -> Rules:
+def rules_of(options: argparse.Namespace) -> "Rules":
     """What the options say that a table must hold, and how it is read."""
+    from stages.ingesting.admission import Rules
+
     values = {limit.name: getattr(options, limit.metadata["option"][2:].replace("-", "_")) for limit in fields(Limits)}
     return Rules(
         required=(options.question_column, options.context_column),
@@ -96,6 +100,10 @@ def rules_of(options: argparse.Namespace) -> Rules:
 
 def ingest(options: argparse.Namespace) -> int:
     """Mirrors all objects. Returns the exit code; a rejected table is a result, not a failure."""
+    from stages.ingesting.fetch import fetch_all
+    from stages.ingesting.folder import FolderSource
+    from stages.ingesting.places import open_source
+
     listed_at = datetime.now(UTC)
     source = open_source(options.input, options.timeout, options.follow_links, options.user_project)
     if isinstance(source, FolderSource):
@@ -105,7 +113,7 @@ def ingest(options: argparse.Namespace) -> int:
     rules = rules_of(options)
     with _open_output(options.output, rules, listed_at) as output, working_folder(options.output) as waiting:
         if listing.objects:
-            output.take_from(place_of(options.input, source), listing.objects)
+            output.take_from(listed_source(options.input, source), listing.objects)
         changed = {
             name: item
             for name, item in listing.objects.items()
@@ -121,15 +129,19 @@ def ingest(options: argparse.Namespace) -> int:
     return command.exit_code(output.counts.failed, len(listing.objects))
 
 
-def place_of(url: str, source: Source) -> str:
+def listed_source(url: str, source: "Source") -> str:
     """URL as the listing of OUTPUT has it: without secrets, and a local path from the root."""
+    from stages.ingesting.folder import FolderSource
+
     if isinstance(source, FolderSource):
         return os.path.abspath(source.root)  # noqa: PTH100 - pathlib leaves `..` in it
     return safe_url(url).rstrip("/")
 
 
-def take(result: FetchResult, stem: Path, output: IngestOutput, rules: Rules) -> None:
+def take(result: "FetchResult", stem: Path, output: "IngestOutput", rules: "Rules") -> None:
     """Admits one fetched object to the output, or rejects it."""
+    from stages.ingesting.admission import admit
+
     name = result.name
     if result.error is not None and not isinstance(result.error, InputError):
         logging.error("%s: %s", name, result.error)
@@ -153,8 +165,10 @@ def take(result: FetchResult, stem: Path, output: IngestOutput, rules: Rules) ->
 
 
 @contextlib.contextmanager
-def _open_output(output: Path, rules: Rules, listed_at: datetime) -> Iterator[IngestOutput]:
+def _open_output(output: Path, rules: "Rules", listed_at: datetime) -> "Iterator[IngestOutput]":
     """The output of this run; in a datum, whose output starts empty, without a memory of earlier runs."""
+    from stages.ingesting.output import IngestOutput
+
     with contextlib.ExitStack() as stack:
         mirror: Mirror | None = stack.enter_context(open_mirror(output, "ingest")) if keeps_listing() else None
         yield IngestOutput(output, mirror, rules.digest(), listed_at)
@@ -172,7 +186,7 @@ def working_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(waiting, ignore_errors=True)
 
 
-def _warn_of_nothing(url: str, listing: Listing) -> None:
+def _warn_of_nothing(url: str, listing: "Listing") -> None:
     if not listing.objects:
         logging.warning(
             "%s: there is nothing to do: no CSV, Parquet or NDJSON file (--formats) among %d files", url, listing.others

@@ -228,7 +228,7 @@ def next_steps(root: Path, page: Path | None) -> list[str]:
 
 
 def _cell(value: object, width: int = 46) -> str:
-    text = printable(" ".join(str(value).split()))
+    text = "-" if value is None else printable(" ".join(str(value).split()))
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

@@ -3,6 +3,7 @@
 import argparse
 import logging
 from collections.abc import Iterable
+from datetime import datetime
 
 import psycopg
 from psycopg import sql
@@ -16,7 +17,7 @@ from stages.loading import judging, memory, ready
 from stages.loading.connection import Session
 from stages.loading.digests import read_digests
 from stages.loading.files import origins_of
-from stages.loading.listing import read_listing
+from stages.loading.listing import Listing, read_listing
 from stages.loading.memory import Entry
 from stages.loading.target import Target
 from stages.loading.waiting import WatchedConnection
@@ -34,6 +35,8 @@ def prune(opened: Session, target: Target, options: argparse.Namespace) -> int:
     resolved = opened.run(lambda connection: ready.prepare_target(connection, target, options))
     # Before the walk: whatever is loaded after this moment is newer than what the walk sees.
     looked_at = opened.run(memory.clock)
+    if listing:
+        _check_clock(listing, looked_at, options)
     given = read_input(options.input, options.output, options.plain_names)
     if given.top:
         raise OptionError(f"--prune takes the folder of all remaining files; {options.input} is a part of {given.top}")
@@ -79,6 +82,16 @@ def prune(opened: Session, target: Target, options: argparse.Namespace) -> int:
         enumeration(sorted(verdict.lost), judging.SHOWN),
     )
     return command.FAILED
+
+
+def _check_clock(listing: Listing, now: datetime, options: argparse.Namespace) -> None:
+    """Raises AnswermillError for a listing of the future: rows that are newer than it would pass for older ones."""
+    if (listing.listed_at - now).total_seconds() > options.clock_margin:
+        raise AnswermillError(
+            f"--listing {options.listing}: it was made at {listing.listed_at.isoformat()}, while the database's clock "
+            f"says {now.isoformat()}, so it does not prove that files are gone; correct the clocks and run ingest "
+            "again, or say by how much they differ with --clock-margin SECONDS"
+        )
 
 
 def _all_entries(connection: WatchedConnection, target: Target) -> list[Entry]:

@@ -50,6 +50,11 @@ def change(path: Path, **fields: object) -> None:
         ("config.json", b'{"a": "\xff"}', r"config\.json is not JSON"),
         ("config.json", b"[" * 100_000, r"config\.json is not JSON"),
         ("config.json", b"[1]", r"config\.json is a list, not an object"),
+        ("config.json", b"null", r"config\.json is null, not an object"),
+        ("tokenizer_config.json", b"null", r"tokenizer_config\.json is null, not an object; download"),
+        ("tokenizer_config.json", b"3", r"tokenizer_config\.json is a int, not an object"),
+        ("tokenizer_config.json", b"[[1]]", r"tokenizer_config\.json is a list, not an object"),
+        ("tokenizer.json", b'"x"', r"tokenizer\.json is a str, not an object"),
         ("config.json", b'{"architectures": "BertModel"}', r"architectures is not a list of names"),
         ("config.json", b'{"architectures": [3]}', r"architectures is not a list of names"),
         ("config.json", b"{}", r"checkpoint for another task \(an unnamed architecture\)"),
@@ -62,6 +67,14 @@ def test_a_file_that_is_not_what_it_should_be_is_named(
     with pytest.raises(ExportError, match=message) as caught:
         find(str(checkpoint), None)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "special_tokens_map.json", "vocab.txt"])
+def test_a_folder_in_the_place_of_a_file_is_named(checkpoint: Path, file: str) -> None:
+    (checkpoint / file).unlink(missing_ok=True)
+    (checkpoint / file).mkdir()
+    with pytest.raises(ExportError, match=f"{file} is a folder and not a file; download the checkpoint again"):
+        find(str(checkpoint), None)
 
 
 @pytest.mark.parametrize("value", [None, "512", 3.5, True, 0, -1, [512], {"a": 512}], ids=repr)

@@ -65,6 +65,17 @@ def test_a_file_loaded_after_the_listing_is_spared(
     assert names(database) == "acde"
 
 
+def test_a_listing_of_the_future_proves_nothing(database: str, loaded: Path) -> None:
+    """What is newer than it would pass for older."""
+    (loaded / "b.csv").unlink()
+    kept = ["a.csv", "c.csv", "d.csv", "e.csv"]
+    listing = write_listing(loaded.parent / "listing.json", kept, datetime.now(UTC) + timedelta(hours=1))
+    with pytest.raises(AnswermillError, match="does not prove that files are gone; correct the clocks"):
+        prune(database, loaded, "--listing", str(listing))
+    assert names(database) == "abcde"
+    assert prune(database, loaded, "--listing", str(listing), "--clock-margin", "3600") == 0
+
+
 @pytest.mark.parametrize("where", ["not loaded", "not in the table"])
 def test_what_was_lost_upstream_is_named(
     database: str, loaded: Path, where: str, caplog: pytest.LogCaptureFixture

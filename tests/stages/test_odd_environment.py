@@ -1,12 +1,14 @@
 """Commands where the environment is odd: never a traceback, a device is never replaced, one line says what to do."""
 
+import contextlib
 import os
 import resource
+import shutil
 import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,9 +45,11 @@ def limit(kind: int, number: int) -> Prepare:
     return lambda: resource.setrlimit(kind, (number, number))
 
 
-def run(folder: Path, words: list[str], prepare: Prepare | None = None) -> "subprocess.CompletedProcess[bytes]":
-    write_version(folder / "in/a.csv", "one", 3)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": "postgresql://127.0.0.1:1/db"}
+def run(
+    folder: Path, words: list[str], prepare: Prepare | None = None, name: str = "a.csv", **variables: str
+) -> "subprocess.CompletedProcess[bytes]":
+    write_version(folder / "in" / name, "one", 3)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": "postgresql://127.0.0.1:1/db", **variables}
     return subprocess.run(
         [*ANSWERMILL, *words],
         cwd=folder,
@@ -83,6 +87,57 @@ def test_no_command_ends_in_a_traceback(tmp_path: Path, name: str, prepare: Prep
     assert done.returncode in (0, 1)
     assert b"Traceback" not in done.stderr
     assert b"Exception ignored" not in done.stderr
+
+
+C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variables", [C_LOCALE, {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "POSIX"}], ids=str)
+@pytest.mark.parametrize("name", WORDS)
+def test_names_beyond_ascii_need_no_locale(tmp_path: Path, name: str, variables: dict[str, str]) -> None:
+    folder = tmp_path / "Zürich ñ"
+    folder.mkdir()
+    wanted = run(folder, WORDS[name], None, "naïve ü.csv").returncode
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    done = run(folder, WORDS[name], None, "naïve ü.csv", **variables)
+    assert (done.returncode, b"Traceback" in done.stderr) == (wanted, False), done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ro,size=1m", "size=4k"])
+@pytest.mark.parametrize("name", WORDS)
+def test_a_tmpdir_that_takes_nothing_is_not_needed(tmp_path: Path, name: str, kind: str) -> None:
+    """Read-only, or full: what a stage writes for a while lies below its output."""
+    wanted = run(tmp_path, WORDS[name]).returncode
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    with mounted(tmp_path / "tmp", kind) as small:
+        if kind == "size=4k":
+            (small / "full").write_bytes(b"x" * 4096)
+        done = run(tmp_path, WORDS[name], TMPDIR=str(small))
+    assert (done.returncode, b"Traceback" in done.stderr) == (wanted, False), done.stderr
+
+
+@pytest.mark.parametrize("name", ["ingest", "stamp", "view"])
+def test_a_read_only_output_is_one_line(tmp_path: Path, name: str) -> None:
+    targets = {"out": "small/out", "page.html": "small/page.html"}
+    with mounted(tmp_path / "small", "ro,size=1m"):
+        done = run(tmp_path, [targets.get(word, word) for word in WORDS[name]])
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"Read-only file system; choose a folder on a file system that can be written" in done.stderr
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A file system of its own at a folder that is made."""
+    if os.geteuid() != 0:
+        pytest.skip("NOT TESTED: only root may mount a small file system")
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.parametrize("name", ["compare", "plan"])
@@ -124,6 +179,30 @@ def test_a_signal_while_modules_are_loaded_is_quiet(number: signal.Signals, code
     words = [sys.executable, "-c", LOADING, "compare", "a", "b", str(int(number))]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode in codes, done.stderr) == (True, "")
+
+
+# As onnxruntime does while it imports numpy.
+SWALLOWED = """
+import argparse, os, sys, time
+from runtime import command
+
+def work(_):
+    try:
+        os.kill(os.getpid(), int(sys.argv[1]))
+        time.sleep(60)
+    except BaseException as error:
+        raise ImportError("import numpy failed") from error
+
+sys.exit(command.run("odd", work, argparse.Namespace()))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_a_library_makes_an_error_of_is_quiet(number: signal.Signals, code: int) -> None:
+    """It ended `answer` in a traceback with exit code 1."""
+    words = [sys.executable, "-c", SWALLOWED, str(int(number))]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (code, "")
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])

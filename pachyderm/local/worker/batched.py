@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pachyderm.errors import PachydermError
-from pachyderm.local.worker.batching import PrematureExitError, Session
+from pachyderm.local.worker.batching import BatchingSession, PrematureExitError
 from pachyderm.local.worker.process import Launcher, ProcessSpec
 from pachyderm.local.worker.redaction import Redaction
 
@@ -41,15 +41,15 @@ class BatchedProcess:
         self._socket = socket
         self._log = log
         self._redaction = redaction
-        self._session: Session | None = None
+        self._session: BatchingSession | None = None
         self._starts = 0
         self._shared = 0
 
-    def session(self, deadline: float | None, stop: threading.Event) -> Session:
+    def session(self, deadline: float | None, stop: threading.Event) -> BatchingSession:
         """The one that runs, or a new one that has asked for its first datum. Raises StartError if it never does."""
         if self._session is not None:
             return self._session
-        self._session = Session(self._command(self._log), self._launcher, self._socket)
+        self._session = BatchingSession(self._command(self._log), self._launcher, self._socket)
         self._starts += 1
         try:
             self._session.next_call(deadline, stop)

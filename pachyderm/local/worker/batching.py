@@ -35,7 +35,7 @@ class _Call(NamedTuple):
     reply: "futures.Future[Sequence[str]]"
 
 
-class Session:
+class BatchingSession:
     """A process that is served datums, one at a time."""
 
     def __init__(self, command: ProcessSpec, launcher: Launcher, socket: Path) -> None:

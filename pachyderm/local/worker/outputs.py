@@ -12,7 +12,7 @@ from pachyderm.local.worker.scratch import Scratch
 
 
 class OutputError(PachydermError):
-    """The output cannot be committed. On a cluster such a job starts again and again, for ever."""
+    """The output cannot be committed. On a cluster such a job starts again and again."""
 
 
 def collect(scratch: Scratch, output: Callable[[int], Path]) -> dict[str, File]:

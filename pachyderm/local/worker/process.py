@@ -144,7 +144,7 @@ class Launcher:
             words = [*own_mounts(), "sh", "-c", _MOUNT, "sh", str(self._pfs), *words]
         own, other = socket.socketpair()
         with other:
-            # Without ours, secrets and all: none of the commands gets anything of it.
+            # Not our own environment, which holds secrets: no command needs the launcher's.
             environment = {"PATH": os.environ.get("PATH", os.defpath)}
             self._launcher = subprocess.Popen(
                 words, env=environment, stdin=other.fileno(), stdout=log, stderr=log, start_new_session=True

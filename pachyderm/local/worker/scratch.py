@@ -1,4 +1,4 @@
-"""One datum's /pfs: its files, an empty `out`, `.env`; made anew for every try.
+"""One datum's /pfs: its files, an empty `out`, `.env`; a fresh one for every try.
 
 As on a cluster, `/pfs/NAME` and `/pfs/out` are links into a scratch folder, so that code which does not follow the
 topmost link fails here too.
