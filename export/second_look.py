@@ -65,9 +65,13 @@ def write_second_look(
     without = np.asarray(
         [is_same(ranking.answers[0], answer) for ranking, answer in zip(int8_rankings, float_answers, strict=True)]
     )
-    ratios, float_ratios = (
-        np.asarray([each.ratio for each in rankings]) for rankings in (int8_rankings, float_rankings)
+    with_look = np.asarray(
+        [
+            is_same(by_row.get(index, ranking).answers[0], float_answers[index])
+            for index, ranking in enumerate(int8_rankings)
+        ]
     )
+    ratios, float_ratios = (np.asarray([ranking.ratio for ranking in each]) for each in (int8_rankings, float_rankings))
     chosen = choose(ratios, float_ratios, without, with_look)
     final = [by_row[index] if ranking.ratio >= chosen else ranking for index, ranking in enumerate(int8_rankings)]
     return SecondLook(

@@ -156,7 +156,7 @@ def _fit(inputs: Matrix, right: Matrix) -> Matrix:
 def _soft_labels(right: Matrix) -> Matrix:
     """The labels as Platt (1999) fits them, so that a hundred right answers of a hundred make 0.99 and never 1."""
     ones = right.sum()
-    return np.where(right > 0, (ones + 1) / (ones + 2), 1 / (len(right) - ones + 2))
+    return np.asarray(np.where(right > 0, (ones + 1) / (ones + 2), 1 / (len(right) - ones + 2)))
 
 
 def _stretch(inputs: Matrix, right: Matrix, known: Matrix) -> Matrix:

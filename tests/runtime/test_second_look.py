@@ -19,7 +19,6 @@ from runtime.bundle import FLOAT_MODEL
 from runtime.calibrate import arguments, labelled_rows
 from runtime.errors import BundleError, OptionError
 from runtime.manifest import Confidence, Manifest
-from runtime.squad import exact_match
 from stages.answering import options
 from tests.conftest import ROOT, SAMPLES
 from tests.support.rows import sample_pairs
