@@ -83,8 +83,8 @@ def test_the_size_of_the_noise_decides_about_the_ratio(scale: float) -> None:
     """Also with 200 rows, of which a handful differ, and whichever these are."""
     chosen, wanted = [], []
     for seed in range(40):
-        *rows, best = noisy_rows(200, scale, seed)
-        chosen.append(choose(*rows, np.ones(200, bool)))
+        ratios, float_ratios, same, best = noisy_rows(200, scale, seed)
+        chosen.append(choose(ratios, float_ratios, same, np.ones(200, bool)))
         wanted.append(best)
     assert np.mean(wanted) - 0.03 < np.mean(chosen) <= np.mean(wanted)
     assert np.std(chosen) < 0.02
