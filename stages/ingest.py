@@ -113,7 +113,7 @@ def ingest(options: argparse.Namespace) -> int:
     rules = rules_of(options)
     with _open_output(options.output, rules, listed_at) as output, working_folder(options.output) as waiting:
         if listing.objects:
-            output.take_from(place_of(options.input, source), listing.objects)
+            output.take_from(listed_source(options.input, source), listing.objects)
         changed = {
             name: item
             for name, item in listing.objects.items()
@@ -129,7 +129,7 @@ def ingest(options: argparse.Namespace) -> int:
     return command.exit_code(output.counts.failed, len(listing.objects))
 
 
-def place_of(url: str, source: "Source") -> str:
+def listed_source(url: str, source: "Source") -> str:
     """URL as the listing of OUTPUT has it: without secrets, and a local path from the root."""
     from stages.ingesting.folder import FolderSource
 

@@ -178,7 +178,7 @@ def load_files(opened: "Session", target: "ReadyTarget", given: Input, options: 
     if not files:
         logging.warning("%s: it contains no CSV; load takes what the answer stage wrote", options.input)
     with _listing(options) as mirror:
-        if mirror and given.place is not None and files:
+        if mirror and given.subpath is not None and files:
             mirror.take_from(given.folder, {*files, *others(given, mirror.paths()), *digests_in(mirror.paths())})
         run = LoadRun(opened, target, options.output, mirror, options)
         failed = run.load(files)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stages.answering.reuse import OldAnswers
 
 # Rows that are answered to learn the speed, and windows: 64 rows of 200 windows would take minutes.
-SAMPLE, SAMPLE_WINDOWS = 64, 256
+SAMPLE, SAMPLE_WINDOWS = 64, 128
 # But never fewer rows.
 _LEAST = 4
 

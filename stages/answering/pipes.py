@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from runtime.errors import InputError
 from stages.answering.rows import Counts, Job
 from stages.answering.stream import File, Stream
-from stages.common.files import named_errors
+from stages.common.files import name_errors
 from stages.common.progress import Progress
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def answer_stdin(job: Job) -> tuple[Counts, float, bool]:
         logging.error("%s: %s", file.name, error)
         failures.append(file.name)
 
-    with Progress(0) as progress, Stdout() as output, named_errors("stdout"):
+    with Progress(0) as progress, Stdout() as output, name_errors("stdout"):
         file = File("stdin", Path("/dev/stdin"), Path("/dev/stdout"), stream=cast("BinaryIO", output))
         Stream(job, counts, progress, lambda _: None, fail).run([file])
     return counts, progress.seconds, not failures

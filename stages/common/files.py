@@ -152,12 +152,12 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
         except BaseException as error:
             if not resumable or isinstance(error, Exception):
                 partial.unlink(missing_ok=True)
-            with named_errors(path):
+            with name_errors(path):
                 raise
 
 
 @contextlib.contextmanager
-def named_errors(path: Path | str) -> Iterator[None]:
+def name_errors(path: Path | str) -> Iterator[None]:
     """Errors of a full disk say where: writing does not name the file, and polars gives no number either."""
     try:
         yield

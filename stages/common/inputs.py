@@ -23,14 +23,14 @@ class Input:
     Attributes:
         files: where they are, by their names, in bytewise order.
         top: the folder of a stage that INPUT is a part of, if there is one.
-        place: what INPUT holds below `top`, or is; "" for all of it. None for one CSV, whose name is in `files`.
+        subpath: what INPUT holds below `top`, or is; "" for all of it. None for one CSV, whose name is in `files`.
         source: INPUT as it was given.
 
     """
 
     files: dict[str, Path]
     top: Path | None
-    place: str | None
+    subpath: str | None
     source: Path
 
     @property
@@ -44,9 +44,9 @@ class Input:
         One CSV says nothing of others, and a folder without any, such as the place of a disk that is not mounted, says
         nothing at all.
         """
-        if self.place is None:
+        if self.subpath is None:
             return name in self.files
-        return bool(self.files) and (not self.place or name.startswith(f"{self.place}/"))
+        return bool(self.files) and (not self.subpath or name.startswith(f"{self.subpath}/"))
 
 
 def whole_input(source: Path) -> Input:
@@ -73,10 +73,10 @@ def named_input(source: Path) -> Input:
     """
     whole, is_folder = whole_input(source), source.is_dir()
     # The folder of a datum is its own.
-    place = _place(source, is_folder) if keeps_listing() else None
-    if place is None:
+    location = _find_top(source, is_folder) if keeps_listing() else None
+    if location is None:
         return whole
-    top, below = place
+    top, below = location
     named = {f"{below}/{path.relative_to(source).as_posix()}": path for path in whole.files.values()}
     files = dict(sorted(named.items())) if is_folder else {below: source}
     part = Input(files, top, below if is_folder else None, source)
@@ -85,7 +85,7 @@ def named_input(source: Path) -> Input:
     return part
 
 
-def _place(source: Path, is_folder: bool) -> tuple[Path, str] | None:
+def _find_top(source: Path, is_folder: bool) -> tuple[Path, str] | None:
     """The folder with a listing that names what is at or below `source`, and the path of `source` below it."""
     for path in _spellings(source, is_folder):
         if is_folder and _has_listing(path):

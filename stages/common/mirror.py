@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from runtime.errors import AnswermillError
-from stages.common.files import is_datum, named_errors, whole_file
+from stages.common.files import is_datum, name_errors, whole_file
 from stages.common.listings import listings_of, path_line, read_all, read_one, source_line
 from stages.common.names import enumeration, origin_of, subject
 
@@ -46,7 +46,7 @@ class Mirror:
 
         Raises AnswermillError if files of another INPUT would go, which `source` cannot prove to be gone.
         """
-        former = sorted(other for other in self._sources if not _is_same_place(other, source))
+        former = sorted(other for other in self._sources if not _is_same_source(other, source))
         if former and len(former) == len(self._sources):
             self._check_others(former[0], source, due)
             logging.warning("%s: made from %s until now, from now on it mirrors %s", self._output, former[0], source)
@@ -97,7 +97,7 @@ class Mirror:
         for path in gone:
             self._remove(self._output / path)
             del self._entries[path]
-        with named_errors(self._listing):
+        with name_errors(self._listing):
             self._log.close()
         with whole_file(self._listing) as file:
             file.writelines(map(source_line, self._sources))
@@ -117,11 +117,11 @@ class Mirror:
         self._write(path_line(path, made_from))
 
     def _write(self, line: bytes) -> None:
-        with named_errors(self._listing):
+        with name_errors(self._listing):
             self._log.write(line)
 
     def _flush(self) -> None:
-        with named_errors(self._listing):
+        with name_errors(self._listing):
             self._log.flush()
 
     def _remove(self, path: Path) -> None:
@@ -165,5 +165,5 @@ def _lock(locks: contextlib.ExitStack, output: Path, path: Path, flags: int, kin
         raise AnswermillError(f"{output}: another run is writing it; wait for it, or choose another folder") from error
 
 
-def _is_same_place(one: str, other: str) -> bool:
+def _is_same_source(one: str, other: str) -> bool:
     return one == other or ("://" not in one + other and os.path.realpath(one) == os.path.realpath(other))

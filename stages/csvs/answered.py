@@ -99,8 +99,8 @@ def files_of_both(a: Path, b: Path) -> tuple[dict[str, Parts], dict[str, Parts]]
     mine, others = _by_file(given.files), _by_file(other.files)
     if not a.is_dir() and not b.is_dir():
         return mine, dict(zip(mine, others.values(), strict=True))
-    if b.is_dir() and given.place != other.place and not mine.keys() & others.keys():
-        below = f"{given.place}/" if given.place else ""
+    if b.is_dir() and given.subpath != other.subpath and not mine.keys() & others.keys():
+        below = f"{given.subpath}/" if given.subpath else ""
         others = _by_file({below + path.relative_to(b).as_posix(): path for path in other.files.values()})
     return mine, others
 

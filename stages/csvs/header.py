@@ -52,7 +52,7 @@ def _column_remedy(name: str, header: Sequence[str], required: Sequence[str]) ->
         for delimiter, spoken in DELIMITERS.items():
             if delimiter in header[0] and delimiter != ",":
                 return f"separate the fields with commas instead of {spoken}, or pass the file through ingest"
-        return f"write a header with the columns {' and '.join(required)}, separated by commas like the fields below it"
+        return f"give it the columns {' and '.join(required)}; in a CSV, separated by commas like the fields below them"
     if name in ("question", "context"):
         return (
             f"rename one, or say which it is with --{name}-column; if the first line is no header, write one above it"

@@ -13,6 +13,8 @@ from stages.ingesting.encodings import decode_utf8
 from stages.ingesting.limits import Limits
 from stages.ingesting.texts import Text
 
+_ROW = 'write a line {"question": …, "context": …} a row'
+
 
 def write_ndjson_as_csv(text: Text, target: Path, limits: Limits) -> None:
     """Writes the objects as rows; the columns are all their keys, in the order of their first appearance.
@@ -28,6 +30,8 @@ def write_ndjson_as_csv(text: Text, target: Path, limits: Limits) -> None:
                 f"more than {limits.columns} different keys",
                 remedy="leave some out, or allow more with --max-columns",
             )
+    if not columns:
+        raise InputError("no object with a key in it", remedy=_ROW)
     with target.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerow(columns)
         for item in _objects(text, limits):
@@ -76,7 +80,7 @@ def _object(line: str, row: int) -> dict[str, Any]:
             f"not JSON: {' '.join(str(error).split())}", row=row, remedy="write one JSON object on each line"
         ) from error
     if not isinstance(item, dict):
-        raise InputError("not a JSON object", row=row, remedy='write a line {"question": …, "context": …} a row')
+        raise InputError("not a JSON object", row=row, remedy=_ROW)
     try:
         json.dumps(item, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

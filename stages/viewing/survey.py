@@ -57,15 +57,14 @@ class Glimpse:
 
 
 def judge_row(row: Row, expected_column: str, against: "Glimpse | None" = None) -> Judged:
-    """The row, with exact match and F1 if its file says what was expected; one that could not be answered is wrong."""
+    """The row, with exact match and F1 if its file says what was expected and it could be answered."""
     expected = row.own.get(expected_column)
     exact = overlap = None
     if expected is not None:
         # It is shown beside the answer, and so not once more among the user's columns.
         row = replace(row, own={name: value for name, value in row.own.items() if name != expected_column})
-        exact, overlap = (
-            (0.0, 0.0) if row.error else (exact_match(row.best.text, expected), f1(row.best.text, expected))
-        )
+        if not row.error:
+            exact, overlap = exact_match(row.best.text, expected), f1(row.best.text, expected)
     changed = against is not None and against.says != (row.best.text, (row.best.start, row.best.end), row.error)
     same = against is not None and against.asked == _pair_hash(row)
     return Judged(row, expected, exact, overlap, against, changed, same, len(row.context), bool(row.own))
@@ -109,10 +108,11 @@ class Survey:
         self.rows += 1
         self.files[row.row.file] += 1
         self.models[cut(row.row.model, NAME)] += 1
-        if row.exact is not None and row.overlap is not None:
+        if row.expected is not None:
+            # A row that could not be answered is wrong.
             self.expected += 1
-            self.exact += row.exact
-            self.overlap += row.overlap
+            self.exact += row.exact or 0.0
+            self.overlap += row.overlap or 0.0
         if row.row.error:
             self.errors[cut(row.row.error, NAME)] += 1
             return

@@ -139,7 +139,8 @@ def test_the_filters_say_what_they_are(page: "Page", tmp_path: Path) -> None:
 
 
 def test_paper_shows_all_rows_and_what_is_folded(page: "Page", tmp_path: Path) -> None:
-    rows = [answered(f"Who {number}?", TEXT, "Bob") for number in range(120)]
+    rows = [answered(f"Who {number}?", TEXT, "Bob") for number in range(119)]
+    rows.append(answered("", TEXT, "", start="", end="", error="question is empty"))
     target = tmp_path / "page.html"
     source = str(write_rows(tmp_path / "a.csv", rows))
     assert view.view(view.arguments([source, "--output", str(target)])) == 0
@@ -150,4 +151,5 @@ def test_paper_shows_all_rows_and_what_is_folded(page: "Page", tmp_path: Path) -
     assert page.locator("article").count() == 120
     assert not page.locator("#filters").is_visible()
     assert page.locator(".fold").first.is_visible()
+    assert page.locator(".kinds").inner_text().split("\n") == ["question is empty", "1"]
     assert page.pdf().startswith(b"%PDF")

@@ -307,6 +307,8 @@ REFUSED = [
     Refused("Parquet with bytes in lists", parquet(question=["Who?"], context=["Mara"], x=[[{"y": b"\xff"}]]), name="a.parquet",
             then=parquet(question=["Who?"], context=["Mara"])),
     Refused("NDJSON with a broken line", b'{"question": 1}\n{"question": \n', name="a.ndjson", then=_LINE.encode()),
+    Refused("NDJSON with nothing in it", b"\n", name="a.ndjson", then=_LINE.encode()),
+    Refused("NDJSON without one of the keys", b'{"question": "Who?"}\n', name="a.ndjson", then=_LINE.encode()),
     Refused("NDJSON with a list", b"[1]\n", name="a.ndjson", then=_LINE.encode()),
     Refused("NDJSON with a key twice", b'{"question": "Who?", "context": "x", "context": "Mara"}\n', name="a.ndjson", then=_LINE.encode()),
     Refused("NDJSON with half a character", b'{"question": "Who?", "context": "\\ud83d"}\n', name="a.ndjson", then=_LINE.encode()),

@@ -1,6 +1,6 @@
 // The page of answers: puts the parts together, and listens.
 
-import { byId, count, counted, element, pageData } from "./dom.js";
+import { byId, count, counted, element, pageData, pictured } from "./dom.js";
 import { histogram, shade } from "./charts.js";
 import { allRows } from "./rows.js";
 import { KINDS, NOTHING, ORDERS, fromAddress, selection, toAddress } from "./filters.js";
@@ -29,7 +29,10 @@ function fillHeader() {
   const { survey } = data;
   byId("title").textContent = data.name;
   const made = new Date(data.made).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
-  byId("about").textContent = [names.there && `compared with ${names.there}`, `page made ${made}`].filter(Boolean).join(" · ");
+  const models = survey.models.map(([id]) => id).filter(Boolean);
+  const model = models.length === 1 && `answered by ${models[0]}`;
+  const about = [model, names.there && `compared with ${names.there}`, `page made ${made}`];
+  byId("about").textContent = pictured(about.filter(Boolean).join(" · "));
   const notices = [];
   if (rows.length < survey.rows)
     notices.push(
@@ -56,6 +59,7 @@ function fillForm() {
   const orders = Object.entries(ORDERS).filter(([order]) => order !== "f1" || data.survey.expected);
   byId("sort").append(...orders.map(([order, { label }]) => element("option", { value: order }, label)));
   byId("histogram").append(histogram(data.survey.bins, data.survey.measure));
+  byId("range-title").closest("fieldset").hidden = !data.survey.bins.some(Boolean);
   byId("range-title").textContent = data.survey.measure === "score" ? "Score" : "Confidence";
 }
 

@@ -34,7 +34,7 @@ function answers(row, names) {
   if (!row.against?.changed) return [here];
   const { best, error, exact, samePassage } = row.against;
   const marks = [
-    exact === 0 && !error && row.exact !== 0 ? tag("warn", "differs from expected") : null,
+    exact === 0 && row.exact !== 0 ? tag("warn", "differs from expected") : null,
     samePassage ? null : tag("note", "about another passage"),
   ];
   return [here, answer(row, best, error, names.there, marks)];
@@ -65,7 +65,7 @@ function tag(kind, text) {
 
 function tags(row) {
   const changed = { right: ["good", "became right"], wrong: ["bad", "became wrong"], changed: ["note", "changed"] }[change(row)];
-  return [row.exact === 0 && !row.error && tag("warn", "differs from expected"), changed && tag(...changed)];
+  return [row.exact === 0 && tag("warn", "differs from expected"), changed && tag(...changed)];
 }
 
 /** The passage, folded around its answers if it is long; a button shows all of it. */

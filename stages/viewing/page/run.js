@@ -8,10 +8,13 @@ const data = pageData();
 const SAID = { failure: "failed", killed: "killed", unrunnable: "could not run", running: "running", success: "success" };
 
 function table(label, heads, rows) {
-  const head = element("tr", {}, heads.map((name) => element("th", { scope: "col" }, name)));
-  const body = rows.map((cells) => element("tr", {}, cells.map((cell) => element("td", { dir: "auto" }, cell))));
+  // On a telephone cells stand below each other, and to a screen reader they are a table still.
+  const line = (cells) => element("tr", { role: "row" }, cells);
+  const head = heads.map((name) => element("th", { scope: "col", role: "columnheader" }, name));
+  const body = rows.map((cells) => line(cells.map((cell, index) => element("td", { dir: "auto", role: "cell", "data-head": heads[index] }, cell))));
+  const parts = [element("thead", { role: "rowgroup" }, line(head)), element("tbody", { role: "rowgroup" }, body)];
   // A table that is wider than the page scrolls, and so takes the keyboard.
-  return element("div", { class: "table", tabindex: 0, role: "region", "aria-label": label }, element("table", {}, element("thead", {}, head), element("tbody", {}, body)));
+  return element("div", { class: "table", tabindex: 0, role: "region", "aria-label": label }, element("table", { role: "table" }, parts));
 }
 
 function said(state) {

@@ -58,7 +58,8 @@ function trust(survey) {
 
 function models(survey) {
   const known = survey.models.filter(([id]) => id);
-  if (!known.length) return null;
+  // A single one stands below the title.
+  if (known.length < 2) return null;
   return panel("Answered by", {}, facts(known.map(([id, rows]) => [id, counted(rows, "row")])));
 }
 
