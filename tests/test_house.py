@@ -135,7 +135,7 @@ def test_names_of_tests_fit_a_line() -> None:
 # A function whose name is a participle, alone or before a preposition: is `joined()` the act, or its result?
 PARTICIPLE = re.compile(
     r"(?<!@property\n)^ *def (_*"
-    r"(?!(?:need|feed|embed|seed|speed|exceed|proceed)\b)(?:[a-z]+ed|done|told|kept|held|made|said|found|spent|shown|hidden|left)"
+    r"(?!(?:need|feed|embed|seed|speed|exceed|proceed)\b)(?:[a-z]+ed|done|told|kept|held|made|said|found|spent|shown|hidden|left|known|seen|gone|given|taken|written|chosen|sent)"
     r"(?:_(?:of|from|by|to|with|without|in|at|as|out|for|late|again|here)(?:_\w+)?)?)\(",
     re.MULTILINE,
 )

@@ -104,7 +104,7 @@ class Stream:
                     frame = block.frame
                     pairs = zip(frame[self._job.columns.question], frame[self._job.columns.context], strict=True)
                     for row, (question, context) in enumerate(pairs):
-                        if known := self._known(file, question, context):
+                        if known := self._old_answer(file, question, context):
                             self._settle(block, row, known)
                             continue
                         self._rows.append((block, row))
@@ -137,7 +137,7 @@ class Stream:
             if limit == 0:
                 return
 
-    def _known(self, file: File, question: str | None, context: str | None) -> "Answer | None":
+    def _old_answer(self, file: File, question: str | None, context: str | None) -> "Answer | None":
         """The answer that the model is not needed for."""
         from runtime.answer import Answer
 

@@ -106,8 +106,8 @@ def files_of_both(a: Path, b: Path) -> tuple[dict[str, Parts], dict[str, Parts]]
 
 
 def _by_file(csvs: Mapping[str, Path]) -> dict[str, Parts]:
-    names = sorted((name for name in csvs if not name.startswith(f"{REJECTED}/")), key=origin_of)
-    files = groupby(names, lambda name: origin_of(name).file)
+    origins = {name: origin_of(name) for name in csvs if not name.startswith(f"{REJECTED}/")}
+    files = groupby(sorted(origins, key=origins.__getitem__), lambda name: origins[name].file)
     return {file: {name: csvs[name] for name in parts} for file, parts in files}
 
 

@@ -1,5 +1,6 @@
 """Parquet -> CSV, by polars, streamed."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,8 @@ def _as_text(name: str, kind: "pl.DataType") -> "pl.Expr":
     import polars as pl
 
     column = pl.col(name)
-    if _holds_bytes(kind):
-        raise InputError("bytes, not text", row=0, column=name, remedy="leave the column out, or store it as text")
+    if reason := _without_text(kind):
+        raise InputError(reason, row=0, column=name, remedy="leave the column out, or store it as text")
     if kind == pl.Time:
         # A cast leaves out what is less than a second.
         return column.dt.to_string("%H:%M:%S%.f")
@@ -47,11 +48,24 @@ def _as_text(name: str, kind: "pl.DataType") -> "pl.Expr":
     return pl.when(column.is_null()).then(None).otherwise(text).alias(name)
 
 
-def _holds_bytes(kind: "pl.DataType") -> bool:
+def _without_text(kind: "pl.DataType") -> str | None:
+    """What of the type cannot be written as text, in words; None if all of it can."""
+    import polars as pl
+
+    if kind == pl.Binary:
+        return "bytes, not text"
+    if isinstance(kind, pl.Map) and kind.key not in (pl.String, pl.Categorical, pl.Enum):
+        return "a map whose keys are not text"
+    return next(filter(None, map(_without_text, _inner(kind))), None)
+
+
+def _inner(kind: "pl.DataType") -> "Iterator[pl.DataType]":
+    """The types that a nested one is made of."""
     import polars as pl
 
     if isinstance(kind, pl.List | pl.Array):
-        return _holds_bytes(pl.Series(dtype=kind.inner).dtype)
-    if isinstance(kind, pl.Struct):
-        return any(_holds_bytes(pl.Series(dtype=field.dtype).dtype) for field in kind.fields)
-    return kind == pl.Binary
+        yield pl.Series(dtype=kind.inner).dtype
+    elif isinstance(kind, pl.Map):
+        yield pl.Series(dtype=kind.value).dtype
+    elif isinstance(kind, pl.Struct):
+        yield from (pl.Series(dtype=field.dtype).dtype for field in kind.fields)

@@ -149,7 +149,7 @@ class LoadRun:
                     target = make_ready(connection, target, options.migrate)
                 return TableLoader(connection, target, options.on_conflict == "keep").load(csvs, locked, copied)
 
-        def attempt_explaining(connection: WatchedConnection) -> list[CsvCounts]:
+        def attempt_or_explain(connection: WatchedConnection) -> list[CsvCounts]:
             # Outside the transaction: a deferred constraint speaks at its end, and finding the row reads the file.
             try:
                 return attempt(connection)
@@ -161,7 +161,7 @@ class LoadRun:
                 encoding = connection.info.parameter_status("server_encoding")
                 raise input_error(error, csvs[0], self._target, encoding) from error
 
-        return self._opened.run(attempt_explaining)
+        return self._opened.run(attempt_or_explain)
 
     def _pass_on(self, files: Mapping[str, Path], csv: AnsweredCsv) -> None:
         """Before the stamp and the commit: whoever prunes by what is passed on must not miss a file that is loaded."""

@@ -112,6 +112,15 @@ def parquet(**columns: list[object]) -> bytes:
     return file.getvalue()
 
 
+def mapped(key: int | str, value: str | bytes) -> bytes:
+    """A Parquet file with a map of one key."""
+    kinds = {int: pl.Int32, str: pl.String, bytes: pl.Binary}
+    maps = pl.Series("x", [{key: value}], pl.Map(kinds[type(key)], kinds[type(value)]))
+    file = io.BytesIO()
+    pl.DataFrame([pl.Series("question", ["Who?"]), pl.Series("context", ["Mara"]), maps]).write_parquet(file)
+    return file.getvalue()
+
+
 NESTED = parquet(question=["Who?", None], context=["Mara", ""], n=[1, 2], tags=[["a", 'b"'], None], d=[{"x": 1.5}] * 2)
 TYPES = parquet(question=["Who?"], context=["Mara"], at=[time(1, 2, 3, 4000)], took=[timedelta(seconds=90_061)])
 NESTED_CSV = 'question,context,n,tags,d\nWho?,Mara,1,"[""a"",""b\\""""]","{""x"":1.5}"\n,"",2,,"{""x"":1.5}"\n'
@@ -306,6 +315,8 @@ REFUSED = [
             then=parquet(question=["Who?"], context=["Mara"])),
     Refused("Parquet with bytes in lists", parquet(question=["Who?"], context=["Mara"], x=[[{"y": b"\xff"}]]), name="a.parquet",
             then=parquet(question=["Who?"], context=["Mara"])),
+    Refused("Parquet with a map of numbers", mapped(1, "x"), name="a.parquet", then=mapped("1", "x")),
+    Refused("Parquet with bytes in a map", mapped("1", b"\xff"), name="a.parquet", then=mapped("1", "x")),
     Refused("NDJSON with a broken line", b'{"question": 1}\n{"question": \n', name="a.ndjson", then=_LINE.encode()),
     Refused("NDJSON with nothing in it", b"\n", name="a.ndjson", then=_LINE.encode()),
     Refused("NDJSON without one of the keys", b'{"question": "Who?"}\n', name="a.ndjson", then=_LINE.encode()),
