@@ -178,9 +178,9 @@ def test_a_work_folder_of_the_users_is_not_emptied(tmp_path: Path) -> None:
     thesis.parent.mkdir()
     thesis.write_text("mine")
     for _ in range(2):
-        with pytest.raises(PachydermError, match="no run has made it; give --root a folder of its own"):
-            with exclusive_root(tmp_path):
-                pass
+        refused = pytest.raises(PachydermError, match="no run has made it; give --root a folder of its own")
+        with refused, exclusive_root(tmp_path):
+            pass
     assert thesis.read_text() == "mine"
     for _ in range(2):
         with exclusive_root(tmp_path / "run") as work:
