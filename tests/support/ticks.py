@@ -70,7 +70,8 @@ class Cluster:
             pass
         self.faults = 0.0
         # Much later, so that what was too new for the prunes before is not for this one.
-        self._ingest(timedelta(hours=1))
+        self.world.let_an_hour_pass()
+        self._ingest()
         while self._go_on(0):
             pass
         last = self.ticks[-1]
@@ -121,7 +122,7 @@ class Cluster:
             else:
                 self.bucket[name] = Version(there.text, rows)
 
-    def _ingest(self, later: timedelta | None = None) -> None:
+    def _ingest(self) -> None:
         """A tick: the listing, and what is in it."""
         number = len(self.ticks) + 1
         self.buckets.append(dict(self.bucket))
@@ -130,7 +131,7 @@ class Cluster:
             for first in range(1, version.rows + 1, self.shard_rows):
                 path = part_path(name, first)
                 parts[path] = Part(origin_of(path), version.text, min(self.shard_rows, version.rows - first + 1))
-        listed_at = datetime.now(UTC) + (later or self.skew)
+        listed_at = datetime.now(UTC) + self.skew
         tick = Tick(number, parts, listed_at, self.folder / f"tick-{number}", late=self.chance.randrange(5))
         if self._fails():
             tick.state = "failed"

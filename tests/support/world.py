@@ -109,6 +109,11 @@ class World:
         names = (sql.Identifier(self.table), sql.Identifier(f"{self.table}_file"))
         self.reader.execute(sql.SQL("truncate {}, {}").format(*names))
 
+    def let_an_hour_pass(self) -> None:
+        """Whatever was loaded was loaded an hour earlier."""
+        query = sql.SQL("update {} set loaded_at = loaded_at - interval '1 hour'")
+        self.reader.execute(query.format(sql.Identifier(f"{self.table}_file")))
+
     def rows(self) -> dict[Key, str]:
         """The table."""
         query = sql.SQL("select file, row, answer from {}").format(sql.Identifier(self.table))
