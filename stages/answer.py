@@ -86,7 +86,7 @@ def answer_folder(
     job: Job, options: argparse.Namespace, given: Input, due: dict[str, Path], share: Share | None
 ) -> dict[str, str]:
     """Answers the files in `due`; OUTPUT mirrors INPUT. Returns what was wrong with those that failed."""
-    from stages.answering.earlier import Settings, read_library
+    from stages.answering.earlier import Settings, holds_answers, read_library
     from stages.answering.mirrored import MirroredRun
 
     settings, counts = Settings.of(options, job.model), Counts()
@@ -95,7 +95,7 @@ def answer_folder(
         Progress(sum(size_of(path) for path in due.values())) as progress,
     ):
         others = {path for path in mirror.paths() if not given.covers(path)} - targets(given.files, *FORMATS)
-        mirror.check_new(targets(given.files, job.format))
+        mirror.check_new(targets(given.files, job.format), lambda path: holds_answers(path, job.columns))
         if given.subpath is not None and given.files:
             mirror.take_from(given.folder, others | targets(given.files, *FORMATS))
         library = None if options.again else read_library(options.reuse, settings, job.columns)

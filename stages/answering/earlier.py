@@ -14,6 +14,7 @@ from stages.answering.formats import FORMATS, target_name
 from stages.answering.reuse import OldAnswers
 from stages.common.files import csv_files, open_regular, partial_name
 from stages.common.mirror import Mirror
+from stages.csvs.records import Records
 
 if TYPE_CHECKING:
     from stages.answering.rows import Columns, Job
@@ -59,6 +60,18 @@ class MadeFrom(NamedTuple):
 
     def __str__(self) -> str:
         return " ".join(self)
+
+
+def holds_answers(path: Path, columns: "Columns") -> bool:
+    """Whether `answer` may have written the file: in another format than CSV, or a CSV with the columns of answers."""
+    if path.suffix != ".csv":
+        return True
+    try:
+        with open_regular(path) as stream:
+            Records(stream, columns.added)
+    except (InputError, OSError):
+        return False
+    return True
 
 
 @contextlib.contextmanager

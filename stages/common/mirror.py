@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from runtime.errors import AnswermillError
@@ -42,9 +42,13 @@ class Mirror:
         """What the files below `output` were made from, by their paths, for whoever only wants to know."""
         return read_all(output, stage)[0]
 
-    def check_new(self, paths: Iterable[str]) -> None:
-        """Raises AnswermillError if OUTPUT has files at these paths and no listing: somebody else has written them."""
-        foreign = [path for path in paths if os.path.lexists(self._output / path)] if self._is_new else []
+    def check_new(self, paths: Iterable[str], is_own: Callable[[Path], bool]) -> None:
+        """Raises AnswermillError if OUTPUT has no listing, and at one of these paths a file of somebody else's.
+
+        A folder of this stage's that was copied without its listing has files that are its `is_own`.
+        """
+        there = [path for path in paths if os.path.lexists(self._output / path)] if self._is_new else []
+        foreign = [path for path in there if not is_own(self._output / path)]
         # Asked last: another share may have begun meanwhile.
         if foreign and listings_of(self._output, self._stage) == [self._listing]:
             # Or the next run would take it for a folder of its own.

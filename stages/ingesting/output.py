@@ -67,7 +67,7 @@ class IngestOutput:
         """Writes down which INPUT has these objects. Raises AnswermillError if those of another one would go."""
         if self._mirror:
             paths = [part_path(_key(name), 1) for name in names]
-            self._mirror.check_new(paths)
+            self._mirror.check_new(paths, lambda _: (self._output / LISTING).exists())
             self._mirror.take_from(source, paths)
 
     def keep_unchanged(self, name: str, item: SourceObject) -> bool:

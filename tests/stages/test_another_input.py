@@ -118,3 +118,15 @@ def test_a_file_that_somebody_else_wrote_is_not_replaced(run: Run, tmp_path: Pat
         assert (out / "a.csv").read_text() == "mine\n"
     (out / "a.csv").unlink()
     assert [run(source).returncode for _ in range(2)] == [0, 0]
+
+
+def test_an_output_without_its_listing_is_still_its_own(run: Run, tmp_path: Path) -> None:
+    """`cp -r out/* elsewhere` leaves hidden files behind; the next run goes on there, and does not stop."""
+    write_version(tmp_path / "in/a.csv", "one", 2)
+    assert run(tmp_path / "in").returncode == 0
+    for listing in (tmp_path / "out").glob(".*.listing"):
+        listing.unlink()
+    write_version(tmp_path / "in/a.csv", "two", 3)
+    done = run(tmp_path / "in")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/a.csv").read_text().count("\n") == 4
