@@ -65,7 +65,7 @@ class Store:
 def exclusive_root(root: Path) -> Iterator[Path]:
     """Keeps other runners off the root, and gives a folder that is gone afterwards. Raises PachydermError."""
     root.mkdir(parents=True, exist_ok=True)
-    is_ours = all((root / name).exists() for name in ("repos", "jobs"))
+    is_ours = os.path.lexists(root / "work/sockets") or all((root / name).exists() for name in ("repos", "jobs"))
     if os.path.lexists(root / "work") and not is_ours:
         # It is emptied at the start and at the end of each run.
         raise PachydermError(
