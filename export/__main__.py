@@ -46,25 +46,25 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--min-agreement",
-        type=float,
+        type=command.number,
         default=limits.agreement,
         help="smallest allowed share of rows with the same answer as in fp32",
     )
     parser.add_argument(
         "--max-f1-drop",
-        type=float,
+        type=command.number,
         default=limits.f1_drop,
         help=f"how many points of F1 int8 may lose; without --sweep checked only with {MIN_ROWS_FOR_F1} rows or more",
     )
     parser.add_argument(
         "--max-torch-difference",
-        type=float,
+        type=command.number,
         default=limits.torch_difference,
         help="largest allowed difference between a logit of the fp32 ONNX graph and torch's",
     )
     parser.add_argument(
         "--max-fusion-difference",
-        type=float,
+        type=command.number,
         default=limits.fusion_difference,
         help="largest allowed difference between a logit of the fused and of the unfused graph",
     )

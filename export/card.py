@@ -60,8 +60,8 @@ def _second_look(look: SecondLook) -> str:
 
 `model-fp32.onnx` (weights stored as {look.weights}) answers a row again if the second-best answer scores at least
 {look.ratio} of the best one. Of {look.rows} rows, that is {look.share:.1%}. Without it,
-{look.agreement_without:.1%} are answered exactly as by the fp32 model; with it, {look.agreement:.1%}, measured on rows
-that had no part in choosing the ratio. {look.ties} rows are ties even for fp32 (equal to 1e-4).
+{look.agreement_without:.1%} are answered exactly as by the fp32 model; with it, {look.agreement:.1%}.
+{look.ties} rows are ties even for fp32 (equal to 1e-4).
 """
 
 

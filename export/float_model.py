@@ -21,6 +21,7 @@ from runtime.answerer import Answerer
 from runtime.bundle import MODEL, TOKENIZER, Bundle
 from runtime.cpu import available_cpus
 from runtime.manifest import Manifest, Source
+from runtime.rows import Ranking
 from runtime.windows import Windower
 
 
@@ -32,6 +33,7 @@ class FloatModel:
         fused: the fused graph, before onnxruntime's own optimisations; int8 is made from it.
         windower: cuts rows into this model's windows.
         manifest: all that is known before quantization and verification.
+        rankings: its answers to the rows.
 
     """
 
@@ -40,7 +42,12 @@ class FloatModel:
     folder: Path
     fused: Path
     windower: Windower
-    answers: Sequence[Answer]
+    rankings: Sequence[Ranking]
+
+    @property
+    def answers(self) -> list[Answer]:
+        """The best answer to each row."""
+        return verify.best_answers(self.rankings)
 
 
 def make_float_model(source: Checkpoint, request: ExportRequest, work: Path) -> FloatModel:
@@ -67,30 +74,33 @@ def make_float_model(source: Checkpoint, request: ExportRequest, work: Path) -> 
         files={},
     )
     with step("answer"):
-        manifest, answers = _float_answers(manifest, folder, plain, request)
+        manifest, rankings = _float_rankings(manifest, folder, plain, request)
     windower = Windower(plain / TOKENIZER, converted.inputs.cls_token_id, converted.decoding)
-    return FloatModel(converted, manifest, folder, fused, windower, answers)
+    return FloatModel(converted, manifest, folder, fused, windower, rankings)
 
 
-def _float_answers(
+def _float_rankings(
     manifest: Manifest, folder: Path, plain: Path, request: ExportRequest
-) -> tuple[Manifest, Sequence[Answer]]:
+) -> tuple[Manifest, Sequence[Ranking]]:
     """The answers of the model in `folder`; without alignment to words if that makes most of them whole contexts."""
 
-    def answers(align: bool) -> tuple[Manifest, Sequence[Answer]]:
+    def rankings(align: bool) -> tuple[Manifest, Sequence[Ranking]]:
         changed = dataclasses.replace(manifest, decoding=dataclasses.replace(manifest.decoding, align_to_words=align))
         answerer = unfinished_answerer(folder, changed, plain)
         if kept := kept_answers(folder, changed.decoding, request.rows):
             logging.info("the fp32 answers to these rows are known")
             return changed, kept
-        return changed, verify.answers(answerer, request.rows)
+        return changed, verify.rankings(answerer, request.rows)
 
-    aligned = answers(request.align_to_words is not False)
-    whole = alignment.whole_contexts(aligned[1], request.rows)
+    def whole_contexts(rankings: Sequence[Ranking]) -> float:
+        return alignment.whole_contexts(verify.best_answers(rankings), request.rows)
+
+    aligned = rankings(request.align_to_words is not False)
+    whole = whole_contexts(aligned[1])
     if request.align_to_words is not None or whole <= alignment.MOST_WHOLE:
         return aligned
-    unaligned = answers(False)
-    if alignment.whole_contexts(unaligned[1], request.rows) >= whole:
+    unaligned = rankings(False)
+    if whole_contexts(unaligned[1]) >= whole:
         return aligned
     logging.warning(
         "%.0f%% of the answers are their whole context, because the tokenizer takes sentences for words: the bundle "

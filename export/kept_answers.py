@@ -21,11 +21,12 @@ from runtime import Answerer, command
 from runtime.answer import Answer
 from runtime.bundle import MODEL, TOKENIZER
 from runtime.decoding import Decoding
+from runtime.rows import Ranking
 
 KEPT = Path(__file__).with_name("kept_answers.json")
 
 
-def kept_answers(folder: Path, decoding: Decoding, rows: Sequence[Row]) -> list[Answer] | None:
+def kept_answers(folder: Path, decoding: Decoding, rows: Sequence[Row]) -> list[Ranking] | None:
     """The kept answers of the graph and the tokenizer in `folder`; None if they are of others, or lack a row."""
     kept = json.loads(KEPT.read_text("utf-8"))
     if kept["by"] != identity(folder, decoding):
@@ -34,16 +35,17 @@ def kept_answers(folder: Path, decoding: Decoding, rows: Sequence[Row]) -> list[
     if not all(places):
         return None
     return [
-        Answer(row.context[start:end], score, start, end) for row, (start, end, score) in zip(rows, places, strict=True)
+        Ranking((Answer(row.context[start:end], score, start, end),), ratio)
+        for row, (start, end, score, ratio) in zip(rows, places, strict=True)
     ]
 
 
-def keep_answers(folder: Path, decoding: Decoding, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
+def keep_answers(folder: Path, decoding: Decoding, rows: Sequence[Row], rankings: Sequence[Ranking]) -> None:
     """Writes the answers of the graph and the tokenizer in `folder`. A row that has only an error is left out."""
     places = {
-        row_key(row.question, row.context): [answer.start, answer.end, round(answer.score, 6)]
-        for row, answer in zip(rows, answers, strict=True)
-        if answer.score is not None
+        row_key(row.question, row.context): [best.start, best.end, round(best.score, 6), round(ranking.ratio, 6)]
+        for row, ranking in zip(rows, rankings, strict=True)
+        if (best := ranking.answers[0]).score is not None
     }
     lines = ",\n".join(f"    {json.dumps(key)}: {json.dumps(place)}" for key, place in sorted(places.items()))
     by, flags = json.dumps(identity(folder, decoding)), json.dumps(cpu()["flags"])
@@ -70,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _answer_samples(options: argparse.Namespace) -> int:
     answerer, rows = Answerer.load(options.bundle), read_rows(Path("samples"))
-    keep_answers(options.bundle, answerer.bundle.manifest.decoding, rows, verify.answers(answerer, rows))
+    keep_answers(options.bundle, answerer.bundle.manifest.decoding, rows, verify.rankings(answerer, rows))
     return command.DONE
 
 

@@ -97,7 +97,7 @@ def _second_look(
         return Answerer(unfinished, unfinished.open_session(graph.name), available_cpus())
 
     graph, revision = float_model.folder / MODEL, float_model.manifest.source.revision
-    return write_second_look(graph, revision, folder, rankings, float_model.answers, rows, answerer)
+    return write_second_look(graph, revision, folder, rankings, float_model.rankings, rows, answerer)
 
 
 def _verify(float_model: FloatModel, rows: Sequence[Row], folder: Path) -> tuple[Verification, list[Ranking]]:
@@ -109,8 +109,8 @@ def _verify(float_model: FloatModel, rows: Sequence[Row], folder: Path) -> tuple
     )
     windows = verify.spread_of_windows(float_model.windower, rows, verify.COMPARED_WINDOWS)
     to_torch, to_plain = verify.logit_differences(converted.torch_model, plain, fused, windows)
-    rankings = list(final.rankings((row.question, row.context) for row in rows))
-    answers = [ranking.answers[0] for ranking in rankings]
+    rankings = verify.rankings(final, rows)
+    answers = verify.best_answers(rankings)
     float_accuracy, accuracy = verify.accuracy(float_model.answers, rows), verify.accuracy(answers, rows)
     figures = Verification(
         rows=len(rows),

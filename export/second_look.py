@@ -9,18 +9,21 @@ from numpy.typing import NDArray
 
 from export.evaluation import Row
 from export.float_graph import write_float_graph
-from export.verify import is_same
-from runtime.answer import Answer
+from export.verify import best_answers, is_same
 from runtime.answerer import Answerer
 from runtime.bundle import FLOAT_MODEL
 from runtime.manifest import SecondLook
 from runtime.rows import Ranking
 
+Floats = NDArray[np.float64]
+
 # Candidates, the cheapest first. Of 1,190 XQuAD rows no answer with a ratio below 0.79 differed from fp32's.
-RATIOS = (0.98, 0.95, 0.92, 0.9, 0.88, 0.85, 0.82, 0.8, 0.75, 0.7)
+RATIOS = tuple(hundredths / 100 for hundredths in range(99, 69, -1))
 TARGET = 0.998
 FOLDS = 5
 TIE = 1 - 1e-4
+# Below this ratio a row says nothing about near ties, and a score may be as small as float32 can tell.
+_FAR = 0.01
 # Rows whose answers must stay as they are when weights are stored as float16, where fewer are near ties.
 LEAST_CHECKED = 32
 
@@ -30,15 +33,15 @@ def write_second_look(
     revision: str,
     folder: Path,
     int8_rankings: Sequence[Ranking],
-    float_answers: Sequence[Answer],
+    float_rankings: Sequence[Ranking],
     rows: Sequence[Row],
     answerer: Callable[[Path], Answerer],
 ) -> tuple[SecondLook, list[Ranking]]:
     """Writes the fp32 graph to `folder` and chooses the ratio.
 
-    `float_answers` are the fp32 model's answers to the rows, `answerer` loads a graph. Returns what the manifest says,
-    and the rankings of the rows with the second look.
+    `answerer` loads a graph. Returns what the manifest says, and the rankings of the rows with the second look.
     """
+    float_answers = best_answers(float_rankings)
     again = _closest(int8_rankings)
     second = folder / FLOAT_MODEL
 
@@ -68,45 +71,57 @@ def write_second_look(
             for index, ranking in enumerate(int8_rankings)
         ]
     )
-    ratios = np.asarray([ranking.ratio for ranking in int8_rankings])
-    chosen, agreement = choose(ratios, without, with_look)
+    ratios, float_ratios = (np.asarray([ranking.ratio for ranking in each]) for each in (int8_rankings, float_rankings))
+    chosen = choose(ratios, float_ratios, without, with_look)
     final = [by_row[index] if ranking.ratio >= chosen else ranking for index, ranking in enumerate(int8_rankings)]
     return SecondLook(
         ratio=chosen,
         weights=weights,
         rows=len(rows),
         share=round(float((ratios >= chosen).mean()), 4),
-        agreement=round(agreement, 4),
+        agreement=round(float(np.where(ratios >= chosen, with_look, without).mean()), 4),
         agreement_without=round(float(without.mean()), 4),
         ties=sum(ranking.ratio > TIE for ranking in rankings),
     ), final
 
 
-def choose(
-    ratios: NDArray[np.float64], without: NDArray[np.bool_], with_look: NDArray[np.bool_]
-) -> tuple[float, float]:
-    """The ratio, and the agreement on folds that had no part in choosing theirs.
+def choose(ratios: Floats, float_ratios: Floats, without: NDArray[np.bool_], with_look: NDArray[np.bool_]) -> float:
+    """The cheapest ratio with which as many rows as wanted are to be expected to agree with fp32.
 
-    For each fold the cheapest ratio is taken with which the other rows agree often enough; if the folds themselves
-    then do not, all ratios become one step more careful. The most careful of them is the bundle's. `without` and
-    `with_look` say of each row whether its answer is fp32's.
+    `without` and `with_look` say of each row whether its answer is fp32's. Few rows differ, too few to choose by. But
+    in every row int8 moves the gap between the two best answers, and an answer differs where that closes the gap.
     """
-    folds = np.arange(len(ratios)) % FOLDS
-    places = [_cheapest(*(each[folds != fold] for each in (ratios, without, with_look))) for fold in range(FOLDS)]
-    for step in range(len(RATIOS)):
-        limits = [RATIOS[min(place + step, len(RATIOS) - 1)] for place in places]
-        agreed = float(np.where(ratios >= np.take(limits, folds), with_look, without).mean())
-        if agreed >= TARGET:
+    flips = flip_chances(ratios, float_ratios, without)
+    for ratio in RATIOS:
+        if np.where(ratios >= ratio, with_look, 1 - flips).mean() >= TARGET:
             break
-    return min(limits), agreed
+    return ratio
 
 
-def _cheapest(ratios: NDArray[np.float64], without: NDArray[np.bool_], with_look: NDArray[np.bool_]) -> int:
-    """The place in RATIOS of the first with which these rows agree often enough; the last if none does."""
-    for place, ratio in enumerate(RATIOS):
-        if len(ratios) and np.where(ratios >= ratio, with_look, without).mean() >= TARGET:
-            return place
-    return len(RATIOS) - 1
+def flip_chances(ratios: Floats, float_ratios: Floats, same: NDArray[np.bool_]) -> Floats:
+    """How likely int8's noise reverses the two best answers of each row, (rows,).
+
+    The gap is the difference of the logarithms of their scores, and its error, int8's gap less fp32's, is as large in
+    rows with a narrow gap as in others. It follows a logistic distribution far better than a normal one. Each row is
+    judged by the errors of the rows in other folds.
+    """
+    gaps, float_gaps = (-np.log(np.maximum(each, _FAR)) for each in (ratios, float_ratios))
+    errors = gaps - np.where(same, float_gaps, -float_gaps)
+    folds, chances = np.arange(len(ratios)) % FOLDS, np.empty(len(ratios))
+    for fold in range(FOLDS):
+        held = folds == fold
+        others = errors[~held & (ratios > _FAR)]
+        scale = max(_scale(others), 1e-9) if others.size else np.inf
+        chances[held] = np.exp(-np.logaddexp(0, gaps[held] / scale))
+    return chances
+
+
+def _scale(errors: Floats) -> float:
+    """The logistic distribution's scale, a standard error above the one measured: few rows make the ratio careful."""
+    deviation = np.sqrt(np.mean(errors**2))
+    # Var(s) / s² = (kurtosis - 1) / 4n, and a logistic distribution's kurtosis is 4.2.
+    standard_error = deviation * np.sqrt(0.8 / errors.size)
+    return float((deviation + standard_error) * np.sqrt(3) / np.pi)
 
 
 def _closest(rankings: Sequence[Ranking]) -> list[int]:

@@ -2,6 +2,9 @@
 
 The bundle answers the rows, and a curve over its scores is fitted on which answers are right. Where the bundle has a
 curve already, that one is stretched and shifted. Nothing else changes; the input bundle stays as it is.
+
+Rows with the same question and context count once, and each of their right answers counts: a hundred copies of a row
+say no more than the row.
 """
 
 import argparse
@@ -40,6 +43,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--context-column", default="context", help="column with the contexts")
     parser.add_argument("--expected-column", default="expected", help="column with the right answers")
     parser.add_argument(
+        "--no-answer",
+        action="store_true",
+        help='let "no answer" win, in BUNDLE2 too; a blank field of the expected column then means that it is right',
+    )
+    parser.add_argument(
         "--threads", type=command.positive, help="number of threads; default: the CPUs that this process may use"
     )
     return parser.parse_args(argv)
@@ -55,21 +63,22 @@ def calibrate(options: argparse.Namespace) -> int:
     if options.output.exists():
         raise OptionError(f"--output {options.output} exists; choose a new folder, or remove it")
     rows = labelled_rows(options)
-    if len(rows) < confidence.MIN_ROWS:
-        raise AnswermillError(
-            f"{options.labelled}: {len(rows)} labelled rows are too few to fit a confidence; "
-            f"give at least {confidence.MIN_ROWS}"
-        )
     answerer = Answerer.load(options.bundle, options.threads)
-    rankings = list(answerer.rankings((question, context) for question, context, _ in rows))
+    manifest = answerer.bundle.manifest
+    no_answer = options.no_answer or manifest.decoding.handle_impossible_answer
+    decoding = dataclasses.replace(manifest.decoding, handle_impossible_answer=no_answer)
     judged = [
-        (confidence.features(ranking.answers[0], ranking.ratio), exact_match(ranking.answers[0].text or "", expected))
-        for ranking, (*_, expected) in zip(rankings, rows, strict=True)
-        if not ranking.answers[0].error
+        (confidence.features(best, ranking.ratio), max(exact_match(best.text or "", each) for each in expected))
+        for ranking, expected in zip(answerer.rankings(rows, decoding), rows.values(), strict=True)
+        if not (best := ranking.answers[0]).error
     ]
+    if len(judged) < confidence.MIN_ROWS:
+        raise AnswermillError(
+            f"{options.labelled}: {len(judged)} labelled rows are too few to fit a confidence; give at least "
+            f"{confidence.MIN_ROWS} different ones that can be answered"
+        )
     inputs = np.asarray([features for features, _ in judged]).reshape(-1, 4)
     right = np.asarray([is_right for _, is_right in judged], dtype=np.float64)
-    manifest = answerer.bundle.manifest
     known = np.asarray(manifest.confidence.coefficients) if manifest.confidence else None
     curve = confidence.curve(inputs, right, options.labelled.name, known)
     folder = options.output.with_name(f".{options.output.name}.calibrating")
@@ -83,7 +92,7 @@ def calibrate(options: argparse.Namespace) -> int:
         files = dict(manifest.files)
         for name in (CARD, DIAGRAM):
             files[name] = _digest(folder / name)
-        changed = dataclasses.replace(manifest, confidence=curve, files=dict(sorted(files.items())))
+        changed = dataclasses.replace(manifest, confidence=curve, decoding=decoding, files=dict(sorted(files.items())))
         (folder / MANIFEST).write_text(changed.to_json(), "utf-8")
         folder.rename(options.output)
     except BaseException:
@@ -94,8 +103,11 @@ def calibrate(options: argparse.Namespace) -> int:
     return command.DONE
 
 
-def labelled_rows(options: argparse.Namespace) -> list[tuple[str, str, str]]:
-    """(question, context, expected) of each row that has all three. Raises InputError."""
+def labelled_rows(options: argparse.Namespace) -> dict[tuple[str, str], set[str]]:
+    """The right answers to each (question, context); no row without one, unless "no answer" may be right.
+
+    Raises InputError.
+    """
     names = (options.question_column, options.context_column, options.expected_column)
     csv.field_size_limit(1 << 30)
     try:
@@ -108,7 +120,11 @@ def labelled_rows(options: argparse.Namespace) -> list[tuple[str, str, str]]:
             rows = [tuple(row[name] or "" for name in names) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"it is not a CSV in UTF-8: {error}", remedy="pass it through the ingest stage") from error
-    return [(question, context, expected) for question, context, expected in rows if question and context and expected]
+    labelled: dict[tuple[str, str], set[str]] = {}
+    for question, context, expected in rows:
+        if question and context and (expected or options.no_answer):
+            labelled.setdefault((question, context), set()).add(expected)
+    return labelled
 
 
 def _option(name: str, names: Sequence[str]) -> str:

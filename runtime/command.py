@@ -3,6 +3,7 @@
 import argparse
 import errno
 import logging
+import math
 import os
 import signal
 import sys
@@ -119,6 +120,25 @@ def seconds(text: str) -> float:
     if not 0 <= number <= _LONGEST_TIME:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and {_LONGEST_TIME} seconds")
     return number
+
+
+def number(text: str) -> float:
+    """A number, as the type of an option. Raises ArgumentTypeError; nothing is above or below `nan`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, as the type of an option. Raises ArgumentTypeError."""
+    value = number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
 
 
 def run(name: str, work: Callable[[Any], int], options: argparse.Namespace) -> int:

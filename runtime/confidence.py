@@ -147,10 +147,16 @@ def _fit(inputs: Matrix, right: Matrix) -> Matrix:
     center[0] = 0.0
     scale = np.where(spread > 1e-9, spread, 1.0)
     penalty = np.asarray([0.0, *([_RIDGE] * (inputs.shape[1] - 1))])
-    weights = _most_likely((inputs - center) / scale, right, np.zeros(inputs.shape[1]), penalty)
+    weights = _most_likely((inputs - center) / scale, _soft_labels(right), np.zeros(inputs.shape[1]), penalty)
     coefficients: Matrix = weights / scale
     coefficients[0] = weights[0] - float((weights[1:] * center[1:] / scale[1:]).sum())
     return coefficients
+
+
+def _soft_labels(right: Matrix) -> Matrix:
+    """The labels as Platt (1999) fits them, so that a hundred right answers of a hundred make 0.99 and never 1."""
+    ones = right.sum()
+    return np.asarray(np.where(right > 0, (ones + 1) / (ones + 2), 1 / (len(right) - ones + 2)))
 
 
 def _stretch(inputs: Matrix, right: Matrix, known: Matrix) -> Matrix:

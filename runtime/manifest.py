@@ -122,7 +122,7 @@ class SecondLook:
         weights: how the fp32 graph's weights are stored: float16 if that changes no answer, else float32.
         rows: rows that the ratio was chosen on.
         share: share of them that is looked at again.
-        agreement: share of them answered as by the fp32 model, measured on folds that had no part in the choice.
+        agreement: share of them answered as by the fp32 model.
         agreement_without: the same without a second look.
         ties: rows whose two best answers are equal to 1e-4 for the fp32 graph too; no precision decides these.
 

@@ -95,6 +95,7 @@ def answer_folder(
         Progress(sum(size_of(path) for path in due.values())) as progress,
     ):
         others = {path for path in mirror.paths() if not given.covers(path)} - targets(given.files, *FORMATS)
+        mirror.check_new(targets(given.files, job.format))
         if given.subpath is not None and given.files:
             mirror.take_from(given.folder, others | targets(given.files, *FORMATS))
         library = None if options.again else read_library(options.reuse, settings, job.columns)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from runtime import command
-from runtime.errors import AnswermillError, OptionError
+from runtime.errors import AnswermillError
 from runtime.logs import summarise
 from stages.common.files import whole_file
 from stages.csvs.labels import add_expected, check_labelled
@@ -70,9 +70,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def view(options: argparse.Namespace) -> int:
     """Reads the rows and writes the page. Returns the exit code."""
     from stages.viewing.data import fit_rows
-    from stages.viewing.shell import page
+    from stages.viewing.shell import check_page, page
 
-    check_output(options)
+    check_page("--output", options.output)
     reading, other = readings(options)
     worst, data = answers_data(options, reading, other)
     rows = worst.rows()
@@ -88,13 +88,6 @@ def view(options: argparse.Namespace) -> int:
     figures = {"rows": data["survey"]["rows"], "shown": len(data["rows"]["row"]), "bytes": len(content)}
     summarise("done", {**figures, "page": options.output})
     return command.exit_code([*reading.failed, *other.failed], reading.files + other.files)
-
-
-def check_output(options: argparse.Namespace) -> None:
-    """Raises OptionError if the page would be written over what it is made from."""
-    for source in (options.answers, options.against):
-        if source is not None and options.output.resolve() == source.resolve():
-            raise OptionError(f"--output {options.output} is also an input of the page; choose another name")
 
 
 def readings(options: argparse.Namespace) -> "tuple[Reading, Reading]":

@@ -26,8 +26,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def view_run(options: argparse.Namespace) -> int:
     """Reads the state and writes the page. Returns the exit code."""
     from stages.viewing.run import read_status, run_data
-    from stages.viewing.shell import page
+    from stages.viewing.shell import check_page, page
 
+    check_page("--html", options.html)
     data = run_data(read_status(options.root))
     made = datetime.now(UTC).isoformat(timespec="seconds")
     text = page("The run", "run.html", STYLES, MODULES, {**data, "made": made})

@@ -33,11 +33,14 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--top-k", type=command.positive, help="write the K best answers, one row each, with a column rank"
     )
     parser.add_argument(
-        "--min-score", type=float, default=0.0, help="leave answers with a lower score blank; their scores stay"
+        "--min-score",
+        type=command.number,
+        default=0.0,
+        help="leave answers with a lower score blank; their scores stay",
     )
     parser.add_argument(
         "--min-confidence",
-        type=float,
+        type=command.share,
         default=0.0,
         metavar="C",
         help="leave answers with a lower confidence blank; their scores stay",
@@ -148,12 +151,9 @@ def second_look(text: str) -> str | float:
     if text in ("off", "auto"):
         return text
     try:
-        ratio = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not off, auto or a ratio such as 0.9") from error
-    if not 0 <= ratio <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return ratio
+        return command.share(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; it takes off, auto or a ratio such as 0.9") from error
 
 
 def decoding_of(options: argparse.Namespace, defaults: "Decoding") -> "Decoding":

@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from runtime.errors import AnswermillError
@@ -27,9 +27,10 @@ class Mirror:
     """The listing of one stage below one OUTPUT. `open_mirror` makes it, and holds the lock."""
 
     def __init__(self, output: Path, stage: str, share: str = "") -> None:
-        self._output = output
+        self._output, self._stage = output, stage
         self._listing = output / f".{stage}{share}.listing"
         self._others = [path for path in listings_of(output, stage) if path != self._listing]
+        self._is_new = not os.path.lexists(self._listing)
         # A file may have been another share's in an earlier run. What is noted as whole beats what was only intended.
         self._entries, self._sources = read_all(output, stage)
         read_one(self._listing, mend=True)
@@ -40,6 +41,16 @@ class Mirror:
     def read(output: Path, stage: str) -> dict[str, str | None]:
         """What the files below `output` were made from, by their paths, for whoever only wants to know."""
         return read_all(output, stage)[0]
+
+    def check_new(self, paths: Iterable[str]) -> None:
+        """Raises AnswermillError if OUTPUT has files at these paths and no listing: somebody else has written them."""
+        foreign = [path for path in paths if os.path.lexists(self._output / path)] if self._is_new else []
+        # Asked last: another share may have begun meanwhile.
+        if foreign and listings_of(self._output, self._stage) == [self._listing]:
+            # Or the next run would take it for a folder of its own.
+            self._log.close()
+            self._listing.unlink()
+            raise foreign_files(self._output, foreign)
 
     def take_from(self, source: str, due: Collection[str]) -> None:
         """Writes down that `source` is INPUT from now on, and that the files whose paths are `due` come from it.
@@ -163,6 +174,14 @@ def _lock(locks: contextlib.ExitStack, output: Path, path: Path, flags: int, kin
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise AnswermillError(f"{output}: another run is writing it; wait for it, or choose another folder") from error
+
+
+def foreign_files(output: Path, paths: Sequence[str]) -> AnswermillError:
+    """The error of files in OUTPUT that are somebody else's, and would be replaced."""
+    return AnswermillError(
+        f"{output}: {enumeration(sorted(paths), 5)} would be replaced, and this command did not write it; choose "
+        "another OUTPUT, or remove it there"
+    )
 
 
 def _is_same_source(one: str, other: str) -> bool:

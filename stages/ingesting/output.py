@@ -66,7 +66,9 @@ class IngestOutput:
     def take_from(self, source: str, names: Iterable[str]) -> None:
         """Writes down which INPUT has these objects. Raises AnswermillError if those of another one would go."""
         if self._mirror:
-            self._mirror.take_from(source, [part_path(_key(name), 1) for name in names])
+            paths = [part_path(_key(name), 1) for name in names]
+            self._mirror.check_new(paths)
+            self._mirror.take_from(source, paths)
 
     def keep_unchanged(self, name: str, item: SourceObject) -> bool:
         """Whether the last run has written the object in this very state, under these rules; if so, it stays."""

@@ -113,6 +113,11 @@ def is_current(stream: io.BufferedReader, location: Path) -> bool:
         return False
 
 
+def is_foreign(target: Path) -> bool:
+    """Whether something other than a link is where a link is to be put."""
+    return os.path.lexists(target) and not target.is_symlink()
+
+
 def pass_on(source: Path, target: Path) -> None:
     """Puts a link to `source` at `target`; whatever was there is replaced in one step."""
     place = str(source.absolute())

@@ -9,6 +9,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from runtime.errors import OptionError
+
+_BEGINNING = b"<!doctype html>"
 PARTS = Path(__file__).parent / "page"
 # A module says what it takes from the others; in one script there is nothing to take.
 _IMPORT = re.compile(r"^import \{[^}]*\} from \"\./[a-z]+\.js\";\n", re.MULTILINE)
@@ -30,6 +33,16 @@ def page(title: str, body: str, styles: Sequence[str], modules: Sequence[str], d
         body=_part(body),
         data=as_json(data),
     )
+
+
+def check_page(option: str, path: Path) -> None:
+    """Raises OptionError if a page would replace something else: the answers that it shows, a bundle, anything."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        beginning = file.read(len(_BEGINNING))
+    if not _BEGINNING.startswith(beginning.lower()):
+        raise OptionError(f"{option} {path}: it is there and is no page; name another file, or remove this one")
 
 
 def as_json(data: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from pachyderm.errors import PachydermError
 from pachyderm.local import status
+from pachyderm.local.store.store import exclusive_root
 from pachyderm.spec import cron
 from tests.support.pachyderm_kit import COPY, Bench, spec
 
@@ -169,3 +170,18 @@ def test_a_broken_name_is_refused(bench: Bench) -> None:
     bench.put("a\x1b[31m", "1")
     with pytest.raises(PachydermError, match="only printable ASCII"):
         bench.run(spec("copy", "src", COPY))
+
+
+def test_a_work_folder_of_the_users_is_not_emptied(tmp_path: Path) -> None:
+    """`run --root .` removed the folder `work` that was there."""
+    thesis = tmp_path / "work/thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("mine")
+    for _ in range(2):
+        refused = pytest.raises(PachydermError, match="no run has made it; give --root a folder of its own")
+        with refused, exclusive_root(tmp_path):
+            pass
+    assert thesis.read_text() == "mine"
+    for _ in range(2):
+        with exclusive_root(tmp_path / "run") as work:
+            assert work.is_dir()

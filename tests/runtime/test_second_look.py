@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ import pytest
 from runtime import Answerer, Decoding, confidence
 from runtime.answer import Answer
 from runtime.bundle import FLOAT_MODEL
+from runtime.calibrate import arguments, labelled_rows
 from runtime.errors import BundleError, OptionError
 from runtime.manifest import Confidence, Manifest
+from stages.answering import options
 from tests.conftest import ROOT, SAMPLES
 from tests.support.rows import sample_pairs
 
@@ -113,6 +116,11 @@ def test_too_few_labels_give_no_confidence(int8_bundle: Path) -> None:
     assert next(Answerer.load(int8_bundle).answer(PAIRS)).confidence is None
 
 
+def sample_rows() -> list[dict[str, str]]:
+    texts = [path.read_text("utf-8-sig") for path in sorted(SAMPLES.glob("*.csv"))]
+    return [row for text in texts for row in csv.DictReader(io.StringIO(text, newline=""))]
+
+
 def run(*words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "answermill", *map(str, words)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
@@ -120,8 +128,7 @@ def run(*words: object) -> subprocess.CompletedProcess[str]:
 
 def test_calibrate_adds_a_confidence(int8_bundle: Path, tmp_path: Path) -> None:
     """From labelled rows of the user's, without torch; the bundle that it started from stays as it is."""
-    texts = [path.read_text("utf-8-sig") for path in sorted(SAMPLES.glob("*.csv"))]
-    rows = [row for text in texts for row in csv.DictReader(io.StringIO(text, newline=""))]
+    rows = sample_rows()
     with (tmp_path / "mine.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["q", "c", "gold"])
@@ -150,18 +157,74 @@ def test_calibrate_adds_a_confidence(int8_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_calibrate_says_what_is_wrong(int8_bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / "few.csv").write_text("question,context,expected\nq,c,a\n")
+    """Copies of a row are one row, and rows that cannot be answered are none."""
+    long = "why " * 600
+    few = {
+        "few": [("q", "c", "a")],
+        "copies": [("Who?", "Ada.", "Ada")] * 150,
+        "long": [(f"{long}{number}?", "Ada.", "Ada") for number in range(120)],
+        "blank": [(f"Who, {number}?", "Ada.", "") for number in range(120)],
+    }
+    for name, rows in few.items():
+        write_labelled(tmp_path / f"{name}.csv", rows)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    for name, message in (("few.csv", "1 labelled rows are too few"), ("other.csv", "--question-column")):
-        done = run("calibrate", int8_bundle, tmp_path / name, "--output", tmp_path / "new")
+    messages = {"few": "1 labelled", "copies": "1 labelled", "long": "0 labelled", "blank": "0 labelled"}
+    for name, message in {**messages, "other": "--question-column"}.items():
+        done = run("calibrate", int8_bundle, tmp_path / f"{name}.csv", "--output", tmp_path / "new")
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert message in done.stderr
     assert not (tmp_path / "new").exists()
 
 
+def write_labelled(path: Path, rows: Iterable[tuple[str, str, str]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("question", "context", "expected"), *rows])
+    return path
+
+
+def test_each_right_answer_of_a_question_counts(tmp_path: Path) -> None:
+    rows = [
+        ("Who?", "Ada and Bob.", "Ada"),
+        ("Who?", "Ada and Bob.", "Bob"),
+        ("Who?", "Bob.", "Bob"),
+        ("Why?", "C.", ""),
+    ]
+    given = ["bundle", str(write_labelled(tmp_path / "rows.csv", rows)), "--output", "new"]
+    labelled = {("Who?", "Ada and Bob."): {"Ada", "Bob"}, ("Who?", "Bob."): {"Bob"}}
+    assert labelled_rows(arguments(given)) == labelled
+    assert labelled_rows(arguments([*given, "--no-answer"])) == {**labelled, ("Why?", "C."): {""}}
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_rows_that_are_all_right_leave_a_doubt(label: float) -> None:
+    """A hundred of a hundred: the next one is right with a probability of 101/102, and not for certain."""
+    inputs, right = labelled(100)
+    odds = inputs @ confidence.fit(inputs, np.full_like(right, label))
+    assert 1 / (1 + np.exp(-odds)) == pytest.approx(np.full(100, (1 + 100 * label) / 102), abs=1e-3)
+
+
+def test_no_answer_takes_part_in_the_confidence(int8_bundle: Path, tmp_path: Path) -> None:
+    """Every other question is asked about a passage that holds no answer to it, which its empty cell says."""
+    rows = [(row["question"], row["context"], row["expected"]) for row in sample_rows() if row["expected"]]
+    short = sorted(rows, key=lambda row: len(row[1]))[:60]
+    strange = [
+        (question, context, "") for (question, *_), (_, context, _) in zip(short, short[30:] + short, strict=False)
+    ]
+    given = write_labelled(tmp_path / "mine.csv", [*short, *strange])
+    done = run("calibrate", int8_bundle, given, "--output", tmp_path / "new", "--no-answer")
+    assert done.returncode == 0, done.stderr
+    calibrated = Answerer.load(tmp_path / "new")
+    manifest = calibrated.bundle.manifest
+    assert manifest.decoding.handle_impossible_answer
+    assert manifest.confidence is not None and manifest.confidence.rows == 120
+    # The shipped checkpoint hardly ever says so; where it does, it is as sure as of any other answer.
+    sure = [answer.confidence or 0.0 for answer in calibrated.answer([row[:2] for row in [*short[:9], *strange[:9]]])]
+    assert np.mean(sure[:9]) > np.mean(sure[9:]) and min(sure) > 0
+
+
 def test_the_option_is_judged_before_anything_is_written(int8_bundle: Path, tmp_path: Path) -> None:
     for words, code, message in (
-        (("--second-look", "sometimes"), 2, "is not off, auto or a ratio"),
+        (("--second-look", "sometimes"), 2, "it takes off, auto or a ratio"),
         (("--second-look", "2"), 2, "is not between 0 and 1"),
         (("--min-confidence", "0.5"), 1, "answermill calibrate"),
     ):
@@ -169,6 +232,20 @@ def test_the_option_is_judged_before_anything_is_written(int8_bundle: Path, tmp_
         assert done.returncode == code, done.stderr
         assert message in done.stderr
     assert not list(tmp_path.glob("out/*.csv"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("--second-look", text) for text in ("nan", "AUTO", "1.01", "-0.1")),
+        *(("--min-confidence", text) for text in ("nan", "80", "-0.1", "80%")),
+        ("--min-score", "nan"),
+    ],
+)
+def test_a_limit_is_a_number_that_makes_sense(words: tuple[str, str]) -> None:
+    """No score is below `nan`, so it would let every answer pass; a confidence of 80 would let none."""
+    with pytest.raises(SystemExit, match="2"):
+        options.arguments(["in", "out", *words])
 
 
 def test_the_schema_knows_the_second_look(int8_bundle: Path) -> None:

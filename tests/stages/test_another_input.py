@@ -103,3 +103,18 @@ def test_an_emptied_folder_removes_nothing(stage: Stage, tmp_path: Path) -> None
     assert stage("ingest", source, out).returncode == 0
     assert csvs(out) == {"b.csv"}
     assert '"complete": true' in (out / "listing.json").read_text()
+
+
+def test_a_file_that_somebody_else_wrote_is_not_replaced(run: Run, tmp_path: Path) -> None:
+    """`load answers questions` made links of the questions. The remedy works to the letter."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    write_version(source / "a.csv", "one", 2)
+    out.mkdir()
+    (out / "a.csv").write_text("mine\n")
+    for _ in range(2):
+        refused = run(source)
+        assert refused.returncode == 1
+        assert "out: a.csv would be replaced, and this command did not write it; choose another" in refused.stderr
+        assert (out / "a.csv").read_text() == "mine\n"
+    (out / "a.csv").unlink()
+    assert [run(source).returncode for _ in range(2)] == [0, 0]

@@ -227,6 +227,19 @@ def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path, kind: str) ->
     assert {entry.name for entry in tmp_path.iterdir()} == {"odd", "in"}
 
 
+@pytest.mark.parametrize("words", [["view", "in", "--output"], ["status", "--root", "none", "--html"]])
+def test_only_a_page_is_replaced_by_a_page(tmp_path: Path, words: list[str]) -> None:
+    """`view answers --output answers/a.csv` replaced the answers by the page that shows them, with exit code 0."""
+    answers = write_version(tmp_path / "in/a.csv", "one", 3)
+    before = answers.read_bytes()
+    done = run(tmp_path, [*words, "in/a.csv"])
+    assert (done.returncode, answers.read_bytes()) == (1, before)
+    assert b"in/a.csv: it is there and is no page; name another file, or remove this one" in done.stderr
+    if words[0] == "view":
+        codes = [run(tmp_path, [*words, "in/page.html"]).returncode for _ in range(2)]
+        assert (codes, answers.read_bytes()) == ([0, 0], before)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -65,6 +65,12 @@ class Store:
 def exclusive_root(root: Path) -> Iterator[Path]:
     """Keeps other runners off the root, and gives a folder that is gone afterwards. Raises PachydermError."""
     root.mkdir(parents=True, exist_ok=True)
+    is_ours = os.path.lexists(root / "work/sockets") or all((root / name).exists() for name in ("repos", "jobs"))
+    if os.path.lexists(root / "work") and not is_ours:
+        # It is emptied at the start and at the end of each run.
+        raise PachydermError(
+            f"{root / 'work'}: no run has made it; give --root a folder of its own, such as {root}/run"
+        )
     with (root / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
