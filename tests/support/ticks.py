@@ -70,8 +70,7 @@ class Cluster:
             pass
         self.faults = 0.0
         # Much later, so that what was too new for the prunes before is not for this one.
-        self.world.let_an_hour_pass()
-        self._ingest()
+        self._ingest(timedelta(hours=1))
         while self._go_on(0):
             pass
         last = self.ticks[-1]
@@ -122,7 +121,7 @@ class Cluster:
             else:
                 self.bucket[name] = Version(there.text, rows)
 
-    def _ingest(self) -> None:
+    def _ingest(self, later: timedelta | None = None) -> None:
         """A tick: the listing, and what is in it."""
         number = len(self.ticks) + 1
         self.buckets.append(dict(self.bucket))
@@ -131,7 +130,7 @@ class Cluster:
             for first in range(1, version.rows + 1, self.shard_rows):
                 path = part_path(name, first)
                 parts[path] = Part(origin_of(path), version.text, min(self.shard_rows, version.rows - first + 1))
-        listed_at = datetime.now(UTC) + self.skew
+        listed_at = datetime.now(UTC) + (later or self.skew)
         tick = Tick(number, parts, listed_at, self.folder / f"tick-{number}", late=self.chance.randrange(5))
         if self._fails():
             tick.state = "failed"
