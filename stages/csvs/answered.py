@@ -1,10 +1,12 @@
 """Answered rows, as a page shows them, out of CSVs that `answer` wrote."""
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
 from runtime.errors import InputError
 from stages.common.inputs import named_input
@@ -12,6 +14,7 @@ from stages.common.names import REJECTED, origin_of
 from stages.csvs.columns import ANSWER_COLUMNS, RANK, own_name
 
 Fields = Mapping[str, str | None]
+Number = TypeVar("Number", int, float)
 # Bundles older than the confidence curve, and tables made before it, have none.
 OPTIONAL = "confidence"
 
@@ -121,7 +124,7 @@ def read_file(file: str, name: str, path: Path, names: Names) -> Iterator[Row]:
     row, last = origin_of(name).first_row, None
     for fields in records:
         if last and rank and _continues(last[1], fields, rank, names):
-            last = replace(last[0], others=(*last[0].others, choice_of(fields, names.prefix))), fields
+            last = replace(last[0], others=(*last[0].others, choice_of(fields, row - 1, names.prefix))), fields
             continue
         if last:
             yield last[0]
@@ -163,16 +166,12 @@ def _continues(last: Fields, fields: Fields, rank: str, names: Names) -> bool:
 
 def row_of(fields: Fields, file: str, row: int, names: Names, rank: str | None = None) -> Row:
     """A row out of its fields. Raises InputError for a number that is none."""
-    try:
-        best = choice_of(fields, names.prefix)
-    except ValueError as error:
-        raise InputError(f"{error}", row=row, remedy="answer the file again") from error
     return Row(
         file,
         row,
         fields[names.question] or "",
         fields[names.context] or "",
-        best,
+        choice_of(fields, row, names.prefix),
         fields[names.prefix + "error"] or "",
         fields[names.prefix + "model"] or "",
         own_columns(fields, names.ours | {rank}, names.kept),
@@ -185,13 +184,23 @@ def own_columns(fields: Fields, ours: Iterable[str | None], kept: str | None) ->
     return {name: value for name, value in own.items() if value or name == kept}
 
 
-def choice_of(fields: Fields, prefix: str) -> Choice:
-    """One answer out of the fields of a row or a rank. Raises ValueError."""
-    score, confidence, start, end = (fields.get(prefix + name) for name in ("score", "confidence", "start", "end"))
+def choice_of(fields: Fields, row: int, prefix: str) -> Choice:
+    """One answer out of the fields of a row or a rank. Raises InputError for a number that is none."""
     return Choice(
         fields[prefix + "answer"] or "",
-        float(score) if score else None,
-        float(confidence) if confidence else None,
-        int(start) if start else None,
-        int(end) if end else None,
+        _number(fields, prefix + "score", row, float),
+        _number(fields, prefix + "confidence", row, float),
+        _number(fields, prefix + "start", row, int),
+        _number(fields, prefix + "end", row, int),
     )
+
+
+def _number(fields: Fields, column: str, row: int, read: Callable[[str], Number]) -> Number | None:
+    text = fields.get(column)
+    try:
+        value = read(text) if text else None
+    except ValueError:
+        value = None
+    if text and (value is None or not math.isfinite(value)):
+        raise InputError(f"{text[:40]!r} is no number", row=row, column=column, remedy="answer the file again")
+    return value

@@ -251,6 +251,25 @@ def test_what_cannot_be_compared_is_said(make: tuple[str, str], message: str, tm
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("ranks", [(1,), (1, 2), (2, 1)])
+@pytest.mark.parametrize(
+    ("column", "text"), [("score", "abc"), ("confidence", "nan"), ("start", "1e3"), ("end", "x" * 99)]
+)
+def test_a_number_that_is_none_has_its_place(
+    ranks: tuple[int, ...], column: str, text: str, tmp_path: Path, stage: Stage
+) -> None:
+    """In a second rank, too, where a ValueError came out as it was."""
+    rows = [{"question": "Who?", "rank": str(rank), **row("Ada")} for rank in (1, 2)[: len(ranks)]]
+    header = ["question", "context", "expected", "rank", *HEADER[3:]]
+    rows[ranks[0] - 1][column] = text
+    run = write_rows(tmp_path / "a.csv", [{name: each[name] for name in header} for each in rows])
+    for command in (("compare", run, run), ("view", run, "--output", tmp_path / "page.html")):
+        done = stage(*map(str, command))
+        assert done.returncode == 1
+        assert f"a.csv: row 1, column \"{column}\": '{text[:40]}' is no number; answer the file again" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_usage_is_two(stage: Stage) -> None:
     assert stage("compare", "one").returncode == 2
     assert stage("compare", "one", "two", "--limit", "0").returncode == 2
