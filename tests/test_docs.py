@@ -76,7 +76,7 @@ def test_the_index_lists_every_page() -> None:
             assert f"({path.name})" in index, path.name
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if path.parent.name == "docs" and path.name != "README.md"])
+@pytest.mark.parametrize("path", [path for path in PAGES if path.parent == ROOT / "docs" and path.name != "README.md"])
 def test_a_page_begins_with_what_it_is_good_for(path: Path) -> None:
     """And then comes the shortest command or program."""
     title, first, *_ = path.read_text("utf-8").split("\n\n")
