@@ -8,7 +8,6 @@ others go on. `OUTPUT/listing.json` says what was seen, and when. Nothing is cha
 import argparse
 import contextlib
 import logging
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -130,11 +129,11 @@ def ingest(options: argparse.Namespace) -> int:
 
 
 def listed_source(url: str, source: "Source") -> str:
-    """URL as the listing of OUTPUT has it: without secrets, and a local path from the root."""
+    """URL as the listing of OUTPUT has it: without secrets; of a folder the path."""
     from stages.ingesting.folder import FolderSource
 
     if isinstance(source, FolderSource):
-        return os.path.abspath(source.root)  # noqa: PTH100 - pathlib leaves `..` in it
+        return str(source.root)
     return safe_url(url).rstrip("/")
 
 

@@ -139,9 +139,9 @@ class Stream:
 
     def _old_answer(self, file: File, question: str | None, context: str | None) -> "Answer | None":
         """The answer that the model is not needed for."""
-        from runtime.answer import Answer
-
         if error := self._job.refusal(question, context):
+            from runtime.answer import Answer
+
             return Answer.failure(error)
         known = file.known.get(question, context) if file.known is not None else None
         self._counts.reused += known is not None

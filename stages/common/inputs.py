@@ -35,8 +35,8 @@ class Input:
 
     @property
     def folder(self) -> str:
-        """The folder that names are relative to. Its links stay: one may lead to the folder of the day."""
-        return os.path.abspath(self.top or self.source)  # noqa: PTH100 - pathlib leaves `..` in it
+        """The folder that names are relative to."""
+        return str(self.top or self.source)
 
     def covers(self, name: str) -> bool:
         """Whether a CSV of this name is gone if it is not in INPUT.

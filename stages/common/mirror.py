@@ -61,6 +61,7 @@ class Mirror:
 
         Raises AnswermillError if files of another INPUT would go, which `source` cannot prove to be gone.
         """
+        source = _absolute(source)
         former = sorted(other for other in self._sources if not _is_same_source(other, source))
         if former and len(former) == len(self._sources):
             self._check_others(former[0], source, due)
@@ -186,6 +187,11 @@ def foreign_files(output: Path, paths: Sequence[str]) -> AnswermillError:
         f"{output}: {enumeration(sorted(paths), 5)} would be replaced, and this command did not write it; choose "
         "another OUTPUT, or remove it there"
     )
+
+
+def _absolute(source: str) -> str:
+    """A path from the root, with its links: one may lead to the folder of the day. A URL as it is."""
+    return source if "://" in source else os.path.abspath(source)  # noqa: PTH100 - pathlib leaves `..` in it
 
 
 def _is_same_source(one: str, other: str) -> bool:

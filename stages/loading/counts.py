@@ -23,7 +23,7 @@ class LoadCounts:
     began: float = field(default_factory=time.monotonic)
 
     def add(self, counts: CsvCounts, size: int) -> None:
-        """CsvCounts one file of `size` bytes. Of its rows, those are replaced whose place another row had."""
+        """Counts one file of `size` bytes. Of its rows, those are replaced whose place another row had."""
         self.files += 1
         self.rows += counts.rows
         self.size += size
