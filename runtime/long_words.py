@@ -32,9 +32,9 @@ class Shortened(NamedTuple):
     def in_whole(self, chars: tuple[int, int]) -> tuple[int, int]:
         """Where a word or token stands in the whole text. None begins or ends at a gap."""
         start, end = (bisect_left(self.gaps, place) for place in chars)
-        return chars[0] + self._left_out(start), chars[1] + self._left_out(end)
+        return chars[0] + self._length_of(start), chars[1] + self._length_of(end)
 
-    def _left_out(self, gaps: int) -> int:
+    def _length_of(self, gaps: int) -> int:
         return self.lengths[gaps - 1] if gaps else 0
 
 
