@@ -106,7 +106,7 @@ def test_an_emptied_folder_removes_nothing(stage: Stage, tmp_path: Path) -> None
 
 
 def test_a_file_that_somebody_else_wrote_is_not_replaced(run: Run, tmp_path: Path) -> None:
-    """`load answers questions` made links of the questions; nor is it in a later run. The remedy works to the letter."""
+    """`load answers questions` made links of them; nor is it in a later run. The remedy works to the letter."""
     source, out = tmp_path / "in", tmp_path / "out"
     out.mkdir()
     for name in ("a.csv", "b.csv"):
