@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import AnswermillError, OptionError
-from stages import load
 from stages.common.files import csv_files
 from stages.common.names import part_path
 from stages.csvs.answered import answered_files
+from stages.loading.options import arguments
 from tests.conftest import Stage
 from tests.support.loading import execute, row_of, rows_of, run_load, versions_of, write_rows, write_version
 
@@ -219,7 +219,7 @@ def test_options_that_make_no_sense_are_told(tmp_path: Path, capsys: pytest.Capt
     source = write_version(tmp_path / "in/a.csv", "one", 1)
     for words in ([str(source), "out", "--prune"], ["in", "out", "--prune-all"], ["in", "out", "--listing", "x"]):
         with pytest.raises(SystemExit) as ended:
-            load.arguments(words)
+            arguments(words)
         assert ended.value.code == 2
         assert "--prune" in capsys.readouterr().err
 
