@@ -77,10 +77,10 @@ class IngestOutput:
     def _is_own(self, path: Path) -> bool:
         if path == self._output / LISTING:
             return begins_with(path, LISTING_BEGINNING)
-        return path.relative_to(self._output).as_posix() in self._ingested
+        return path.relative_to(self._output).as_posix() in self._paths_in_listing
 
     @cached_property
-    def _ingested(self) -> set[str]:
+    def _paths_in_listing(self) -> set[str]:
         return ingested_paths(self._output)
 
     def keep_unchanged(self, name: str, item: SourceObject) -> bool:
