@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from runtime.command import version
 from runtime.errors import OptionError
-from stages.common.files import begins_with, partial_name, whole_file
+from stages.common.files import open_regular, partial_name, whole_file
 
 if TYPE_CHECKING:
     from stages.answering.rows import Counts, Job
@@ -84,8 +84,11 @@ def check_metrics(metrics: Path, source: Path, target: Path) -> None:
             raise OptionError(f"--metrics {metrics}: it lies in {name}; choose a file outside of INPUT and OUTPUT")
     if metrics.is_dir():
         raise OptionError(f"--metrics {metrics}: it is a folder; name a file in it, such as {metrics}/answermill.prom")
-    if metrics.exists() and not begins_with(metrics, _BEGINNING):
-        raise OptionError(f"--metrics {metrics}: it holds something else; name another file, or remove this one")
+    if metrics.exists():
+        with open_regular(metrics) as file:
+            beginning = file.read(len(_BEGINNING))
+        if not _BEGINNING.startswith(beginning):
+            raise OptionError(f"--metrics {metrics}: it holds something else; name another file, or remove this one")
 
 
 @contextlib.contextmanager
