@@ -94,8 +94,8 @@ class TableLoader:
         for entry in memory.entries(self.connection, self.target, {csv.origin.file for csv in csvs}):
             known[entry.origin.file].append(entry)
         check_latest(csvs, known)
-        doubled = _doubled(csvs)
-        same = self._unchanged_rows([csv for csv in csvs if csv.origin not in doubled], known)
+        overlapping = _overlaps(csvs)
+        same = self._unchanged_rows([csv for csv in csvs if csv.origin not in overlapping], known)
         changed = [csv for csv in csvs if csv.origin not in same]
         before = self._delete(changed, known)
         rows = self._copy(changed)
@@ -228,13 +228,13 @@ def _entries_within(first: int, end: int, others: Iterable[Entry]) -> list[Entry
     return [entry for entry in others if entry.origin.first_row < end and entry.end > first]
 
 
-def _doubled(csvs: Iterable[AnsweredCsv]) -> set[Origin]:
+def _overlaps(csvs: Iterable[AnsweredCsv]) -> set[Origin]:
     """The CSVs that have rows of another one: a killed run of ingest has left parts of two sizes."""
-    doubled: set[Origin] = set()
+    overlapping: set[Origin] = set()
     for one, other in pairwise(sorted(csvs, key=lambda csv: csv.origin)):
         if one.origin.file == other.origin.file and one.origin.first_row + one.rows > other.origin.first_row:
-            doubled |= {one.origin, other.origin}
-    return doubled
+            overlapping |= {one.origin, other.origin}
+    return overlapping
 
 
 def _ranges(ranges: Sequence[Range]) -> sql.Composed:
