@@ -16,6 +16,8 @@ from typing import BinaryIO
 from runtime.errors import AnswermillError, InputError, OptionError
 from stages.common.names import PARTS, path_end
 
+_NOT_REGULAR, _REGULAR = "not a regular file", "put a file in its place, or remove it"
+
 
 def csv_files(root: Path) -> dict[str, Path]:
     """Every CSV at or below `root`, by its path relative to `root`, in bytewise order; hidden names are passed over.
@@ -95,10 +97,16 @@ def open_regular(path: Path) -> io.BufferedReader:
     Raises OSError if it is not there or cannot be read.
     """
     # Without O_NONBLOCK, opening a pipe waits for its writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        # A socket, or a device that is not there.
+        if error.errno in (errno.ENXIO, errno.ENODEV):
+            raise InputError(_NOT_REGULAR, remedy=_REGULAR) from error
+        raise
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InputError("not a regular file", remedy="put a file in its place, or remove it")
+            raise InputError(_NOT_REGULAR, remedy=_REGULAR)
         return open(descriptor, "rb")  # noqa: PTH123 - the caller closes it
     except BaseException:
         os.close(descriptor)
