@@ -49,5 +49,19 @@ def check_column_names(header: Sequence[str], limits: Limits) -> None:
             )
 
 
+def check_unpacked(unpacked: int, size: int, what: str, limits: Limits) -> None:
+    """Raises InputError if what takes `size` bytes has become too many."""
+    if unpacked > limits.unpacked_bytes:
+        raise InputError(
+            f"{what} of more than {limits.unpacked_bytes:,} bytes unpacked",
+            remedy="cut the table into several files, or allow more with --max-unpacked",
+        )
+    if unpacked > max(HARMLESS, size * limits.ratio):
+        raise InputError(
+            f"{what} that unpacks to more than {limits.ratio} times its size",
+            remedy="put the table there unpacked, or allow more with --max-ratio",
+        )
+
+
 def _remedy(size: int) -> str:
     return f"give it a shorter name, or allow longer ones with --max-name {size}"
