@@ -10,9 +10,15 @@ import pytest
 
 from stages.answering import options as answer
 from stages.answering.earlier import NO_INFLUENCE, OF_THE_FILE, Settings
+from stages.ingesting import options as ingest
 from stages.loading import options as load
 
 # Command lines in which every option has at least two values.
+INGEST = (
+    "in out",
+    "gs://bucket other --shard-rows 1 --question-column q --context-column c --formats csv --encoding auto --again "
+    "--follow-links --user-project p --concurrency 1 --timeout 1 --max-field 1 --log-format json",
+)
 LOAD = (
     "in out",
     "other passed --schema s --table t --question-column q --context-column c --prefix p_ --columns n:int --migrate "
@@ -39,12 +45,14 @@ def fits(value: object, hint: Any) -> bool:
         return value in inside
     if origin in (Union, UnionType):
         return any(fits(value, one) for one in inside)
-    if origin is Sequence:
-        return isinstance(value, Sequence) and all(fits(item, inside[0]) for item in value)
+    if origin in (Sequence, tuple):
+        return isinstance(value, origin) and all(fits(item, inside[0]) for item in value)
     return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
-@pytest.mark.parametrize(("arguments", "lines"), [(load.arguments, LOAD), (answer.arguments, ANSWER)])
+@pytest.mark.parametrize(
+    ("arguments", "lines"), [(ingest.arguments, INGEST), (answer.arguments, ANSWER), (load.arguments, LOAD)]
+)
 def test_options_have_the_types_that_they_declare(
     arguments: Callable[[Sequence[str]], Any], lines: Sequence[str]
 ) -> None:
