@@ -8,6 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
+from pachyderm.options import deploy_arguments
 from stages.answering import options as answer
 from stages.answering.earlier import NO_INFLUENCE, OF_THE_FILE, Settings
 from stages.ingesting import options as ingest
@@ -36,6 +37,18 @@ ANSWER = (
     "gs://bucket/in gs://bucket/out --dask tcp://scheduler:8786",
     "in out --batch-datums",
 )
+DEPLOY = (
+    "plan --image a:1 --repo r",
+    "deploy --image b:1 --bucket gs://b --bucket-key key.json --reprocess load --now --no-wait --rpc-timeout 1",
+    "deploy --image c:1 --bucket gs://b --wait",
+    "stamp --image d:1 --output specs --log-format json",
+    "undeploy --with-secrets",
+    "secrets",
+)
+
+
+def deploy(words: Sequence[str]) -> object:
+    return deploy_arguments(words[0], words[1:])
 
 
 def fits(value: object, hint: Any) -> bool:
@@ -51,7 +64,8 @@ def fits(value: object, hint: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "lines"), [(ingest.arguments, INGEST), (answer.arguments, ANSWER), (load.arguments, LOAD)]
+    ("arguments", "lines"),
+    [(ingest.arguments, INGEST), (answer.arguments, ANSWER), (load.arguments, LOAD), (deploy, DEPLOY)],
 )
 def test_options_have_the_types_that_they_declare(
     arguments: Callable[[Sequence[str]], Any], lines: Sequence[str]
