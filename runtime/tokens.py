@@ -40,7 +40,7 @@ class Piece:
         return cls(np.asarray(encoding.ids, np.int32), chars, np.asarray(words, np.int32), first, offset)
 
 
-class Row:
+class RowTokens:
     """The tokens of one row.
 
     Attributes:
@@ -96,7 +96,7 @@ class Row:
         return number - piece.first, piece
 
 
-def tokenize(tokenizer: Tokenizer, question: object, context: object, cutter: Cutter | None) -> Row:
+def tokenize(tokenizer: Tokenizer, question: object, context: object, cutter: Cutter | None) -> RowTokens:
     """The tokens of a row; of a long context in pieces, if there is a cutter. Raises TypeError for what is no text."""
     texts = cutter.pieces(context) if cutter and isinstance(context, str) else iter([context])
     first = next(texts)
@@ -112,7 +112,7 @@ def tokenize(tokenizer: Tokenizer, question: object, context: object, cutter: Cu
         pieces.append(Piece.of(tokenizer.encode(text, add_special_tokens=False), tokens, offset))
         tokens += len(pieces[-1].ids)
         offset += len(str(text))
-    return Row(pair, int(of_context.argmax()) if count else len(pair), count, pieces)
+    return RowTokens(pair, int(of_context.argmax()) if count else len(pair), count, pieces)
 
 
 def is_longer(tokenizer: Tokenizer, cutter: Cutter, text: object, tokens: int) -> bool:
