@@ -86,7 +86,7 @@ def answer_folder(
     job: Job, options: AnswerOptions, given: Input, due: dict[str, Path], share: Share | None
 ) -> dict[str, str]:
     """Answers the files in `due`; OUTPUT mirrors INPUT. Returns what was wrong with those that failed."""
-    from stages.answering.earlier import Settings, holds_answers, read_library
+    from stages.answering.earlier import Settings, is_ours, read_library
     from stages.answering.mirrored import MirroredRun
 
     settings, counts, output = Settings.of(options, job.model), Counts(), Path(options.output)
@@ -95,7 +95,8 @@ def answer_folder(
         Progress(sum(size_of(path) for path in due.values())) as progress,
     ):
         others = {path for path in mirror.paths() if not given.covers(path)} - targets(given.files, *FORMATS)
-        mirror.check_new(targets(given.files, job.format), lambda path: holds_answers(path, job.columns))
+        records = {record_path(options, share).name} if mirror.is_new else set()
+        mirror.check_own(records | targets(given.files, job.format), lambda path: is_ours(path, job.columns))
         if given.subpath is not None and given.files:
             mirror.take_from(given.folder, others | targets(given.files, *FORMATS))
         library = None if options.again else read_library(options.reuse, settings, job.columns)
@@ -172,8 +173,12 @@ def measure(
     """Writes the figures of the run if the options want them, and beside its output."""
     from stages.answering.metrics import Report, write_reports
 
-    record = Path(options.output) / f"run{share.suffix if share else ''}.json"
-    return write_reports(Report(job, counts, progress, options), options.metrics, record)
+    return write_reports(Report(job, counts, progress, options), options.metrics, record_path(options, share))
+
+
+def record_path(options: AnswerOptions, share: Share | None) -> Path:
+    """Where the record of the run goes."""
+    return Path(options.output) / f"run{share.suffix if share else ''}.json"
 
 
 def prepare(options: AnswerOptions) -> Callable[[], str]:

@@ -102,7 +102,10 @@ def load_files(opened: "Session", target: "ReadyTarget", given: Input, options: 
         run = LoadRun(opened, target, mirror, options)
         failed = run.load(files)
         if mirror and not failed:
-            mirror.settle(run.written | others(given, mirror.paths()))
+            keep = run.written | others(given, mirror.paths())
+            # Somebody has put a file of his own in the place of a link.
+            own = {path for path in mirror.paths() if path.endswith(".csv") and is_foreign(options.output / path)}
+            mirror.settle(keep | own)
     summarise("done", run.counts.figures(options.dry_run, files))
     return failed
 
