@@ -171,14 +171,14 @@ def target_of(options: argparse.Namespace) -> "Target":
 def load_files(opened: "Session", target: "ReadyTarget", given: Input, options: argparse.Namespace) -> list[str]:
     """Loads files and passes them on. Returns the names of those that failed."""
     from stages.loading.digests import digests_in
-    from stages.loading.files import is_foreign, others
+    from stages.loading.files import foreign_of, others
     from stages.loading.run import LoadRun
 
     files = given.files
     if not files:
         logging.warning("%s: it contains no CSV; load takes what the answer stage wrote", options.input)
     with _listing(options) as mirror:
-        if foreign := [path for path in files if is_foreign(options.output / path)]:
+        if foreign := foreign_of(options.output, files):
             raise foreign_files(options.output, foreign)
         if mirror and given.subpath is not None and files:
             mirror.take_from(given.folder, {*files, *others(given, mirror.paths()), *digests_in(mirror.paths())})

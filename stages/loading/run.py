@@ -67,14 +67,20 @@ class LoadRun:
         self, group: Sequence[str], files: Mapping[str, Path], origins: Mapping[str, Origin], stack: ExitStack
     ) -> tuple[list[AnsweredCsv], list[str]]:
         """Opens and examines CSVs. Returns those that keep the rules, and the names of those that failed."""
-        opened, faults = [], {}
+        opened: list[AnsweredCsv] = []
+        faults: dict[str, InputError] = {}
+
+        @stack.callback
+        def close() -> None:
+            for csv in opened:
+                csv.close()
+
         for path in group:
             try:
                 csv = AnsweredCsv(path, origins[path], open_csv(files[path]), self._opened_at)
             except InputError as error:
                 faults[path] = error
                 continue
-            stack.callback(csv.close)
             opened.append(csv)
         faults |= examine_each(opened, self._target)
         failed = [name for path, error in faults.items() for name in self._refuse(path, files[path], error)]
@@ -167,7 +173,7 @@ class LoadRun:
         """Before the stamp and the commit: whoever prunes by what is passed on must not miss a file that is loaded."""
         if self._options.dry_run:
             return
-        pass_on(files[csv.path], self._output / csv.path)
+        pass_on(files[csv.path], f"{self._output}/{csv.path}")
         for path in self._digests([csv]):
             touch(self._output / path)
 
