@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from runtime import command
 from stages.common import batching
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Where from, where to."""
-    parser = argparse.ArgumentParser()
+    parser = command.parser("copier", "Copies its datum.")
     parser.add_argument("input", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument(batching.OPTION, action="store_true")

@@ -30,9 +30,10 @@ from runtime import Answerer
 from runtime.cpu import available_cpus, limit_pools
 from stages.common.batching import OPTION
 from stages.common.names import Origin
-from stages.load import arguments, target_of
+from stages.load import target_of
 from stages.loading.copying import AnsweredCsv, columns_of, examine, rows_to_copy
 from stages.loading.files import open_csv
+from stages.loading.options import arguments
 from stages.loading.schema import prepare
 
 STAGE = "stage"

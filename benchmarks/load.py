@@ -23,8 +23,9 @@ from benchmarks.answered import repeat_csv, write_csv
 from benchmarks.loaders import Measured, adbc, insert_each, insert_many, ours, psql_copy
 from pachyderm.demo.database import embedded_postgres
 from stages.common.names import Origin
-from stages.load import arguments, target_of
+from stages.load import target_of
 from stages.loading.copying import AnsweredCsv, columns_of, examine, rows_to_copy
+from stages.loading.options import arguments
 from stages.loading.schema import prepare
 from stages.loading.target import Target
 

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn, Protocol, TypeVar
 
 from runtime.errors import AnswermillError
 from runtime.logs import start_logging
@@ -31,6 +31,17 @@ _REMEDIES = {
     errno.EEXIST: "choose another name, since a folder is to be made there",
     errno.ENOTDIR: "choose another path, since a file is in the place of a folder",
 }
+
+
+class CommonOptions(Protocol):
+    """What `add_common` adds to the options of every command."""
+
+    @property
+    def log_format(self) -> str:
+        """Of the log on stderr: `text` or `json`."""
+
+
+Options = TypeVar("Options", bound=CommonOptions)
 
 
 def parser(
@@ -141,13 +152,13 @@ def share(text: str) -> float:
     return value
 
 
-def run(name: str, work: Callable[[Any], int], options: argparse.Namespace) -> int:
+def run(name: str, work: Callable[[Options], int], options: Options) -> int:
     """Runs a command's work and turns what is not its fault into one line on stderr and an exit code.
 
     Returns the exit code: that of `work`, 1 for AnswermillError and OSError, 130 and 143 for SIGINT and SIGTERM.
     """
     open_streams()
-    start_logging(name, getattr(options, "log_format", "text"))
+    start_logging(name, options.log_format)
     ending = _Ending()
     for number, handler in ((signal.SIGTERM, ending.terminate), (signal.SIGINT, ending.interrupt)):
         # Ignored is what a shell makes of Ctrl-C for a command in the background.

@@ -11,6 +11,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from runtime.blanks import BLANK
+from runtime.long_words import Shortened, Shortener
 
 # In pieces of so many code points a context of 1 MB takes 50 MB to tokenize; in one piece it took 195, and 600 where
 # each of its characters is a token.
@@ -29,6 +30,8 @@ class Cutter:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self._added = added_tokens(tokenizer)
+        self._shortener = Shortener(tokenizer, self._added)
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "Cutter | None":
@@ -45,6 +48,18 @@ class Cutter:
         )
         looks_around = any(token.lstrip or token.rstrip or token.single_word for token in added)
         return cls(tokenizer) if is_bert and not looks_around else None
+
+    def shorten(self, text: str) -> Shortened:
+        """The text without the middles of words that would make a long piece."""
+        if len(text) <= PIECE_CHARS:
+            return Shortened(text)
+        # Any piece that is too long has one of these in it.
+        half = (PIECE_CHARS + 1) // 2
+        stretches = (range(first, min(first + half, len(text))) for first in range(0, len(text), half))
+        separator = self._separator
+        return self._shortener.shorten(
+            text, (each for each in stretches if not separator.search(text, each.start, each.stop))
+        )
 
     def pieces(self, text: str) -> Iterator[str]:
         """The text in pieces of about `PIECE_CHARS`."""
@@ -63,9 +78,8 @@ class Cutter:
     @cached_property
     def _inside(self) -> tuple[str, str]:
         """Characters before which an added token may have begun, and behind which one may go on."""
-        contents = [token.content for token in self._tokenizer.get_added_tokens_decoder().values()]
         # The normalizer turns one blank into another.
-        ends, starts = "".join(text[1:] for text in contents), "".join(text[:-1] for text in contents)
+        ends, starts = "".join(text[1:] for text in self._added), "".join(text[:-1] for text in self._added)
         return re.sub(r"\s", BLANK, ends), re.sub(r"\s", BLANK, starts)
 
     @cached_property
@@ -82,11 +96,18 @@ class Cutter:
 
     def _separators(self) -> str:
         """Blanks and marks of punctuation, as the tokenizer sees them, which may know another Unicode than Python."""
-        others = (char for char in map(chr, range(0x80, _PLANES)) if unicodedata.category(char)[0] in "PZ")
+        others = (char for char in map(chr, range(0x80, _PLANES)) if unicodedata.category(char)[0] in "PSZ")
         return "".join(char for char in chain(map(chr, range(0x80)), others) if self._separates(char))
 
     def _separates(self, char: str) -> bool:
         normal = self._tokenizer.normalizer.normalize_str(f"a{char}b")
-        # An added token might begin or end within what another character becomes.
+        # Of a character that becomes another, as a Greek question mark becomes a semicolon, `_inside` does not know.
         is_kept = normal == f"a{char}b" or (char.isspace() and normal == "a b")
-        return is_kept and len(self._tokenizer.pre_tokenizer.pre_tokenize_str(normal)) > 1
+        is_safe = is_kept or not any(set(normal[1:-1]) & set(token) for token in self._added)
+        return is_safe and len(self._tokenizer.pre_tokenizer.pre_tokenize_str(normal)) > 1
+
+
+def added_tokens(tokenizer: Tokenizer) -> list[str]:
+    """As they are, and as the normalizer makes them, since some are looked for in what it has made of a text."""
+    contents = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
+    return contents + [tokenizer.normalizer.normalize_str(content) for content in contents]

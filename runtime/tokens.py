@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from runtime.long_words import Shortened
 from runtime.pieces import PIECE_CHARS, Cutter
 
 Ints = NDArray[np.int32]
@@ -48,9 +49,15 @@ class Row:
 
     """
 
-    def __init__(self, pair: Encoding, before: int, of_first: int, others: Sequence[Piece]) -> None:
-        """`pair` is the question and the context's first piece, which has `of_first` tokens from `before` on."""
+    def __init__(
+        self, pair: Encoding, before: int, of_first: int, others: Sequence[Piece], texts: tuple[Shortened, Shortened]
+    ) -> None:
+        """`pair` is the question and the context's first piece, which has `of_first` tokens from `before` on.
+
+        `texts` are the question and the context as they were tokenized.
+        """
         self._pair, self._of_first, self._others = pair, of_first, others
+        self._question, self._context = texts
         self._firsts = [piece.first for piece in others]
         self.before, self.behind = before, len(pair) - before - of_first
         self.tokens = of_first + sum(len(piece.ids) for piece in others)
@@ -72,10 +79,11 @@ class Row:
     def chars(self, token: int) -> tuple[int, int]:
         """Code points of a token in its own text; 0, 0 for special ones."""
         at, piece = self._locate(token)
+        text = self._question if token < self.before else self._context
         if piece is None:
-            return self._pair.token_to_chars(at) or (0, 0)
+            return text.in_whole(self._pair.token_to_chars(at) or (0, 0))
         start, end = piece.chars[at].tolist()
-        return start + piece.offset, end + piece.offset
+        return text.in_whole((start + piece.offset, end + piece.offset))
 
     def word(self, token: int) -> tuple[int, int] | None:
         """Where the token's piece begins, and the number of its word in that piece; None for special tokens."""
@@ -98,28 +106,35 @@ class Row:
 
 def tokenize(tokenizer: Tokenizer, question: object, context: object, cutter: Cutter | None) -> Row:
     """The tokens of a row; of a long context in pieces, if there is a cutter. Raises TypeError for what is no text."""
-    texts = cutter.pieces(context) if cutter and isinstance(context, str) else iter([context])
+    short = _shorten(question, cutter), _shorten(context, cutter)
+    texts = cutter.pieces(short[1].text) if cutter else iter([short[1].text])
     first = next(texts)
-    pair = tokenizer.encode(question, first)
+    pair = tokenizer.encode(short[0].text, first)
     # Where the context's tokens would stand cannot be told from a piece that has none, such as one of blanks.
     while 1 not in pair.sequence_ids and (more := next(texts, None)):
-        first = f"{first}{more}"
-        pair = tokenizer.encode(question, first)
+        first += more
+        pair = tokenizer.encode(short[0].text, first)
     of_context = np.asarray(pair.sequence_ids, np.float64) == 1
-    count, offset = int(of_context.sum()), len(str(first))
+    count, offset = int(of_context.sum()), len(first)
     pieces, tokens = [], count
     for text in texts:
         pieces.append(Piece.of(tokenizer.encode(text, add_special_tokens=False), tokens, offset))
         tokens += len(pieces[-1].ids)
-        offset += len(str(text))
-    return Row(pair, int(of_context.argmax()) if count else len(pair), count, pieces)
+        offset += len(text)
+    return Row(pair, int(of_context.argmax()) if count else len(pair), count, pieces, short)
+
+
+def _shorten(text: object, cutter: Cutter | None) -> Shortened:
+    if not isinstance(text, str):
+        raise TypeError(f"{type(text).__name__} is no text")
+    return cutter.shorten(text) if cutter else Shortened(text)
 
 
 def is_longer(tokenizer: Tokenizer, cutter: Cutter, text: object, tokens: int) -> bool:
     """Whether a text of more than a piece has more tokens than that."""
     if not isinstance(text, str) or len(text) <= PIECE_CHARS:
         return False
-    for piece in cutter.pieces(text):
+    for piece in cutter.pieces(cutter.shorten(text).text):
         tokens -= len(tokenizer.encode(piece, add_special_tokens=False))
         if tokens < 0:
             return True

@@ -86,7 +86,7 @@ def answer_folder(
     job: Job, options: argparse.Namespace, given: Input, due: dict[str, Path], share: Share | None
 ) -> dict[str, str]:
     """Answers the files in `due`; OUTPUT mirrors INPUT. Returns what was wrong with those that failed."""
-    from stages.answering.earlier import Settings, holds_answers, read_library
+    from stages.answering.earlier import Settings, is_ours, read_library
     from stages.answering.mirrored import MirroredRun
 
     settings, counts = Settings.of(options, job.model), Counts()
@@ -95,7 +95,8 @@ def answer_folder(
         Progress(sum(size_of(path) for path in due.values())) as progress,
     ):
         others = {path for path in mirror.paths() if not given.covers(path)} - targets(given.files, *FORMATS)
-        mirror.check_new(targets(given.files, job.format), lambda path: holds_answers(path, job.columns))
+        records = {record_path(options, share).name} if mirror.is_new else set()
+        mirror.check_own(records | targets(given.files, job.format), lambda path: is_ours(path, job.columns))
         if given.subpath is not None and given.files:
             mirror.take_from(given.folder, others | targets(given.files, *FORMATS))
         library = None if options.again else read_library(options.reuse, settings, job.columns)
@@ -171,8 +172,13 @@ def measure(
     """Writes the figures of the run if the options want them, and beside its output."""
     from stages.answering.metrics import Report, write_reports
 
-    record = options.output / f"run{share.suffix if share else ''}.json"
-    return write_reports(Report(job, counts, progress, options), options.metrics, record)
+    return write_reports(Report(job, counts, progress, options), options.metrics, record_path(options, share))
+
+
+def record_path(options: argparse.Namespace, share: Share | None) -> Path:
+    """Where the record of the run goes."""
+    output: Path = options.output
+    return output / f"run{share.suffix if share else ''}.json"
 
 
 def prepare(options: argparse.Namespace) -> Callable[[], str]:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from runtime.errors import InputError
 from stages.answering.formats import FORMATS, target_name
 from stages.answering.reuse import OldAnswers
-from stages.common.files import csv_files, open_regular, partial_name
+from stages.common.files import begins_with, csv_files, open_regular, partial_name
 from stages.common.mirror import Mirror
 from stages.csvs.records import Records
 
 if TYPE_CHECKING:
     from stages.answering.rows import Columns, Job
 
+# How the record of a run begins.
+_RECORD_BEGINNING = b'{\n "finished": '
 # Options that change where and how fast rows are answered, but no answer.
 _NO_INFLUENCE = frozenset(
     {
@@ -62,16 +64,22 @@ class MadeFrom(NamedTuple):
         return " ".join(self)
 
 
-def holds_answers(path: Path, columns: "Columns") -> bool:
-    """Whether `answer` may have written the file: in another format than CSV, or a CSV with the columns of answers."""
-    if path.suffix != ".csv":
-        return True
+def is_ours(path: Path, columns: "Columns") -> bool:
+    """Whether `answer` may have written the file: it has the columns of answers, or is the record of a run."""
+    import polars as pl
+
+    if path.suffix == ".json":
+        return begins_with(path, _RECORD_BEGINNING)
     try:
+        if path.suffix == ".csv":
+            with open_regular(path) as stream:
+                Records(stream, columns.added)
+            return True
         with open_regular(path) as stream:
-            Records(stream, columns.added)
-    except (InputError, OSError):
+            header = pl.read_parquet_schema(stream) if path.suffix == ".parquet" else json.loads(stream.readline())
+    except (InputError, OSError, ValueError, pl.exceptions.PolarsError):
         return False
-    return True
+    return set(columns.added) <= set(header)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,6 @@ after a second one it marks all further datums as processed, with nothing writte
 nothing but grpc and this file, and whatever goes wrong from then on, bad options included, is reported as a datum's.
 """
 
-import argparse
 import contextlib
 import io
 import logging
@@ -53,15 +52,15 @@ def is_wanted(argv: Sequence[str]) -> bool:
 def serve(
     stage: str,
     argv: Sequence[str],
-    arguments: Callable[[Sequence[str]], argparse.Namespace],
-    prepare: Callable[[argparse.Namespace], Process],
+    arguments: Callable[[Sequence[str]], command.Options],
+    prepare: Callable[[command.Options], Process],
 ) -> int:
     """Takes datums without end; the worker kills the process after the last.
 
     Returns an exit code after a signal, and if the environment names no worker and none listens.
     """
     datums = _Datums(lambda: prepare(_options(stage, argv, arguments)))
-    return command.run(stage, lambda _: _serve(datums), argparse.Namespace())
+    return command.run(stage, _serve, datums)
 
 
 def _serve(datums: "_Datums") -> NoReturn:
@@ -90,6 +89,7 @@ class _Datums:
         ask: asks for the next datum, once there is a connection.
         asked: whether the worker may have handed out a datum.
         error: what is reported when the next datum is asked for.
+        log_format: of the log until the options are parsed.
 
     """
 
@@ -97,6 +97,7 @@ class _Datums:
         self.ask: Ask | None = None
         self.asked = False
         self.error = ""
+        self.log_format = "text"
         self._prepare = prepare
         self._process: Process | None = None
 
@@ -114,9 +115,7 @@ class _Datums:
         self.error = self._process()
 
 
-def _options(
-    stage: str, argv: Sequence[str], arguments: Callable[[Sequence[str]], argparse.Namespace]
-) -> argparse.Namespace:
+def _options(stage: str, argv: Sequence[str], arguments: Callable[[Sequence[str]], command.Options]) -> command.Options:
     """The options. Raises AnswermillError with argparse's own message, which otherwise ends the process."""
     output = io.StringIO()
     try:
@@ -127,7 +126,7 @@ def _options(
             raise
         lines = output.getvalue().strip().splitlines() or ["the options end the process"]
         raise AnswermillError(lines[-1].removeprefix(f"answermill {stage}: ")) from end
-    start_logging(stage, getattr(options, "log_format", "text"))
+    start_logging(stage, options.log_format)
     return options
 
 

@@ -110,6 +110,15 @@ def open_raw(path: Path) -> io.FileIO:
         raise
 
 
+def begins_with(path: Path, beginning: bytes) -> bool:
+    """Whether a regular file may be one that begins like this: a torn or empty one may."""
+    try:
+        with open_regular(path) as file:
+            return beginning.startswith(file.read(len(beginning)))
+    except (InputError, OSError):
+        return False
+
+
 def check_apart(source: Path, target: Path) -> None:
     """Raises OptionError if what is written to the folder `target` would be read from, or replace, what is in `source`.
 

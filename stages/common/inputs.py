@@ -1,19 +1,15 @@
 """INPUT of a stage: its CSVs, each under the path that names its rows, however much of a folder is given."""
 
-import json
 import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.errors import InputError, OptionError
-from stages.common.files import csv_files, open_regular
-from stages.common.listings import listed_paths, listings_of
+from runtime.errors import OptionError
+from stages.common.files import csv_files
+from stages.common.listings import ingested_paths, listed_paths, listings_of
 from stages.common.mirror import keeps_listing
 from stages.common.names import LISTING
-
-# How a `listing.json` of ours begins; anybody's may be called so.
-_BEGINNING = b'{\n "version": 1,\n "listed_at": '
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +108,5 @@ def _has_listing(folder: Path) -> bool:
 
 
 def _names_in(folder: Path) -> set[str]:
-    """Paths below the folder that a stage has noted there; none if a listing cannot be read, or is not ours."""
-    names = set(listed_paths(folder))
-    try:
-        with open_regular(folder / LISTING) as file:
-            if file.read(len(_BEGINNING)) == _BEGINNING:
-                file.seek(0)
-                names.update(json.load(file)["files"])
-    except (OSError, InputError, ValueError, KeyError, TypeError, RecursionError):
-        pass
-    return names
+    """Paths below the folder that a stage has noted there."""
+    return listed_paths(folder) | ingested_paths(folder)

@@ -12,8 +12,11 @@ from pathlib import Path, PurePosixPath
 
 from runtime.errors import AnswermillError, InputError
 from stages.common.files import open_regular, whole_file
+from stages.common.names import LISTING
 
 STAGES = ("ingest", "answer", "load")
+# How a `listing.json` of ours begins; anybody's may be called so.
+LISTING_BEGINNING = b'{\n "version": 1,\n "listed_at": '
 
 
 def listings_of(folder: Path, *stages: str) -> list[Path]:
@@ -29,6 +32,18 @@ def listed_paths(folder: Path) -> set[str]:
         with contextlib.suppress(OSError, InputError), open_regular(listing) as file:
             paths.update(entry[0] for entry in map(_entry, file) if isinstance(entry, tuple))
     return paths
+
+
+def ingested_paths(folder: Path) -> set[str]:
+    """The paths of the CSVs in ingest's `listing.json` below `folder`; none if it cannot be read, or is not ours."""
+    try:
+        with open_regular(folder / LISTING) as file:
+            if file.read(len(LISTING_BEGINNING)) == LISTING_BEGINNING:
+                file.seek(0)
+                return set(json.load(file)["files"])
+    except (OSError, InputError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    return set()
 
 
 def path_line(path: str, made_from: str | None) -> bytes:

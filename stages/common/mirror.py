@@ -24,13 +24,18 @@ def keeps_listing() -> bool:
 
 
 class Mirror:
-    """The listing of one stage below one OUTPUT. `open_mirror` makes it, and holds the lock."""
+    """The listing of one stage below one OUTPUT. `open_mirror` makes it, and holds the lock.
+
+    Attributes:
+        is_new: whether OUTPUT had no such listing.
+
+    """
 
     def __init__(self, output: Path, stage: str, share: str = "") -> None:
         self._output, self._stage = output, stage
         self._listing = output / f".{stage}{share}.listing"
         self._others = [path for path in listings_of(output, stage) if path != self._listing]
-        self._is_new = not os.path.lexists(self._listing)
+        self.is_new = not os.path.lexists(self._listing)
         # A file may have been another share's in an earlier run. What is noted as whole beats what was only intended.
         self._entries, self._sources = read_all(output, stage)
         read_one(self._listing, mend=True)
@@ -42,18 +47,19 @@ class Mirror:
         """What the files below `output` were made from, by their paths, for whoever only wants to know."""
         return read_all(output, stage)[0]
 
-    def check_new(self, paths: Iterable[str], is_own: Callable[[Path], bool]) -> None:
-        """Raises AnswermillError if OUTPUT has no listing, and at one of these paths a file of somebody else's.
+    def check_own(self, paths: Iterable[str], is_own: Callable[[Path], bool]) -> None:
+        """Raises AnswermillError if at one of these paths in OUTPUT is a file that no run of this stage has noted.
 
-        A folder of this stage's that was copied without its listing has files that are its `is_own`.
+        What is `is_own` passes: the files of a folder that was copied without its listing, and those of another share
+        that has begun meanwhile.
         """
-        there = [path for path in paths if os.path.lexists(self._output / path)] if self._is_new else []
+        there = [path for path in paths if path not in self._entries and os.path.lexists(self._output / path)]
         foreign = [path for path in there if not is_own(self._output / path)]
-        # Asked last: another share may have begun meanwhile.
-        if foreign and listings_of(self._output, self._stage) == [self._listing]:
-            # Or the next run would take it for a folder of its own.
-            self._log.close()
-            self._listing.unlink()
+        if foreign:
+            if self.is_new and not self._others:
+                # Or the next run would take it for a folder of its own.
+                self._log.close()
+                self._listing.unlink()
             raise foreign_files(self._output, foreign)
 
     def take_from(self, source: str, due: Collection[str]) -> None:

@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from runtime.errors import InputError
-from stages.common.files import whole_file
+from stages.common.files import begins_with, whole_file
+from stages.common.listings import LISTING_BEGINNING, ingested_paths
 from stages.common.mirror import Mirror
 from stages.common.names import LISTING, REJECTED, enumeration, origin_of, part_path, rejection_path, subject
 from stages.common.rejections import note_of
@@ -67,8 +69,19 @@ class IngestOutput:
         """Writes down which INPUT has these objects. Raises AnswermillError if those of another one would go."""
         if self._mirror:
             paths = [part_path(_key(name), 1) for name in names]
-            self._mirror.check_new(paths, lambda _: (self._output / LISTING).exists())
+            # Without a listing of this stage's own, this may be the first run, and `listing.json` anybody's.
+            records = [LISTING] if self._mirror.is_new else []
+            self._mirror.check_own([*records, *paths], self._is_own)
             self._mirror.take_from(source, paths)
+
+    def _is_own(self, path: Path) -> bool:
+        if path == self._output / LISTING:
+            return begins_with(path, LISTING_BEGINNING)
+        return path.relative_to(self._output).as_posix() in self._paths_in_listing
+
+    @cached_property
+    def _paths_in_listing(self) -> set[str]:
+        return ingested_paths(self._output)
 
     def keep_unchanged(self, name: str, item: SourceObject) -> bool:
         """Whether the last run has written the object in this very state, under these rules; if so, it stays."""

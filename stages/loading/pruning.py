@@ -1,9 +1,9 @@
 """`load --prune`: deletes the rows of files that are gone, once their absence is proven."""
 
-import argparse
 import logging
 from collections.abc import Iterable
 from datetime import datetime
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
@@ -19,6 +19,7 @@ from stages.loading.digests import read_digests
 from stages.loading.files import origins_of
 from stages.loading.listing import Listing, read_listing
 from stages.loading.memory import Entry
+from stages.loading.options import LoadOptions
 from stages.loading.target import Target
 from stages.loading.waiting import WatchedConnection
 
@@ -26,17 +27,19 @@ from stages.loading.waiting import WatchedConnection
 _FILES_AT_A_TIME = 200
 
 
-def prune(opened: Session, target: Target, options: argparse.Namespace) -> int:
+def prune(opened: Session, target: Target, options: LoadOptions) -> int:
     """Deletes the rows of files that are gone. Returns the exit code.
 
     Raises OptionError and AnswermillError where INPUT or the listing proves nothing.
     """
     listing = read_listing(options.listing) if options.listing else None
-    resolved = opened.run(lambda connection: ready.prepare_target(connection, target, options))
+    resolved = opened.run(
+        lambda connection: ready.prepare_target(connection, target, migrate=options.migrate, dry_run=options.dry_run)
+    )
     # Before the walk: whatever is loaded after this moment is newer than what the walk sees.
     looked_at = opened.run(memory.clock)
     if listing:
-        _check_clock(listing, looked_at, options)
+        _check_clock(options.listing, listing, looked_at, options.clock_margin)
     given = read_input(options.input, options.output, options.plain_names)
     if given.top:
         raise OptionError(f"--prune takes the folder of all remaining files; {options.input} is a part of {given.top}")
@@ -84,11 +87,11 @@ def prune(opened: Session, target: Target, options: argparse.Namespace) -> int:
     return command.FAILED
 
 
-def _check_clock(listing: Listing, now: datetime, options: argparse.Namespace) -> None:
+def _check_clock(path: Path | None, listing: Listing, now: datetime, margin: float) -> None:
     """Raises AnswermillError for a listing of the future: rows that are newer than it would pass for older ones."""
-    if (listing.listed_at - now).total_seconds() > options.clock_margin:
+    if (listing.listed_at - now).total_seconds() > margin:
         raise AnswermillError(
-            f"--listing {options.listing}: it was made at {listing.listed_at.isoformat()}, while the database's clock "
+            f"--listing {path}: it was made at {listing.listed_at.isoformat()}, while the database's clock "
             f"says {now.isoformat()}, so it does not prove that files are gone; correct the clocks and run ingest "
             "again, or say by how much they differ with --clock-margin SECONDS"
         )

@@ -1,7 +1,5 @@
 """The table and its memory are made or checked before anything is loaded; for many datums once, not for each."""
 
-import argparse
-
 import psycopg
 
 from runtime.errors import DatabaseError
@@ -15,10 +13,10 @@ from stages.loading.waiting import WatchedConnection
 _ALTERED = ("42", "3F")
 
 
-def prepare_target(connection: WatchedConnection, target: Target, options: argparse.Namespace) -> Target:
+def prepare_target(connection: WatchedConnection, target: Target, *, migrate: bool, dry_run: bool) -> Target:
     """Makes or checks the table and its memory. Returns the target with its schema's name."""
-    with connection.bounded_transaction(rollback=options.dry_run):
-        return make_ready(connection, target, options.migrate)
+    with connection.bounded_transaction(rollback=dry_run):
+        return make_ready(connection, target, migrate)
 
 
 def make_ready(connection: psycopg.Connection, target: Target, migrate: bool) -> Target:
@@ -32,18 +30,21 @@ def make_ready(connection: psycopg.Connection, target: Target, migrate: bool) ->
 class ReadyTarget:
     """The target, made ready when it is first needed: that takes half of the round trips of a datum of one row."""
 
-    def __init__(self, opened: Session, target: Target, options: argparse.Namespace) -> None:
+    def __init__(self, opened: Session, target: Target, *, migrate: bool, dry_run: bool) -> None:
         self._opened = opened
         self._target = target
-        self._options = options
+        self._migrate = migrate
+        self._dry_run = dry_run
         self._ready: Target | None = None
 
     def get(self) -> Target:
         """The target with its schema's name; in a dry run as it was given, since nothing is to be made."""
-        if self._options.dry_run:
+        if self._dry_run:
             return self._target
         if self._ready is None:
-            self._ready = self._opened.run(lambda connection: prepare_target(connection, self._target, self._options))
+            self._ready = self._opened.run(
+                lambda connection: prepare_target(connection, self._target, migrate=self._migrate, dry_run=False)
+            )
         return self._ready
 
     def is_ready(self) -> bool:

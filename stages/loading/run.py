@@ -1,6 +1,5 @@
 """One run of load: which files share a transaction, what becomes of a file that is refused, and the counts."""
 
-import argparse
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from stages.loading.digests import digest_path, touch
 from stages.loading.failures import is_about_rows
 from stages.loading.files import ReplacedError, check_current, groups, open_csv, origins_of, pass_on
 from stages.loading.memory import clock
+from stages.loading.options import LoadOptions
 from stages.loading.ready import ReadyTarget, make_ready
 from stages.loading.small import examine_each
 from stages.loading.table import CsvCounts, TableLoader, input_error
@@ -37,14 +37,11 @@ MOST_REOPENED = 5
 class LoadRun:
     """Loads files. `written` are the paths below OUTPUT that a run from nothing would have, as far as it has come."""
 
-    def __init__(
-        self, opened: Session, target: ReadyTarget, output: Path, mirror: Mirror | None, options: argparse.Namespace
-    ) -> None:
+    def __init__(self, opened: Session, target: ReadyTarget, mirror: Mirror | None, options: LoadOptions) -> None:
         self.counts = LoadCounts()
         self.written: set[str] = set()
         self._opened = opened
         self._ready = target
-        self._output = output
         self._mirror = mirror
         self._options = options
         # Of a datum; of a plain run's files, the paths tell whether they are current.
@@ -173,9 +170,9 @@ class LoadRun:
         """Before the stamp and the commit: whoever prunes by what is passed on must not miss a file that is loaded."""
         if self._options.dry_run:
             return
-        pass_on(files[csv.path], f"{self._output}/{csv.path}")
+        pass_on(files[csv.path], f"{self._options.output}/{csv.path}")
         for path in self._digests([csv]):
-            touch(self._output / path)
+            touch(self._options.output / path)
 
     def _digests(self, csvs: Sequence[AnsweredCsv]) -> list[str]:
         return [digest_path(csv.path, csv.sha256) for csv in csvs] if self._options.pass_on_digests else []
@@ -203,6 +200,6 @@ class LoadRun:
         text = {**note_of(path, errors[0]), "rows": rows}
         if self._mirror:
             self._mirror.intend([note])
-        with whole_file(self._output / note) as file:
+        with whole_file(self._options.output / note) as file:
             file.write(json.dumps(text, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace") + b"\n")
         self.written.add(note)

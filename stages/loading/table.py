@@ -25,6 +25,7 @@ rules, in all orders.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import psycopg
@@ -93,7 +94,8 @@ class TableLoader:
         for entry in memory.entries(self.connection, self.target, {csv.origin.file for csv in csvs}):
             known[entry.origin.file].append(entry)
         check_latest(csvs, known)
-        same = self._unchanged_rows(csvs, known)
+        overlapping = _overlaps(csvs)
+        same = self._unchanged_rows([csv for csv in csvs if csv.origin not in overlapping], known)
         changed = [csv for csv in csvs if csv.origin not in same]
         before = self._delete(changed, known)
         rows = self._copy(changed)
@@ -185,20 +187,24 @@ class TableLoader:
         return Range(file, first, max([end, *(entry.end for entry in _entries_within(first, end, others))]))
 
     def _clip(self, csvs: Sequence[AnsweredCsv], known: dict[str, list[Entry]]) -> list[Entry]:
-        """What is left of other parts that these CSVs overlap; those of which nothing is left are forgotten."""
+        """What is left of other parts that these CSVs overlap; those of which nothing is left are forgotten.
+
+        A part may be overlapped by several of them. What is left of it ends where the first of them begins.
+        """
         mine = {csv.origin for csv in csvs}
-        heads, gone = [], []
+        starts: dict[Entry, int] = {}
         for csv in csvs:
             first = csv.origin.first_row
             others = [entry for entry in known[csv.origin.file] if entry.origin not in mine]
             for entry in _entries_within(first, first + csv.rows, others):
-                if entry.origin.first_row < first:
-                    # Of its content a part is left, so the digest is no longer that of its rows.
-                    heads.append(entry._replace(rows=first - entry.origin.first_row, sha256=""))
-                else:
-                    gone.append(entry.origin)
-        memory.forget(self.connection, self.target, gone)
-        return heads
+                starts[entry] = min(first, starts.get(entry, first))
+        memory.forget(self.connection, self.target, [entry.origin for entry in starts])
+        # Of its content a part is left, so the digest is no longer that of its rows.
+        return [
+            entry._replace(rows=start - entry.origin.first_row, sha256="")
+            for entry, start in starts.items()
+            if start > entry.origin.first_row
+        ]
 
     def _copy(self, csvs: Sequence[AnsweredCsv]) -> dict[Origin, int]:
         """Sends the rows, one COPY for all CSVs with the same columns. Returns how many rows each has."""
@@ -223,6 +229,15 @@ class TableLoader:
 
 def _entries_within(first: int, end: int, others: Iterable[Entry]) -> list[Entry]:
     return [entry for entry in others if entry.origin.first_row < end and entry.end > first]
+
+
+def _overlaps(csvs: Iterable[AnsweredCsv]) -> set[Origin]:
+    """The CSVs that have rows of another one: a killed run of ingest has left parts of two sizes."""
+    overlapping: set[Origin] = set()
+    for one, other in pairwise(sorted(csvs, key=lambda csv: csv.origin)):
+        if one.origin.file == other.origin.file and one.origin.first_row + one.rows > other.origin.first_row:
+            overlapping |= {one.origin, other.origin}
+    return overlapping
 
 
 def _ranges(ranges: Sequence[Range]) -> sql.Composed:

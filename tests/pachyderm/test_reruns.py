@@ -24,7 +24,8 @@ from tests.support.forked import Forks
 # Of these 500 take half an hour of one core, of those through the runner, with a process tree per step, six hours.
 PLAIN_HISTORIES = 500
 RUNNER_HISTORIES = 10
-SHARD_ROWS = 3
+# Most rows of a part, which each run chooses anew; parts of one size do not end where those of the other do.
+SHARD_ROWS = (2, 3)
 STEADY = [f"steady-{index}.csv" for index in range(6)]
 ROWS: LiteralString = "select file, row, question, context, answer from {} order by file, row"
 
@@ -58,7 +59,7 @@ class Bucket:
     def add(self, _: str) -> str:
         self.serial += 1
         name = self.chance.choice(["new-{}.csv", "deep/new {}.csv", "é-{}.CSV", "a.csv.parts/{}.csv"])
-        self.write(name.format(self.serial), self.chance.randint(1, 2 * SHARD_ROWS))
+        self.write(name.format(self.serial), self.chance.randint(1, 7))
         return "add"
 
     def edit(self, name: str) -> str:
@@ -78,11 +79,11 @@ class Bucket:
         return f"rename {name}"
 
     def grow(self, name: str) -> str:
-        self._put(name, self.files[name] + self.contexts(SHARD_ROWS + 1))
+        self._put(name, self.files[name] + self.contexts(4))
         return f"grow {name}"
 
     def shrink(self, name: str) -> str:
-        self._put(name, self.files[name][: max(1, len(self.files[name]) - SHARD_ROWS)])
+        self._put(name, self.files[name][: max(1, len(self.files[name]) - 3)])
         return f"shrink {name}"
 
     def break_(self, name: str) -> str:
@@ -109,6 +110,7 @@ class Mill:
 
     def __init__(self, folder: Path, bucket: Path, database: str, table: str) -> None:
         self.folder, self.bucket, self.database, self.table = folder, bucket, database, table
+        self.shard_rows = SHARD_ROWS[0]
         folder.mkdir()
 
     def commands(self) -> list[list[str]]:
@@ -146,7 +148,7 @@ class RunnerMill(Mill):
         for name, spec in read_specs(spec_files([])).items():
             command = spec["transform"]["cmd"]
             if name.startswith("ingest"):
-                command += ["--shard-rows", str(SHARD_ROWS)]
+                command += ["--shard-rows", str(self.shard_rows)]
             elif name.startswith("question-answer"):
                 spec["transform"] |= {"datumBatching": False}
                 command[:] = ["python", str(program), "/pfs/questions", "/pfs/out"]
@@ -180,7 +182,7 @@ class PlainMill(Mill):
     def commands(self) -> list[list[str]]:
         checked, answers, loaded = (str(self.folder / name) for name in ("checked", "answers", "loaded"))
         return [
-            ["stages.ingest", str(self.bucket), checked, "--shard-rows", str(SHARD_ROWS)],
+            ["stages.ingest", str(self.bucket), checked, "--shard-rows", str(self.shard_rows)],
             ["stages.answer", checked, answers, "--model", str(self.bundle)],
             ["stages.load", answers, loaded, "--table", self.table],
             ["stages.load", answers, loaded, "--table", self.table, "--prune"],
@@ -207,11 +209,13 @@ def check_history(kind: type[Mill], folder: Path, database: str, seed: int, long
     done: list[str] = []
     for step in range(4):
         killed = chance.random() < 0.6
+        mill.shard_rows = chance.choice(SHARD_ROWS)
         mill.run((lambda: chance.uniform(0.01, longest)) if killed else None)
-        done.append("killed run" if killed else "run")
+        done.append(f"{'killed run' if killed else 'run'} in parts of {mill.shard_rows}")
         if step < 3:
             done += [bucket.change() for _ in range(chance.randint(1, 4))]
     fresh = kind(folder / "fresh", bucket.folder, database, f"fresh_{seed}")
+    fresh.shard_rows = mill.shard_rows
     fresh.run()
     assert mill.rows() == fresh.rows(), (seed, done)
     assert len(fresh.rows()) == sum(map(len, bucket.files.values())), (seed, done)

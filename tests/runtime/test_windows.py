@@ -147,6 +147,8 @@ texts = {
     "lines": "a\\n" * 500_000,
     "blanks": " " * 200_000 + "." * 800_000,
     "letters": "a" * 1_000_000,
+    "syllables": "".join(chr(0xAC00 + number * 7919 % 11171) for number in range(333_333)),
+    "semicolons": "\u037e" * 500_000,
 }
 question, context = (texts.get(name, f"What {name}?") for name in sys.argv[2:])
 try:
@@ -167,7 +169,11 @@ print(count, (peak() - before) // 1024, sep="|")
         ("one", "brackets", 4000, 110),
         ("one", "lines", 2000, 110),
         ("one", "blanks", 3000, 130),
-        ("one", "letters", 1, 130),
+        ("one", "letters", 1, 40),
+        # One word, of a million letters to the tokenizer; it took 146 MB.
+        ("one", "syllables", 1, 40),
+        # Greek question marks; they took 308 MB.
+        ("one", "semicolons", 1900, 110),
         ("words", "one", "question too long", 110),
         ("ideographs", "words", "question too long", 110),
     ],

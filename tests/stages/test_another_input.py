@@ -106,18 +106,59 @@ def test_an_emptied_folder_removes_nothing(stage: Stage, tmp_path: Path) -> None
 
 
 def test_a_file_that_somebody_else_wrote_is_not_replaced(run: Run, tmp_path: Path) -> None:
-    """`load answers questions` made links of the questions. The remedy works to the letter."""
+    """`load answers questions` made links of them; nor is it in a later run. The remedy works to the letter."""
     source, out = tmp_path / "in", tmp_path / "out"
-    write_version(source / "a.csv", "one", 2)
     out.mkdir()
-    (out / "a.csv").write_text("mine\n")
-    for _ in range(2):
-        refused = run(source)
-        assert refused.returncode == 1
-        assert "out: a.csv would be replaced, and this command did not write it; choose another" in refused.stderr
-        assert (out / "a.csv").read_text() == "mine\n"
-    (out / "a.csv").unlink()
-    assert [run(source).returncode for _ in range(2)] == [0, 0]
+    for name in ("a.csv", "b.csv"):
+        write_version(source / name, "one", 2)
+        (out / name).write_text("mine\n")
+        for _ in range(2):
+            refused = run(source)
+            assert refused.returncode == 1
+            assert f"out: {name} would be replaced, and this command did not write it; choose another" in refused.stderr
+            assert (out / name).read_text() == "mine\n"
+        (out / name).unlink()
+        assert [run(source).returncode for _ in range(2)] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "content"),
+    [
+        ("ingest", "listing.json", b'{"houses": []}\n'),
+        # A listing that does not name it proves nothing about it.
+        ("ingest", "a.csv", b"mine\n"),
+        ("answer", "run.json", b'{"kilometres": 10}\n'),
+        ("answer", "a.ndjson", b'{"question": "q", "context": "c"}\n'),
+        ("answer", "a.ndjson", b"[]\n"),
+        ("answer", "a.parquet", b"PAR1"),
+    ],
+)
+def test_a_file_of_any_kind_that_is_not_ours_stays(
+    stage: Stage, tmp_path: Path, int8_bundle: Path, command: str, name: str, content: bytes
+) -> None:
+    write_version(tmp_path / "in/a.csv", "one", 2)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_bytes(content)
+    if name == "a.csv":
+        (tmp_path / "out/listing.json").write_text('{\n "version": 1,\n "listed_at": "", "files": {"b.csv": {}}}')
+    kind = Path(name).suffix[1:]
+    words = ["--model", int8_bundle, "--prefix", "qa_", "--format", "csv" if kind == "json" else kind]
+    refused = stage(command, tmp_path / "in", tmp_path / "out", *(words if command == "answer" else ()))
+    assert refused.returncode == 1
+    assert f"out: {name} would be replaced, and this command did not write it" in refused.stderr
+    assert (tmp_path / "out" / name).read_bytes() == content
+
+
+def test_a_file_in_the_place_of_a_link_stays(database: str, tmp_path: Path) -> None:
+    """Whoever puts a copy in the place of what load passed on has a file of his own, also when the CSV is gone."""
+    for name in ("a.csv", "b.csv"):
+        write_version(tmp_path / "in" / name, "one", 2)
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    (tmp_path / "out/b.csv").unlink()
+    (tmp_path / "out/b.csv").write_text("mine\n")
+    (tmp_path / "in/b.csv").unlink()
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    assert (tmp_path / "out/b.csv").read_text() == "mine\n"
 
 
 def test_an_output_without_its_listing_is_still_its_own(run: Run, tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ KINDS: dict[str, Callable[[], str]] = {
     "emoji": lambda: fill("\U0001f468\u200d\U0001f680"),
     "combining marks": lambda: fill("e\u0301\u0308"),
     "special tokens": lambda: fill("[SEP]"),
+    "syllables": scattered(0xAC00, 0xD7A3, 3),
+    "letters with many marks": lambda: fill("\U0001d164"),
+    "marks that are letters": lambda: "a" + fill("\u302e"),
 }
 
 
@@ -61,12 +64,6 @@ def test_a_context_of_a_megabyte_takes_300_megabytes(tmp_path: Path, int8_bundle
 @pytest.mark.parametrize("kind", ["words", "marks", "letters"])
 def test_a_question_of_a_megabyte_takes_300_megabytes(tmp_path: Path, int8_bundle: Path, kind: str) -> None:
     assert megabytes(write(tmp_path / "in/a.csv", [(KINDS[kind](), "Ada called at noon.")]), int8_bundle) < 300
-
-
-def test_syllables_without_a_blank_take_little_more(tmp_path: Path, int8_bundle: Path) -> None:
-    """The normalizer makes three letters of each Korean syllable, and they are all one word; it took 332 MB."""
-    rows = [("Who called?", scattered(0xAC00, 0xD7A3, 3)())]
-    assert megabytes(write(tmp_path / "in/a.csv", rows), int8_bundle) < 350
 
 
 def test_a_context_of_60_megabytes_is_an_error(tmp_path: Path, int8_bundle: Path) -> None:

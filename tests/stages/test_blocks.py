@@ -4,12 +4,14 @@ import io
 import os
 import threading
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import InputError
+from stages.csvs import regular
 from stages.csvs.reader import Reader, read_frames
 from stages.csvs.records import Records
 from stages.csvs.regular import IrregularError, whole_records, whole_records_of_each
@@ -35,11 +37,12 @@ def piped(content: bytes) -> io.BufferedReader:
     return open(source, "rb")  # noqa: PTH123 - the caller closes it
 
 
-@given(st.lists(SOUP, max_size=12), st.integers(1, 40), st.booleans())
+@given(st.lists(SOUP, max_size=12), st.integers(1, 40), st.booleans(), st.sampled_from([1, 2, 5, 4 << 20]))
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_block_is_read_as_its_records_are_one_by_one(
-    tmp_path: Path, lines: list[list[bytes]], block: int, is_pipe: bool
+    tmp_path: Path, lines: list[list[bytes]], block: int, is_pipe: bool, piece: int
 ) -> None:
+    """However few of its bytes are looked at together."""
     path = tmp_path / "a.csv"
     text = b"x,y\n" + b"".join(b"".join(line) + b"\n" for line in lines)[:-1]
     # Python's csv swallows any number of carriage returns before a line feed; polars keeps all but one.
@@ -47,7 +50,8 @@ def test_a_block_is_read_as_its_records_are_one_by_one(
     path.write_bytes(text)
     expected = accepted(path)
     rows: list[list[str]] = []
-    with piped(text) if is_pipe else path.open("rb") as stream:
+    sliced = mock.patch.object(regular, "_SLICE_BYTES", piece)
+    with sliced, piped(text) if is_pipe else path.open("rb") as stream:
         try:
             for frame, _ in Reader(stream, (), block_bytes=block).frames():
                 rows += [["" if value is None else value for value in row] for row in frame.rows()]

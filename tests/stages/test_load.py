@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import DatabaseError
-from stages import load
 from stages.loading.failures import pauses
+from stages.loading.options import arguments
 from tests.support.loading import execute, row_of, rows_of, run_load, versions_of, write_rows, write_version
 
 Stage = Callable[..., subprocess.CompletedProcess[str]]
@@ -225,6 +225,6 @@ def _fail(url: str, state: str, times: int) -> None:
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "1e400", "", "a minute"])
 def test_a_time_that_is_none_is_a_usage_error(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        load.arguments(["in", "out", "--prune", option, value])
+        arguments(["in", "out", "--prune", option, value])
     assert caught.value.code == 2
     assert f"argument {option}: " in capsys.readouterr().err

@@ -19,7 +19,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from stages.load import arguments, target_of
+from stages.load import target_of
+from stages.loading.options import arguments
 from stages.loading.schema import prepare
 from tests.conftest import ROOT
 from tests.support.loading import execute, rows_of, run_load, versions_of, write_version

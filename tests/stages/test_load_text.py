@@ -9,8 +9,9 @@ import pytest
 
 from runtime.errors import InputError
 from stages.common.names import Origin
-from stages.load import arguments, target_of
+from stages.load import target_of
 from stages.loading.copying import AnsweredCsv, examine
+from stages.loading.options import arguments
 from stages.loading.ready import make_ready
 from stages.loading.table import TableLoader, input_error
 from tests.support.loading import execute, row_of, rows_of, run_load, versions_of, write_rows, write_version

@@ -193,7 +193,7 @@ def work(_):
     except BaseException as error:
         raise ImportError("import numpy failed") from error
 
-sys.exit(command.run("odd", work, argparse.Namespace()))
+sys.exit(command.run("odd", work, argparse.Namespace(log_format="text")))
 """
 
 

@@ -15,9 +15,9 @@ from stages.answering.options import arguments as answer_arguments
 from stages.common.mirror import Mirror, open_mirror
 from stages.ingest import arguments as ingest_arguments
 from stages.ingesting.places import open_source
-from stages.load import arguments as load_arguments
 from stages.loading.judging import judge_by_listing
 from stages.loading.listing import read_listing
+from stages.loading.options import arguments as load_arguments
 from tests.conftest import ROOT
 
 Stage = Callable[..., subprocess.CompletedProcess[str]]

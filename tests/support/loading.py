@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from stages import load
+from stages.loading.options import arguments
 
 HEADER = ("question", "context", "answer", "score", "confidence", "start", "end", "error", "model")
 
@@ -47,9 +48,9 @@ def write_version(path: Path, text: str, rows: int) -> Path:
 def run_load(url: str, source: Path, target: Path, *options: str, retry_for: float = 0, **environment: str) -> int:
     """Loads in this process; returns the exit code."""
     bad_rows = [] if {"--on-bad-row", "--prune"} & set(options) else ["--on-bad-row", "fail"]
-    arguments = load.arguments([str(source), str(target), "--retry-for", str(retry_for), *bad_rows, *options])
+    given = arguments([str(source), str(target), "--retry-for", str(retry_for), *bad_rows, *options])
     with patch.dict(os.environ, {"DATABASE_URL": url, **environment}):
-        return load.load(arguments)
+        return load.load(given)
 
 
 def versions_of(url: str, table: str = "question_answer") -> dict[str, dict[str, int]]:

@@ -1,9 +1,8 @@
 """What the tests of ticks are about: parts of files, ticks, and the table that the loader fills."""
 
 import json
-from argparse import Namespace
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from stages.common.inputs import whole_input
 from stages.common.names import Origin
 from stages.loading import pruning, ready
 from stages.loading.connection import Session, open_session
+from stages.loading.options import LoadOptions, arguments
 from stages.loading.target import Target
 from tests.conftest import ROOT
 from tests.support.turns import Turns
@@ -119,9 +119,9 @@ class World:
         query = sql.SQL("select file, first_row, rows from {}").format(sql.Identifier(f"{self.table}_file"))
         return {Origin(str(f), int(str(first))): int(str(rows)) for f, first, rows in self.reader.execute(query)}
 
-    def work(self, do: Callable[[Session, Target, Namespace], int], source: Path, target: Path, *words: str) -> Turns:
+    def work(self, do: Callable[[Session, Target, LoadOptions], int], source: Path, target: Path, *words: str) -> Turns:
         """Begins one of the loader's works; it stops before its first transaction."""
-        options = Namespace(**{**vars(options_of(self.table, *words)), "input": source, "output": target})
+        options = replace(options_of(self.table, *words), input=source, output=target)
         session = self.sessions.pop() if self.sessions else open_session("tick", 0)
         return Turns(lambda opened: do(opened, load.target_of(options), options), session, self.sessions)
 
@@ -132,8 +132,10 @@ def made_world(database: str, table: str, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setenv("PGOPTIONS", "-c synchronous_commit=off")
     options = options_of(table)
     opened = open_session(table, 0)
-    resolved = opened.run(lambda connection: ready.prepare_target(connection, load.target_of(options), options))
-    monkeypatch.setattr(ready, "prepare_target", lambda *_: resolved)
+    resolved = opened.run(
+        lambda connection: ready.prepare_target(connection, load.target_of(options), migrate=False, dry_run=False)
+    )
+    monkeypatch.setattr(ready, "prepare_target", lambda *_, **__: resolved)
     # The last tick of an order is an hour later by its listing alone: nobody waits for it.
     monkeypatch.setattr(pruning, "_check_clock", lambda *_: None)
     with psycopg.connect(database, autocommit=True) as reader:
@@ -144,15 +146,15 @@ def made_world(database: str, table: str, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @cache
-def options_of(table: str, *words: str) -> Namespace:
+def options_of(table: str, *words: str) -> LoadOptions:
     """The loader's, for this table."""
-    return load.arguments(["in", "out", "--table", table, "--on-bad-row", "fail", *words])
+    return arguments(["in", "out", "--table", table, "--on-bad-row", "fail", *words])
 
 
-def load_datum(opened: Session, target: Target, options: Namespace) -> int:
+def load_datum(opened: Session, target: Target, options: LoadOptions) -> int:
     """What a pod does with one datum."""
     try:
-        made = ready.ReadyTarget(opened, target, options)
+        made = ready.ReadyTarget(opened, target, migrate=False, dry_run=False)
         return len(load.load_files(opened, made, whole_input(options.input), options))
     except DatabaseError as error:
         assert "after this datum began" in str(error)
