@@ -104,8 +104,8 @@ def load_files(opened: "Session", target: "ReadyTarget", given: Input, options: 
         if mirror and not failed:
             keep = run.written | others(given, mirror.paths())
             # Somebody has put a file of his own in the place of a link.
-            own = {path for path in mirror.paths() if path.endswith(".csv") and is_foreign(options.output / path)}
-            mirror.settle(keep | own)
+            gone = [path for path in mirror.paths() if path.endswith(".csv") and path not in keep]
+            mirror.settle(keep.union(foreign_of(options.output, gone)))
     summarise("done", run.counts.figures(options.dry_run, files))
     return failed
 
