@@ -23,6 +23,7 @@ from stages.loading.failures import is_about_rows
 from stages.loading.files import ReplacedError, check_current, groups, open_csv, origins_of, pass_on
 from stages.loading.memory import clock
 from stages.loading.options import LoadOptions
+from stages.loading.ranks import refuse_ranks
 from stages.loading.ready import ReadyTarget, make_ready
 from stages.loading.small import examine_each
 from stages.loading.table import CsvCounts, TableLoader, input_error
@@ -80,6 +81,12 @@ class LoadRun:
                 continue
             opened.append(csv)
         faults |= examine_each(opened, self._target)
+        for csv in opened:
+            try:
+                if csv.path not in faults:
+                    refuse_ranks(csv, self._target)
+            except InputError as error:
+                faults[csv.path] = error
         failed = [name for path, error in faults.items() for name in self._refuse(path, files[path], error)]
         return [csv for csv in opened if csv.path not in faults], failed
 
@@ -91,6 +98,7 @@ class LoadRun:
         fresh = AnsweredCsv(csv.path, csv.origin, open_csv(location), self._opened_at)
         try:
             examine(fresh, self._target)
+            refuse_ranks(fresh, self._target)
         except BaseException:
             fresh.stream.close()
             raise
