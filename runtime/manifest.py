@@ -36,7 +36,7 @@ _DIALECT = Dialect({kind: _scalar(kind, spoken) for kind, spoken in _SPOKEN.item
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Provenance:
     """Where the checkpoint came from.
 
     Attributes:
@@ -174,7 +174,7 @@ class Manifest:
 
     """
 
-    source: Source
+    source: Provenance
     architecture: str
     precision: str
     inputs: Inputs

@@ -1,6 +1,5 @@
 """The figures of a run: Prometheus' text format while it goes on, and a record of it beside its output."""
 
-import argparse
 import contextlib
 import fcntl
 import json
@@ -18,6 +17,7 @@ from runtime.errors import OptionError
 from stages.common.files import open_regular, partial_name, whole_file
 
 if TYPE_CHECKING:
+    from stages.answering.options import AnswerOptions
     from stages.answering.rows import Counts, Job
     from stages.common.progress import Progress
 
@@ -33,7 +33,7 @@ class Report:
     job: "Job"
     counts: "Counts"
     progress: "Progress"
-    options: argparse.Namespace
+    options: "AnswerOptions"
 
     def prometheus(self) -> str:
         """The figures so far, as the textfile collector of the node exporter reads them."""
@@ -69,7 +69,7 @@ class Report:
             "model": self.job.model,
             "decoding": asdict(self.job.decoding),
             "threads": self.job.answerer.threads,
-            "options": {name: _plain(value) for name, value in vars(self.options).items()},
+            "options": {field.name: _plain(getattr(self.options, field.name)) for field in fields(self.options)},
             "version": version(),
             "python": platform.python_version(),
             "machine": {"system": platform.platform(), "cpus": os.cpu_count(), "architecture": platform.machine()},
