@@ -65,14 +65,20 @@ class LoadRun:
         self, group: Sequence[str], files: Mapping[str, Path], origins: Mapping[str, Origin], stack: ExitStack
     ) -> tuple[list[AnsweredCsv], list[str]]:
         """Opens and examines CSVs. Returns those that keep the rules, and the names of those that failed."""
-        opened, faults = [], {}
+        opened: list[AnsweredCsv] = []
+        faults: dict[str, InputError] = {}
+
+        @stack.callback
+        def close() -> None:
+            for csv in opened:
+                csv.close()
+
         for path in group:
             try:
                 csv = AnsweredCsv(path, origins[path], open_csv(files[path]), self._opened_at)
             except InputError as error:
                 faults[path] = error
                 continue
-            stack.callback(csv.close)
             opened.append(csv)
         faults |= examine_each(opened, self._target)
         for csv in opened:
@@ -172,7 +178,7 @@ class LoadRun:
         """Before the stamp and the commit: whoever prunes by what is passed on must not miss a file that is loaded."""
         if self._options.dry_run:
             return
-        pass_on(files[csv.path], self._options.output / csv.path)
+        pass_on(files[csv.path], f"{self._options.output}/{csv.path}")
         for path in self._digests([csv]):
             touch(self._options.output / path)
 
