@@ -20,7 +20,7 @@ from runtime.answer import Answer
 from runtime.answerer import Answerer
 from runtime.bundle import MODEL, TOKENIZER, Bundle
 from runtime.cpu import available_cpus
-from runtime.manifest import Manifest, Source
+from runtime.manifest import Manifest, Provenance
 from runtime.rows import Ranking
 from runtime.windows import Windower
 
@@ -62,7 +62,7 @@ def make_float_model(source: Checkpoint, request: ExportRequest, work: Path) -> 
         fuse(plain / MODEL, fused)
         optimise(fused, folder / MODEL)
     manifest = Manifest(
-        source=Source(source.name, source.revision, source.licence),
+        source=Provenance(source.name, source.revision, source.licence),
         architecture=converted.architecture,
         precision="int8" if request.recipe else "fp32",
         inputs=converted.inputs,

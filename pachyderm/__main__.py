@@ -111,9 +111,10 @@ def _check(given: argparse.Namespace) -> int:
 def _status(given: argparse.Namespace) -> int:
     from pachyderm import cluster
     from pachyderm.local import status
+    from pachyderm.pachctl import Pachctl
 
     if given.cluster:
-        lines, is_well = cluster.status(given)
+        lines, is_well = cluster.status(Pachctl(given.rpc_timeout), given.table, given.patience, as_json=given.json)
         _print(lines)
         return DONE if is_well else FAILED
     if given.html:

@@ -4,7 +4,6 @@ Asks pachctl for the jobs of each pipeline, for ingest's listing and for the fil
 database, if it is named, for its files. Prints what is stuck; the exit code is then 1.
 """
 
-import argparse
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -208,11 +207,11 @@ def _count_in_table(table: str) -> int | None:
     return int(row[0]) if row else None
 
 
-def status(given: argparse.Namespace) -> tuple[list[str], bool]:
+def status(pachctl: Pachctl, table: str, patience: float, *, as_json: bool) -> tuple[list[str], bool]:
     """The lines to print, and whether all is well. Raises PachydermError if the cluster does not say."""
-    queues, files = look(Pachctl(given.rpc_timeout), given.table, datetime.now(UTC))
-    stuck = list(problems(queues, files, given.patience))
-    if given.json:
+    queues, files = look(pachctl, table, datetime.now(UTC))
+    stuck = list(problems(queues, files, patience))
+    if as_json:
         data = {"pipelines": [asdict(queue) for queue in queues], "files": asdict(files), "stuck": stuck}
         return [json.dumps(data)], not stuck
     return list(report(queues, files, stuck)), not stuck

@@ -5,7 +5,6 @@ a failure. An unchanged pipeline is left alone, because any update kills its job
 stdin; nothing secret is printed, put on a command line or written to disk.
 """
 
-import argparse
 import json
 import logging
 import os
@@ -19,7 +18,7 @@ from typing import Any
 from pachyderm.applying import apply
 from pachyderm.credentials import filled_secrets
 from pachyderm.errors import PachydermError
-from pachyderm.options import DEPLOY_VERBS, deploy_arguments
+from pachyderm.options import DEPLOY_VERBS, DeployOptions, deploy_arguments
 from pachyderm.pachctl import Pachctl
 from pachyderm.spec.fields import read_spec
 from pachyderm.spec.model import Project, Spec
@@ -44,17 +43,17 @@ def stamp(image: str, folder: Path) -> None:
         raise PachydermError(command.describe(named)) from error
 
 
-def deploy(steps: Sequence[Step], given: argparse.Namespace, pachctl: Pachctl) -> None:
+def deploy(steps: Sequence[Step], options: DeployOptions, pachctl: Pachctl) -> None:
     """Takes the steps, from the source down. Raises PachydermError before an update would kill a running job."""
     for step in steps:
         if step.spec is None:
             apply(step, pachctl)
     changed = [step for step in steps if step.spec is not None and not _is_equal(step, pachctl)]
-    if not given.now:
-        _check_jobs([step.probe[2] for step in changed], pachctl, wait=given.wait)
+    if not options.now:
+        _check_jobs([step.probe[2] for step in changed], pachctl, wait=options.wait)
     for step in changed:
         apply(step, pachctl)
-    if changed and not given.no_wait:
+    if changed and not options.no_wait:
         # An update makes a job, of older inputs than those of a tick that follows.
         _wait_for_jobs([step.probe[2] for step in steps if step.spec is not None], pachctl)
 
@@ -125,30 +124,30 @@ def _unfinished_jobs(names: Sequence[str], pachctl: Pachctl) -> list[str]:
     return [f"{name}@{job}" for name in names for job in pachctl.unfinished_jobs(name)]
 
 
-def steps(given: argparse.Namespace) -> Iterator[Step]:
+def steps(options: DeployOptions) -> Iterator[Step]:
     """The steps that a verb takes."""
-    if given.verb == "undeploy":
-        return undeploy_steps(with_secrets=given.with_secrets)
-    if given.verb == "secrets":
-        if not (filled := filled_secrets(os.environ, given.bucket_key)):
+    if options.verb == "undeploy":
+        return undeploy_steps(with_secrets=options.with_secrets)
+    if options.verb == "secrets":
+        if not (filled := filled_secrets(os.environ, options.bucket_key)):
             raise PachydermError(
                 "no secret to set; give --bucket-key key.json (to make: BUCKET_KEY=key.json), or set PGHOST, PGUSER, …"
             )
         return iter([secret_step(name, files) for name, files in filled.items()])
-    return deploy_steps(given, filled_secrets(os.environ, given.bucket_key))
+    return deploy_steps(options, filled_secrets(os.environ, options.bucket_key))
 
 
-def work(given: argparse.Namespace) -> int:
+def work(options: DeployOptions) -> int:
     """Does what the verb says. Returns the exit code."""
-    if given.verb == "stamp":
-        stamp(given.image, given.output)
-    elif given.verb == "plan":
-        sys.stdout.writelines(f"{line}\n" for step in steps(given) for line in plan(step))
-    elif given.verb == "deploy":
-        deploy(list(steps(given)), given, Pachctl(given.rpc_timeout))
+    if options.verb == "stamp" and options.output:
+        stamp(options.image, options.output)
+    elif options.verb == "plan":
+        sys.stdout.writelines(f"{line}\n" for step in steps(options) for line in plan(step))
+    elif options.verb == "deploy":
+        deploy(list(steps(options)), options, Pachctl(options.rpc_timeout))
     else:
-        for step in steps(given):
-            apply(step, Pachctl(given.rpc_timeout))
+        for step in steps(options):
+            apply(step, Pachctl(options.rpc_timeout))
     return command.DONE
 
 

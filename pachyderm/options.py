@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pachyderm.pachctl import add_timeout
-from pachyderm.roots import ROOT, add_root
+from pachyderm.roots import DEMO, ROOT
 from runtime import command
 from runtime.command import positive
 
@@ -16,6 +16,25 @@ DEPLOY_VERBS = {
     "secrets": "Replaces the cluster's secrets with those from files and libpq's variables.",
     "stamp": "Writes the specs with an image filled in; needs no cluster.",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class DeployOptions:
+    """What the command line of a verb of `deploy` says; what no option of the verb is about has its default."""
+
+    verb: str
+    log_format: str
+    image: str = ""
+    bucket: str | None = None
+    repo: str | None = None
+    reprocess: Sequence[str] | None = None
+    now: bool = False
+    wait: bool = False
+    no_wait: bool = False
+    bucket_key: Path | None = None
+    output: Path | None = None
+    with_secrets: bool = False
+    rpc_timeout: int = 60
 
 
 def add_check(parser: argparse.ArgumentParser) -> None:
@@ -116,11 +135,11 @@ def add_logs(parser: argparse.ArgumentParser) -> None:
     add_root(parser)
 
 
-def deploy_arguments(verb: str, argv: Sequence[str]) -> argparse.Namespace:
+def deploy_arguments(verb: str, argv: Sequence[str]) -> DeployOptions:
     """The options of a verb of `deploy`."""
     parser = command.parser(verb, DEPLOY_VERBS[verb])
     if verb in ("plan", "deploy", "stamp"):
-        parser.add_argument("--image", metavar="NAME:TAG", help="image that all pipelines run on")
+        parser.add_argument("--image", default="", metavar="NAME:TAG", help="image that all pipelines run on")
     if verb in ("plan", "deploy"):
         _add_deploy(parser)
     if verb in ("plan", "deploy", "secrets"):
@@ -133,10 +152,9 @@ def deploy_arguments(verb: str, argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument("--with-secrets", action="store_true", help="delete the secrets too")
     if verb in ("deploy", "undeploy", "secrets"):
         add_timeout(parser)
-    given = parser.parse_args(argv)
-    given.verb = verb
-    _check_deploy(parser, given)
-    return given
+    options = DeployOptions(verb, **vars(parser.parse_args(argv)))
+    _check_deploy(parser, options)
+    return options
 
 
 def _add_deploy(parser: argparse.ArgumentParser) -> None:
@@ -154,17 +172,33 @@ def _add_deploy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-wait", action="store_true", help="do not wait for the jobs that the updates start")
 
 
-def _check_deploy(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+def _check_deploy(parser: argparse.ArgumentParser, options: DeployOptions) -> None:
     """Ends the process if options are missing or do not go together."""
-    if given.verb in ("plan", "deploy", "stamp") and not given.image:
+    if options.verb in ("plan", "deploy", "stamp") and not options.image:
         parser.error("--image is missing: give the image that the pipelines run on")
-    if given.verb == "stamp" and not given.output:
+    if options.verb == "stamp" and not options.output:
         parser.error("--output is missing: give the folder to write the specs to")
-    if given.verb in ("plan", "deploy"):
-        if bool(given.bucket) == bool(given.repo):
+    if options.verb in ("plan", "deploy"):
+        if bool(options.bucket) == bool(options.repo):
             parser.error("give either --bucket gs://bucket/prefix or --repo NAME")
-        if given.bucket and "://" not in given.bucket:
-            parser.error(f"--bucket {given.bucket}: write a URL, such as gs://{given.bucket}")
+        if options.bucket and "://" not in options.bucket:
+            parser.error(f"--bucket {options.bucket}: write a URL, such as gs://{options.bucket}")
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """Adds `--root` to a command that looks at a run; where it is not given, `last_root` says which."""
+    parser.add_argument(
+        "--root",
+        type=command.location,
+        help=f"folder with the state; default: {ROOT} or {DEMO}, whichever was used last",
+    )
+
+
+def add_timeout(parser: argparse._ActionsContainer) -> None:
+    """Adds `--rpc-timeout`, to a parser or to a group of one."""
+    parser.add_argument(
+        "--rpc-timeout", type=positive, default=60, metavar="SECONDS", help="time limit of each call of pachctl"
+    )
 
 
 def _add_specs(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,6 @@ Only "not found" means that a thing does not exist. Any other failure ends the c
 in silence for more than a minute, and an undeploy that took this for "absent" once did nothing and exited with 0.
 """
 
-import argparse
 import json
 import re
 import shlex
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pachyderm.errors import PachydermError
-from runtime import command
 
 # How jobs that have not ended are marked in `list job --raw`.
 UNFINISHED = ("JOB_CREATED", "JOB_STARTING", "JOB_RUNNING", "JOB_EGRESSING", "JOB_FINISHING")
@@ -86,13 +84,6 @@ class Pachctl:
                 f"pachctl {shlex.join(words)}: no answer within {self.timeout:g} s; check whether `pachctl version` "
                 "reaches the server, or give a longer --rpc-timeout"
             ) from error
-
-
-def add_timeout(parser: argparse._ActionsContainer) -> None:
-    """Adds `--rpc-timeout`, to a parser or to a group of one."""
-    parser.add_argument(
-        "--rpc-timeout", type=command.positive, default=60, metavar="SECONDS", help="time limit of each call of pachctl"
-    )
 
 
 def _is_absent(probe: Sequence[str], stderr: str) -> bool:

@@ -1,6 +1,5 @@
 """The steps of a deployment as data: what each asks the cluster, and which calls follow from the answer."""
 
-import argparse
 import json
 import shlex
 from collections.abc import Iterator, Mapping
@@ -8,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from pachyderm.credentials import BUCKET_SECRET, DATABASE_SECRET, manifest
 from pachyderm.errors import PachydermError
+from pachyderm.options import DeployOptions
 from pachyderm.spec.reading import RawSpec, fill_in, in_order, parse_pipeline, read_specs, spec_files
 from pachyderm.spec.rules import check
 
@@ -51,32 +51,32 @@ def _in_order(specs: Mapping[str, RawSpec]) -> dict[str, RawSpec]:
     return {name: pipelines[name][1] for name in in_order({n: p.input.repos() for n, (p, _) in pipelines.items()})}
 
 
-def deploy_steps(given: argparse.Namespace, secrets: Mapping[str, Mapping[str, bytes]]) -> Iterator[Step]:
+def deploy_steps(options: DeployOptions, secrets: Mapping[str, Mapping[str, bytes]]) -> Iterator[Step]:
     """Secrets and a repo if they are missing, then pipelines in order.
 
     A secret that exists stays as it is, whatever this shell's PG* variables say; the verb `secrets` replaces it.
     """
-    specs = specs_for(given.image, given.bucket, given.repo)
-    if unknown := sorted(set(given.reprocess or ()) - specs.keys()):
+    specs = specs_for(options.image, options.bucket, options.repo)
+    if unknown := sorted(set(options.reprocess or ()) - specs.keys()):
         raise PachydermError(f"--reprocess {unknown[0]}: no such pipeline; there are {', '.join(specs)}")
     for name in sorted({secret["name"] for spec in specs.values() for secret in spec["transform"].get("secrets", [])}):
         if name in secrets:
             yield replace(secret_step(name, secrets[name]), present=())
         else:
             yield Step(("inspect", "secret", name), absent=(("make secrets",),))
-    if given.repo:
-        yield Step(("inspect", "repo", given.repo), absent=(("create", "repo", given.repo),))
+    if options.repo:
+        yield Step(("inspect", "repo", options.repo), absent=(("create", "repo", options.repo),))
         yield Step(("inspect", "pipeline", "prune"), present=(("delete", "pipeline", "prune"),))
     for name, spec in specs.items():
-        again = given.reprocess is not None and (not given.reprocess or name in given.reprocess)
-        place = f" and {given.bucket}" if name == "ingest" else ""
+        again = options.reprocess is not None and (not options.reprocess or name in options.reprocess)
+        place = f" and {options.bucket}" if name == "ingest" else ""
         yield Step(
             ("inspect", "pipeline", name, "--raw"),
             present=(("update", "pipeline", *(("--reprocess",) if again else ()), "-f", "-"),),
             absent=(("create", "pipeline", "-f", "-"),),
             # Pachyderm refuses the escaped surrogate pairs that ASCII makes of an emoji.
             stdin=json.dumps(spec, indent=2, ensure_ascii=False),
-            shown=f"{name}.pipeline.json with image {given.image}{place}",
+            shown=f"{name}.pipeline.json with image {options.image}{place}",
             spec=spec,
         )
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from pachyderm.cluster import PIPELINES
 from pachyderm.errors import PachydermError
-from pachyderm.pachctl import UNFINISHED, Pachctl, add_timeout, objects
-from pachyderm.roots import add_root, last_root
+from pachyderm.options import add_root, add_timeout
+from pachyderm.pachctl import UNFINISHED, Pachctl, objects
+from pachyderm.roots import last_root
 from runtime import command
 from runtime.logs import printable
 

@@ -41,7 +41,7 @@ class Piece:
         return cls(np.asarray(encoding.ids, np.int32), chars, np.asarray(words, np.int32), first, offset)
 
 
-class Row:
+class RowTokens:
     """The tokens of one row.
 
     Attributes:
@@ -104,7 +104,7 @@ class Row:
         return number - piece.first, piece
 
 
-def tokenize(tokenizer: Tokenizer, question: object, context: object, cutter: Cutter | None) -> Row:
+def tokenize(tokenizer: Tokenizer, question: object, context: object, cutter: Cutter | None) -> RowTokens:
     """The tokens of a row; of a long context in pieces, if there is a cutter. Raises TypeError for what is no text."""
     short = _shorten(question, cutter), _shorten(context, cutter)
     texts = cutter.pieces(short[1].text) if cutter else iter([short[1].text])
@@ -121,7 +121,7 @@ def tokenize(tokenizer: Tokenizer, question: object, context: object, cutter: Cu
         pieces.append(Piece.of(tokenizer.encode(text, add_special_tokens=False), tokens, offset))
         tokens += len(pieces[-1].ids)
         offset += len(text)
-    return Row(pair, int(of_context.argmax()) if count else len(pair), count, pieces, short)
+    return RowTokens(pair, int(of_context.argmax()) if count else len(pair), count, pieces, short)
 
 
 def _shorten(text: object, cutter: Cutter | None) -> Shortened:

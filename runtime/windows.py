@@ -12,7 +12,7 @@ from runtime.blanks import BLANK
 from runtime.decoding import Decoding
 from runtime.errors import BundleError, OptionError
 from runtime.pieces import Cutter
-from runtime.tokens import Row, is_longer, tokenize
+from runtime.tokens import RowTokens, is_longer, tokenize
 
 # Something that is no str, or a str with half of a surrogate pair: the library says TypeError to both.
 NOT_TEXT = "not text"
@@ -39,7 +39,7 @@ class Window:
     ids: NDArray[np.int64]
     type_ids: NDArray[np.int64]
     allowed: NDArray[np.bool_]
-    row: Row
+    row: RowTokens
     first: int
     count: int
 
@@ -119,7 +119,7 @@ class Windower:
             raise UnanswerableRowError("empty context")
         return list(self._cut(row, room))
 
-    def _cut(self, row: Row, room: int) -> Iterator[Window]:
+    def _cut(self, row: RowTokens, room: int) -> Iterator[Window]:
         """Windows that hold `room` of the context's tokens each, as tokenizers' truncation with a stride cuts them."""
         ids, type_ids = row.ids(), row.type_ids()
         for first in range(0, row.tokens, max(1, room - self._overlap)):

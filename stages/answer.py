@@ -5,7 +5,6 @@ and the same text, plus the columns answer, score, confidence, start, end, error
 is answered already is left alone, what is gone from INPUT goes from OUTPUT too.
 """
 
-import argparse
 import contextlib
 import logging
 import os
@@ -22,8 +21,8 @@ from runtime.errors import InputError, OptionError
 from runtime.logs import summarise
 from runtime.quoting import safe_url
 from stages.answering.formats import FORMATS, target_name
-from stages.answering.options import arguments, decoding_of
-from stages.answering.rows import Columns, Counts, Job, Least
+from stages.answering.options import AnswerOptions, arguments, decoding_of
+from stages.answering.rows import AnswerJob, Columns, Counts, Least
 from stages.answering.shares import Share, files_of, share_of_environment
 from stages.answering.summary import log_counts
 from stages.common import batching
@@ -37,25 +36,26 @@ if TYPE_CHECKING:
     from stages.answering.spread import DaskSpread
 
 
-def answer(options: argparse.Namespace) -> int:
+def answer(options: AnswerOptions) -> int:
     """Answers all files; a file that breaks a rule fails alone. Returns the exit code."""
     if isinstance(options.input, str):
         return answer_urls(options)
-    if options.input == options.output == Path("-"):
+    source, output = Path(options.input), Path(options.output)
+    if source == output == Path("-"):
         return answer_pipe(load_job(options))
-    check_apart(options.input, options.output)
+    check_apart(source, output)
     # Before a second is spent on the model.
-    given = read_input(options.input, options.output)
+    given = read_input(source, output)
     files = given.files
     if not files:
         logging.warning(
             "%s: no CSV in it, so nothing is answered or removed; other tables become CSVs by `answermill ingest`",
-            options.input,
+            source,
         )
     if options.metrics:
         from stages.answering.metrics import check_metrics
 
-        check_metrics(options.metrics, options.input, options.output)
+        check_metrics(options.metrics, source, output)
     share = options.part or share_of_environment(os.environ)
     due = files
     if share:
@@ -65,7 +65,7 @@ def answer(options: argparse.Namespace) -> int:
     if not keeps_listing():
         from stages.answering.datum import answer_datum
 
-        failures = answer_datum(job, options)
+        failures = answer_datum(job, source, output)
         return command.exit_code(list(failures), len(files))
     if options.dry_run:
         return foretell(job, options, due)
@@ -73,7 +73,7 @@ def answer(options: argparse.Namespace) -> int:
     return command.exit_code(list(failures), len(due))
 
 
-def answer_pipe(job: Job) -> int:
+def answer_pipe(job: AnswerJob) -> int:
     """Answers the CSV on stdin, to stdout. Returns the exit code."""
     from stages.answering.pipes import answer_stdin
 
@@ -83,15 +83,15 @@ def answer_pipe(job: Job) -> int:
 
 
 def answer_folder(
-    job: Job, options: argparse.Namespace, given: Input, due: dict[str, Path], share: Share | None
+    job: AnswerJob, options: AnswerOptions, given: Input, due: dict[str, Path], share: Share | None
 ) -> dict[str, str]:
     """Answers the files in `due`; OUTPUT mirrors INPUT. Returns what was wrong with those that failed."""
     from stages.answering.earlier import Settings, is_ours, read_library
     from stages.answering.mirrored import MirroredRun
 
-    settings, counts = Settings.of(options, job.model), Counts()
+    settings, counts, output = Settings.of(options, job.model), Counts(), Path(options.output)
     with (
-        open_mirror(options.output, "answer", share.suffix if share else "") as mirror,
+        open_mirror(output, "answer", share.suffix if share else "") as mirror,
         Progress(sum(size_of(path) for path in due.values())) as progress,
     ):
         others = {path for path in mirror.paths() if not given.covers(path)} - targets(given.files, *FORMATS)
@@ -100,7 +100,7 @@ def answer_folder(
         if given.subpath is not None and given.files:
             mirror.take_from(given.folder, others | targets(given.files, *FORMATS))
         library = None if options.again else read_library(options.reuse, settings, job.columns)
-        run = MirroredRun(job, settings, mirror, options.output, counts, progress)
+        run = MirroredRun(job, settings, mirror, output, counts, progress)
         with measure(options, job, counts, progress, share):
             run.run(due, options.again, library, spread_of(options))
         run.settle(others | targets(given.files, job.format))
@@ -108,11 +108,11 @@ def answer_folder(
     return run.failures
 
 
-def answer_urls(options: argparse.Namespace) -> int:
+def answer_urls(options: AnswerOptions) -> int:
     """Answers the CSVs below a URL on a Dask cluster, and puts the answers below another. Returns the exit code."""
     from stages.answering.remote import remote_files
 
-    files = remote_files(options.input, options.output, lambda name: target_name(name, options.format))
+    files = remote_files(str(options.input), str(options.output), lambda name: target_name(name, options.format))
     # Before anything is spread: a bundle or an option that makes no sense is said once, not by each worker.
     model = load_job(options).model
     counts, failures = Counts(), []
@@ -124,7 +124,7 @@ def answer_urls(options: argparse.Namespace) -> int:
 
     spread = spread_of(options)
     if not files or not spread:
-        logging.warning("%s: no CSV below it", safe_url(options.input))
+        logging.warning("%s: no CSV below it", safe_url(str(options.input)))
         return command.DONE
     with Progress(sum(file.size for file in files)) as progress:
         spread.run(iter(files), counts, progress, finish)
@@ -132,7 +132,7 @@ def answer_urls(options: argparse.Namespace) -> int:
     return command.exit_code(failures, len(files))
 
 
-def spread_of(options: argparse.Namespace) -> "DaskSpread | None":
+def spread_of(options: AnswerOptions) -> "DaskSpread | None":
     """The cluster that the options name."""
     if not options.dask:
         return None
@@ -147,18 +147,19 @@ def targets(names: Iterable[str], *kinds: str) -> set[str]:
     return {target_name(name, kind) for name in names for kind in kinds}
 
 
-def foretell(job: Job, options: argparse.Namespace, due: dict[str, Path]) -> int:
+def foretell(job: AnswerJob, options: AnswerOptions, due: dict[str, Path]) -> int:
     """Says what a run would take. Returns the exit code that it would have."""
     from stages.answering.earlier import Settings, known_answers, read_library, unchanged_files
     from stages.answering.estimate import estimate
 
     settings, same, known = Settings.of(options, job.model), set[str](), None
+    output = Path(options.output)
     if not options.again:
-        same = unchanged_files(options.output, due, settings, job.format)
-        listing = Mirror.read(options.output, "answer")
+        same = unchanged_files(output, due, settings, job.format)
+        listing = Mirror.read(output, "answer")
         # Ranks are not put together again.
         library = read_library(options.reuse, settings, job.columns)
-        known = None if job.columns.ranks else partial(known_answers, options.output, listing, settings, job, library)
+        known = None if job.columns.ranks else partial(known_answers, output, listing, settings, job, library)
     result = estimate(job, {name: path for name, path in due.items() if name not in same}, len(same), known)
     for reason in result.rejected:
         logging.error("%s", reason)
@@ -167,7 +168,7 @@ def foretell(job: Job, options: argparse.Namespace, due: dict[str, Path]) -> int
 
 
 def measure(
-    options: argparse.Namespace, job: Job, counts: Counts, progress: Progress, share: Share | None
+    options: AnswerOptions, job: AnswerJob, counts: Counts, progress: Progress, share: Share | None
 ) -> contextlib.AbstractContextManager[None]:
     """Writes the figures of the run if the options want them, and beside its output."""
     from stages.answering.metrics import Report, write_reports
@@ -175,26 +176,25 @@ def measure(
     return write_reports(Report(job, counts, progress, options), options.metrics, record_path(options, share))
 
 
-def record_path(options: argparse.Namespace, share: Share | None) -> Path:
+def record_path(options: AnswerOptions, share: Share | None) -> Path:
     """Where the record of the run goes."""
-    output: Path = options.output
-    return output / f"run{share.suffix if share else ''}.json"
+    return Path(options.output) / f"run{share.suffix if share else ''}.json"
 
 
-def prepare(options: argparse.Namespace) -> Callable[[], str]:
+def prepare(options: AnswerOptions) -> Callable[[], str]:
     """Loads the model once. Returns what answers the datum that lies in INPUT, and says what was wrong with it."""
     from stages.answering.datum import answer_datum
 
-    job = load_job(options)
+    job, source, output = load_job(options), Path(options.input), Path(options.output)
 
     def process() -> str:
-        check_apart(options.input, options.output)
-        return "; ".join(answer_datum(job, options).values())
+        check_apart(source, output)
+        return "; ".join(answer_datum(job, source, output).values())
 
     return process
 
 
-def load_job(options: argparse.Namespace) -> Job:
+def load_job(options: AnswerOptions) -> AnswerJob:
     """The bundle with the options that concern it. Raises AnswermillError."""
     from runtime import Answerer
 
@@ -208,7 +208,7 @@ def load_job(options: argparse.Namespace) -> Job:
     columns = Columns(options.question_column, options.context_column, options.prefix, options.top_k is not None)
     decoding = decoding_of(options, answerer.bundle.manifest.decoding)
     least = Least(options.min_score, options.min_confidence)
-    job = Job(answerer, decoding, columns, least, options.limit, options.format, options.max_field)
+    job = AnswerJob(answerer, decoding, columns, least, options.limit, options.format, options.max_field)
     # Limits that the model cannot keep are a mistake of the command line, not of the first file.
     answerer.answer((), job.decoding)
     return job

@@ -5,13 +5,11 @@ Every table below URL is mirrored below OUTPUT as CSV: one file, or several part
 others go on. `OUTPUT/listing.json` says what was seen, and when. Nothing is changed or deleted at URL.
 """
 
-import argparse
 import contextlib
 import logging
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +20,10 @@ from runtime.logs import summarise
 from runtime.quoting import safe_url
 from stages.common.files import check_apart
 from stages.common.mirror import Mirror, keeps_listing, open_mirror
-from stages.common.names import FORMATS, is_table
+from stages.common.names import is_table
 from stages.common.progress import Progress
-from stages.ingesting.limits import Limits, check_name
+from stages.ingesting.limits import check_name
+from stages.ingesting.options import IngestOptions, arguments
 
 # What only work needs is imported there: `--help` is to answer at once.
 if TYPE_CHECKING:
@@ -37,67 +36,19 @@ if TYPE_CHECKING:
 WAITING = ".ingest.partial"
 
 
-def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The stage's options."""
-    parser = command.parser("ingest", "Writes the tables below URL to OUTPUT as checked CSVs.")
-    parser.add_argument("input", metavar="URL", help="gs://bucket/prefix, any other fsspec URL, or a folder")
-    parser.add_argument("output", type=command.location, metavar="OUTPUT", help="folder for the checked CSVs")
-    parser.add_argument(
-        "--shard-rows",
-        type=int,
-        default=5000,
-        help="most rows that a part may have; longer files become several parts",
-    )
-    parser.add_argument("--question-column", default="question", help="column with the questions")
-    parser.add_argument("--context-column", default="context", help="column with the contexts")
-    parser.add_argument("--formats", default=",".join(FORMATS), help="file formats to read")
-    parser.add_argument(
-        "--encoding",
-        help="encoding of lines that are not UTF-8, such as cp1252, or auto to detect it; default: refuse the file",
-    )
-    parser.add_argument("--again", action="store_true", help="fetch unchanged objects too")
-    parser.add_argument("--follow-links", action="store_true", help="follow links that lead out of a local folder")
-    parser.add_argument("--user-project", metavar="PROJECT", help="project that pays for a requester-pays bucket")
-    parser.add_argument("--concurrency", type=int, default=8, help="number of objects to fetch at the same time")
-    parser.add_argument(
-        "--timeout",
-        type=command.seconds,
-        default=60.0,
-        help="seconds to wait for the next byte, for gs:// and http(s)://",
-    )
-    for limit in fields(Limits):
-        parser.add_argument(limit.metadata["option"], type=int, default=limit.default, help=limit.metadata["help"])
-    options = parser.parse_args(argv)
-    if not options.input:
-        parser.error("URL is empty; say . for this folder")
-    limits = [limit.metadata["option"][2:].replace("-", "_") for limit in fields(Limits)]
-    for name in ("shard_rows", "concurrency", "timeout", *limits):
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name.replace('_', '-')} must be more than 0")
-    if options.question_column == options.context_column:
-        parser.error("--question-column and --context-column must differ")
-    if options.encoding not in (None, "auto") and not _is_encoding(options.encoding):
-        parser.error(f"--encoding: Python knows no text encoding {options.encoding!r}; say cp1252, utf-16 or auto")
-    options.formats = tuple(options.formats.split(","))
-    if unknown := set(options.formats) - set(FORMATS):
-        parser.error(f"--formats: {', '.join(sorted(unknown))!r} is none of {', '.join(FORMATS)}")
-    return options
-
-
-def rules_of(options: argparse.Namespace) -> "Rules":
+def rules_of(options: IngestOptions) -> "Rules":
     """What the options say that a table must hold, and how it is read."""
     from stages.ingesting.admission import Rules
 
-    values = {limit.name: getattr(options, limit.metadata["option"][2:].replace("-", "_")) for limit in fields(Limits)}
     return Rules(
         required=(options.question_column, options.context_column),
         shard_rows=options.shard_rows,
         encoding=options.encoding,
-        limits=Limits(**values),
+        limits=options.limits,
     )
 
 
-def ingest(options: argparse.Namespace) -> int:
+def ingest(options: IngestOptions) -> int:
     """Mirrors all objects. Returns the exit code; a rejected table is a result, not a failure."""
     from stages.ingesting.fetch import fetch_all
     from stages.ingesting.folder import FolderSource
@@ -190,14 +141,6 @@ def _warn_of_nothing(url: str, listing: "Listing") -> None:
         logging.warning(
             "%s: there is nothing to do: no CSV, Parquet or NDJSON file (--formats) among %d files", url, listing.others
         )
-
-
-def _is_encoding(name: str) -> bool:
-    try:
-        "".encode(name)
-    except (LookupError, ValueError):
-        return False
-    return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -88,14 +88,14 @@ def target_of(options: LoadOptions) -> "Target":
 def load_files(opened: "Session", target: "ReadyTarget", given: Input, options: LoadOptions) -> list[str]:
     """Loads files and passes them on. Returns the names of those that failed."""
     from stages.loading.digests import digests_in
-    from stages.loading.files import is_foreign, others
+    from stages.loading.files import foreign_of, others
     from stages.loading.run import LoadRun
 
     files = given.files
     if not files:
         logging.warning("%s: it contains no CSV; load takes what the answer stage wrote", options.input)
     with _listing(options) as mirror:
-        if foreign := [path for path in files if is_foreign(options.output / path)]:
+        if foreign := foreign_of(options.output, files):
             raise foreign_files(options.output, foreign)
         if mirror and given.subpath is not None and files:
             mirror.take_from(given.folder, {*files, *others(given, mirror.paths()), *digests_in(mirror.paths())})
@@ -104,8 +104,8 @@ def load_files(opened: "Session", target: "ReadyTarget", given: Input, options: 
         if mirror and not failed:
             keep = run.written | others(given, mirror.paths())
             # Somebody has put a file of his own in the place of a link.
-            own = {path for path in mirror.paths() if path.endswith(".csv") and is_foreign(options.output / path)}
-            mirror.settle(keep | own)
+            gone = [path for path in mirror.paths() if path.endswith(".csv") and path not in keep]
+            mirror.settle(keep.union(foreign_of(options.output, gone)))
     summarise("done", run.counts.figures(options.dry_run, files))
     return failed
 

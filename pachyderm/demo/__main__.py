@@ -66,10 +66,10 @@ def demo(options: argparse.Namespace) -> int:
             source(options.input) as (url, variables),
             embedded_postgres(options.root / "postgres") as database,
         ):
-            jobs = run_pipelines(options, url, {**variables, "DATABASE_URL": database}, stop)
+            jobs = run_pipelines(options.root, options.model, url, {**variables, "DATABASE_URL": database}, stop)
             with psycopg.connect(database) as connection:
                 print("\n".join(["", *report(connection, options.root, speed(options.root, jobs))]))  # noqa: T201
-            page = write_page(options, database)
+            page = write_page(options.root, options.model, database)
             print("\n".join(["", *next_steps(options.root, page)]))  # noqa: T201
     except InterruptedByError as interrupt:
         logging.error("%s; run again to go on", interrupt)
@@ -89,28 +89,24 @@ def source(where: str) -> Iterator[tuple[str, Mapping[str, str]]]:
         yield f"gs://{BUCKET}", {"STORAGE_EMULATOR_HOST": host}
 
 
-def run_pipelines(
-    options: argparse.Namespace, url: str, variables: Mapping[str, str], stop: threading.Event
-) -> list[Job]:
+def run_pipelines(state: Path, model: Path, url: str, variables: Mapping[str, str], stop: threading.Event) -> list[Job]:
     """Runs the shipped specs over what is new. Raises PachydermError if a job fails."""
     specs = {where: fill_in(spec, bucket=url) for where, spec in read_specs(spec_files([])).items()}
     mapping = LocalMapping(
-        paths={"/model": options.model.absolute()},
+        paths={"/model": model.absolute()},
         without=frozenset({BUCKET_SECRET, DATABASE_SECRET}),
         environment={"GOOGLE_APPLICATION_CREDENTIALS": None, **variables},
     )
-    root: Path = options.root.absolute()
+    root = state.absolute()
     # As on a cluster, a new model alone makes no datum new.
-    bundle, known = bundle_id(options.model), root / "bundle"
+    bundle, known = bundle_id(model), root / "bundle"
     is_new = not known.exists() or known.read_text() != bundle
     reprocess = frozenset({"question-answer"} if is_new else ())
     with show_progress() as watch:
         jobs = run(Options(root, specs, mapping, tick=True, reprocess=reprocess), stop, watch)
     for job in jobs:
         if job.state != SUCCESS:
-            raise PachydermError(
-                f"{job.pipeline}: {job.reason}; see answermill logs {job.pipeline} --root {options.root}"
-            )
+            raise PachydermError(f"{job.pipeline}: {job.reason}; see answermill logs {job.pipeline} --root {state}")
     known.write_text(bundle)
     return jobs
 
@@ -190,10 +186,10 @@ def ten_answers(connection: psycopg.Connection) -> list[str]:
     return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
 
 
-def write_page(options: argparse.Namespace, database: str) -> Path | None:
+def write_page(root: Path, model: Path, database: str) -> Path | None:
     """Lets `answermill view` write the answers as a page, if this version has it."""
-    page: Path = options.root.absolute() / "answers.html"
-    command = [sys.executable, "-m", "answermill", "view", "--database", "--model", str(options.model.absolute())]
+    page = root.absolute() / "answers.html"
+    command = [sys.executable, "-m", "answermill", "view", "--database", "--model", str(model.absolute())]
     done = subprocess.run(
         [*command, "--output", str(page)],
         cwd=Path(str(resources.files("pachyderm"))).parent,

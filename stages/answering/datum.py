@@ -1,6 +1,5 @@
 """A datum of Pachyderm's: a folder of CSVs, and an output that starts empty."""
 
-import argparse
 import errno
 import json
 import logging
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from runtime.errors import InputError
 from stages.answering.formats import target_name
-from stages.answering.rows import Counts, Job
+from stages.answering.rows import AnswerJob, Counts
 from stages.answering.stream import File, Stream
 from stages.answering.summary import log_counts
 from stages.common.files import csv_files, size_of, whole_file
@@ -17,12 +16,12 @@ from stages.common.progress import Progress
 from stages.common.rejections import note_of
 
 
-def answer_datum(job: Job, options: argparse.Namespace) -> dict[str, str]:
+def answer_datum(job: AnswerJob, source: Path, output: Path) -> dict[str, str]:
     """Answers a datum of Pachyderm's, whose output starts empty. Returns what the environment kept from being answered.
 
     A CSV that breaks a rule must not hold up the others at every try: it is named in `rejected`.
     """
-    files, counts, failures = csv_files(options.input), Counts(), {}
+    files, counts, failures = csv_files(source), Counts(), {}
 
     def fail(file: File, error: InputError | OSError) -> None:
         if isinstance(error, OSError) and file.source.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP):
@@ -30,13 +29,13 @@ def answer_datum(job: Job, options: argparse.Namespace) -> dict[str, str]:
             error = InputError("a link that leads to no file", remedy="put a file in its place, or remove it")
         logging.error("%s: %s", file.name, error)
         if isinstance(error, InputError):
-            reject(options.output, file.name, error)
+            reject(output, file.name, error)
         else:
             failures[file.name] = f"{file.name}: {error}"
 
     with Progress(sum(size_of(path) for path in files.values())) as progress:
         stream = Stream(job, counts, progress, lambda _: None, fail)
-        stream.run(File(name, path, options.output / target_name(name, job.format)) for name, path in files.items())
+        stream.run(File(name, path, output / target_name(name, job.format)) for name, path in files.items())
     log_counts(job.model, counts, progress.seconds, list(files))
     return failures
 

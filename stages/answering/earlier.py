@@ -1,11 +1,11 @@
 """What earlier runs have written, and what it was made from: which of it still holds, and what of it can be reused."""
 
-import argparse
 import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,19 +17,20 @@ from stages.common.mirror import Mirror
 from stages.csvs.records import Records
 
 if TYPE_CHECKING:
-    from stages.answering.rows import Columns, Job
+    from stages.answering.options import AnswerOptions
+    from stages.answering.rows import AnswerJob, Columns
 
 # How the record of a run begins.
 _RECORD_BEGINNING = b'{\n "finished": '
 # Options that change where and how fast rows are answered, but no answer.
-_NO_INFLUENCE = frozenset(
+NO_INFLUENCE = frozenset(
     {
         *("input", "output", "model", "threads", "part", "dask", "batch_datums", "again", "reuse"),
         *("log_format", "metrics", "dry_run", "price_per_cpu_hour"),
     }
 )
 # Options that change the file, but no answer in it.
-_OF_THE_FILE = frozenset({"question_column", "context_column", "prefix", "limit", "format"})
+OF_THE_FILE = frozenset({"question_column", "context_column", "prefix", "limit", "format"})
 
 
 class Settings(NamedTuple):
@@ -39,10 +40,11 @@ class Settings(NamedTuple):
     file: str
 
     @classmethod
-    def of(cls, options: argparse.Namespace, bundle_id: str) -> "Settings":
+    def of(cls, options: "AnswerOptions", bundle_id: str) -> "Settings":
         """The settings of a run. An option that is new here counts, until it is known to change no answer."""
-        given = {name: value for name, value in vars(options).items() if name not in _NO_INFLUENCE}
-        answers = {name: value for name, value in given.items() if name not in _OF_THE_FILE}
+        names = {field.name for field in fields(options)} - NO_INFLUENCE
+        given = {name: getattr(options, name) for name in names}
+        answers = {name: value for name, value in given.items() if name not in OF_THE_FILE}
         return cls(_digest([bundle_id, answers]), _digest([bundle_id, given]))
 
 
@@ -87,7 +89,7 @@ def known_answers(
     output: Path,
     listing: Mapping[str, str | None],
     settings: Settings,
-    job: "Job",
+    job: "AnswerJob",
     library: OldAnswers | None,
     name: str,
 ) -> Iterator[OldAnswers]:
@@ -150,7 +152,7 @@ def if_whole(made_from: str | None, path: Path) -> MadeFrom | None:
         return None
 
 
-def read_library(folders: list[Path], settings: Settings, columns: "Columns") -> OldAnswers | None:
+def read_library(folders: Sequence[Path], settings: Settings, columns: "Columns") -> OldAnswers | None:
     """The answers in folders that `answer` wrote under the same bundle and options; others are passed over."""
     if not folders:
         return None

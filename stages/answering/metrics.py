@@ -1,6 +1,5 @@
 """The figures of a run: Prometheus' text format while it goes on, and a record of it beside its output."""
 
-import argparse
 import contextlib
 import fcntl
 import json
@@ -18,7 +17,8 @@ from runtime.errors import OptionError
 from stages.common.files import open_regular, partial_name, whole_file
 
 if TYPE_CHECKING:
-    from stages.answering.rows import Counts, Job
+    from stages.answering.options import AnswerOptions
+    from stages.answering.rows import AnswerJob, Counts
     from stages.common.progress import Progress
 
 # Seconds between two writings; a collector looks about as often.
@@ -30,10 +30,10 @@ _BEGINNING = b"# TYPE answermill_rows_total counter\n"
 class Report:
     """A run that can be reported at any time."""
 
-    job: "Job"
+    job: "AnswerJob"
     counts: "Counts"
     progress: "Progress"
-    options: argparse.Namespace
+    options: "AnswerOptions"
 
     def prometheus(self) -> str:
         """The figures so far, as the textfile collector of the node exporter reads them."""
@@ -69,7 +69,7 @@ class Report:
             "model": self.job.model,
             "decoding": asdict(self.job.decoding),
             "threads": self.job.answerer.threads,
-            "options": {name: _plain(value) for name, value in vars(self.options).items()},
+            "options": {field.name: _plain(getattr(self.options, field.name)) for field in fields(self.options)},
             "version": version(),
             "python": platform.python_version(),
             "machine": {"system": platform.platform(), "cpus": os.cpu_count(), "architecture": platform.machine()},

@@ -2,13 +2,15 @@
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from runtime import command
 from stages.answering.formats import FORMATS
-from stages.answering.shares import parse_share
+from stages.answering.shares import Share
 from stages.common import batching
 from stages.common.names import utf8
 from stages.csvs.columns import LONGEST_FIELD
@@ -17,7 +19,41 @@ if TYPE_CHECKING:
     from runtime import Decoding
 
 
-def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+@dataclass(frozen=True, slots=True)
+class AnswerOptions:
+    """What the command line says, in the order of its parser; URLs stay text."""
+
+    log_format: Literal["text", "json"]
+    input: Path | str
+    output: Path | str
+    model: Path
+    threads: int | None
+    question_column: str
+    context_column: str
+    prefix: str
+    top_k: int | None
+    min_score: float
+    min_confidence: float
+    second_look: Literal["auto", "off"] | float
+    align_to_words: Literal["yes", "no"] | None
+    max_answer_len: int | None
+    max_seq_len: int | None
+    doc_stride: int | None
+    max_field: int
+    no_answer: bool
+    format: Literal["csv", "parquet", "ndjson"]
+    again: bool
+    reuse: Sequence[Path]
+    limit: int | None
+    part: Share | None
+    dry_run: bool
+    price_per_cpu_hour: float | None
+    dask: str | None
+    metrics: Path | None
+    batch_datums: bool
+
+
+def arguments(argv: Sequence[str] | None = None) -> AnswerOptions:
     """The stage's options."""
     parser = command.parser("answer", "Answers the questions in every CSV below INPUT.")
     parser.add_argument("input", type=path_or_url, metavar="INPUT", help="a folder of CSVs, or one; - for stdin")
@@ -50,7 +86,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=second_look,
         default="auto",
         metavar="off|auto|R",
-        help="answer a row again in fp32 if its second-best answer scores at least R times the best",
+        help="answer a row again in fp32 if its second-best answer scores at least R times the best, or R^2.5 times "
+        "where the two share no letter",
     )
     parser.add_argument(
         "--align-to-words", choices=("yes", "no"), help="whether answers grow to whole words; default: the bundle's"
@@ -95,7 +132,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         batching.OPTION, action="store_true", help="ask a Pachyderm worker for one datum after the other"
     )
-    options = parser.parse_args(argv)
+    options = AnswerOptions(**vars(parser.parse_args(argv)))
     if options.question_column == options.context_column:
         parser.error("--question-column and --context-column must differ")
     if utf8(options.prefix) != options.prefix:
@@ -104,9 +141,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if len(urls) == 1 or (urls and not options.dask):
         parser.error("URLs for both INPUT and OUTPUT go with --dask; `answermill ingest` brings a bucket's CSVs here")
     # Nothing is remembered beside answers at a URL, and a share would be all of it.
-    for name in ("dry_run", "part", "metrics", "reuse") if urls else ():
-        if getattr(options, name):
-            parser.error(f"--{name.replace('_', '-')} goes with folders, not with URLs")
+    for name in _of_folders(options) if urls else ():
+        parser.error(f"{name} goes with folders, not with URLs")
     _check_pipe(parser, options)
     if options.price_per_cpu_hour is not None and not options.dry_run:
         parser.error("--price-per-cpu-hour goes with --dry-run")
@@ -119,15 +155,29 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def _check_pipe(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+def _of_folders(options: AnswerOptions) -> list[str]:
+    """The options that were given and are about folders."""
+    dry_run, part, metrics, reuse = options.dry_run, options.part, options.metrics, options.reuse
+    given = {"--dry-run": dry_run, "--part": part, "--metrics": metrics, "--reuse": reuse}
+    return [name for name, value in given.items() if value]
+
+
+def _check_pipe(parser: argparse.ArgumentParser, options: AnswerOptions) -> None:
     """Ends with a message if a pipe, or a worker of Pachyderm's, is given with an option that is about folders."""
     ends = [options.input, options.output].count(Path("-"))
     if ends == 1:
         parser.error("- stands for stdin and stdout: give it for both INPUT and OUTPUT, or a folder for each")
-    for name in ("dry_run", "part", "metrics", "reuse") if ends or options.batch_datums else ():
-        if getattr(options, name):
-            what = "a pipe" if ends else f"{batching.OPTION}, whose datums are handed out and taken away one by one"
-            parser.error(f"--{name.replace('_', '-')} goes with folders, not with {what}")
+    for name in _of_folders(options) if ends or options.batch_datums else ():
+        what = "a pipe" if ends else f"{batching.OPTION}, whose datums are handed out and taken away one by one"
+        parser.error(f"{name} goes with folders, not with {what}")
+
+
+def parse_share(text: str) -> Share:
+    """`2/8`, as the type of an option. Raises ArgumentTypeError."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N, as in 2/8")
+    return Share(int(match[1]), int(match[2]))
 
 
 def price(text: str) -> float:
@@ -156,7 +206,7 @@ def second_look(text: str) -> str | float:
         raise argparse.ArgumentTypeError(f"{error}; it takes off, auto or a ratio such as 0.9") from error
 
 
-def decoding_of(options: argparse.Namespace, defaults: "Decoding") -> "Decoding":
+def decoding_of(options: AnswerOptions, defaults: "Decoding") -> "Decoding":
     """The bundle's defaults, changed by the options that were given."""
     from runtime.decoding import Decoding, default_doc_stride
 

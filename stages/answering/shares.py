@@ -1,8 +1,6 @@
 """Which files are this process's, where several processes share the files of one input."""
 
-import argparse
 import heapq
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -26,14 +24,6 @@ class Share(NamedTuple):
     def suffix(self) -> str:
         """What sets its listing apart from those of the other shares."""
         return f"-{self.number}-of-{self.total}"
-
-
-def parse_share(text: str) -> Share:
-    """`2/8`, as the type of an option. Raises ArgumentTypeError."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N, as in 2/8")
-    return Share(int(match[1]), int(match[2]))
 
 
 def share_of_environment(environment: Mapping[str, str]) -> Share | None:

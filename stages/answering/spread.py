@@ -4,7 +4,6 @@ Workers see INPUT and OUTPUT under the same paths, or take both from fsspec URLs
 runs again elsewhere: a file appears when it is whole, so that what the first one left does no harm.
 """
 
-import argparse
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
@@ -14,8 +13,9 @@ from typing import Any
 from runtime.cpu import available_cpus
 from runtime.errors import AnswermillError, InputError
 from runtime.quoting import safe_url, without_secrets
+from stages.answering.options import AnswerOptions
 from stages.answering.remote import RemoteFile, answer_one, answer_remote
-from stages.answering.rows import Counts, Job
+from stages.answering.rows import AnswerJob, Counts
 from stages.answering.stream import File
 from stages.common.files import size_of
 from stages.common.progress import Progress
@@ -32,7 +32,7 @@ Finish = Callable[[Any, InputError | OSError | None], object]
 class DaskSpread:
     """Answers files on a cluster: what a run takes in place of a stream of its own."""
 
-    def __init__(self, address: str, load: Callable[[argparse.Namespace], Job], options: argparse.Namespace) -> None:
+    def __init__(self, address: str, load: Callable[[AnswerOptions], AnswerJob], options: AnswerOptions) -> None:
         """`load` must be a function that a worker can import."""
         self._address, self._load, self._options = address, load, options
 
@@ -96,7 +96,7 @@ def _size(file: File | RemoteFile) -> int:
     return size_of(file.source) if isinstance(file, File) else file.size
 
 
-def model_plugin(load: Callable[[argparse.Namespace], Job], options: argparse.Namespace) -> Any:
+def model_plugin(load: Callable[[AnswerOptions], AnswerJob], options: AnswerOptions) -> Any:
     """What loads the model when a worker starts. A thread a task: Dask runs as many tasks as the worker has threads."""
     from distributed import WorkerPlugin
 
@@ -107,7 +107,7 @@ def model_plugin(load: Callable[[argparse.Namespace], Job], options: argparse.Na
 
         def setup(self, worker: Any) -> None:
             """Loads it."""
-            setattr(worker, _JOB, load(argparse.Namespace(**{**vars(options), "threads": 1})))
+            setattr(worker, _JOB, load(replace(options, threads=1)))
 
     return Model()
 
@@ -116,7 +116,7 @@ def answer_file(file: File | RemoteFile) -> tuple[Counts, InputError | OSError |
     """Answers one file on a worker. Returns its counts, and what was wrong with it."""
     from distributed import get_worker
 
-    job: Job = getattr(get_worker(), _JOB)
+    job: AnswerJob = getattr(get_worker(), _JOB)
     if isinstance(file, RemoteFile):
         return answer_remote(file, job)
     return answer_one(file, job)

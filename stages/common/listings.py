@@ -48,8 +48,8 @@ def ingested_paths(folder: Path) -> set[str]:
 
 def path_line(path: str, made_from: str | None) -> bytes:
     """A path, and what the file there was made from; None for one that is about to be written."""
-    # ASCII: a name that is not UTF-8 holds lone surrogates.
-    return json.dumps([path, made_from]).encode() + b"\n"
+    # ASCII: a name that is not UTF-8 holds lone surrogates. A text by itself takes json a fifth of what a list does.
+    return f"[{json.dumps(path)}, {'null' if made_from is None else json.dumps(made_from)}]\n".encode()
 
 
 def source_line(source: str) -> bytes:

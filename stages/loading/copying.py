@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import polars as pl
 
@@ -48,7 +48,7 @@ class AnsweredCsv:
 
     path: str
     origin: Origin
-    stream: io.BufferedReader
+    stream: BinaryIO
     opened_at: datetime | None = None
     size: int = 0
     sha256: str = ""
@@ -71,7 +71,7 @@ class AnsweredCsv:
 def reader_of(csv: AnsweredCsv, target: Target, digest: "_Hash | None" = None) -> Reader:
     """Reads the file from its beginning. Raises InputError as `Reader` does."""
     csv.stream.seek(0)
-    return Reader(csv.stream, target.required, digest)
+    return Reader(io.BufferedReader(io.FileIO(csv.stream.fileno(), closefd=False)), target.required, digest)
 
 
 def examine(csv: AnsweredCsv, target: Target) -> None:

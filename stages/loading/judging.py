@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from runtime.errors import AnswermillError
 from stages.common.names import Origin, enumeration
 from stages.loading.digests import key
-from stages.loading.listing import Listing
+from stages.loading.listing import BucketListing
 from stages.loading.memory import Entry
 
 # Names that a line of the log shows.
@@ -54,7 +54,7 @@ def judge_by_listing(
     entries: Iterable[Entry],
     loaded: Mapping[str, Origin],
     noted: set[str],
-    listing: Listing,
+    listing: BucketListing,
     margin: float,
     digests: Mapping[str, str] | None = None,
 ) -> Verdict:

@@ -15,15 +15,14 @@ _LONGEST_MARGIN = timedelta(days=24)
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class BucketListing:
     """What `ingest` saw in the bucket, and when its look began."""
 
     listed_at: datetime
     paths: Mapping[str, Origin]
-    rejected: frozenset[str]
 
 
-def read_listing(path: Path) -> Listing:
+def read_listing(path: Path) -> BucketListing:
     """Reads ingest's `listing.json`. Raises OptionError for anything else."""
     remedy = "name the listing.json below ingest's OUTPUT"
     try:
@@ -32,7 +31,6 @@ def read_listing(path: Path) -> Listing:
         paths = {name: Origin(utf8(part["file"]), _row(part["first_row"])) for name, part in data["files"].items()}
         at = _with_zone(datetime.fromisoformat(data["listed_at"]))
         complete = data["complete"] is True and data["version"] == 1
-        rejected = frozenset(map(str, data["rejected"].values()))
     except OSError as error:
         raise AnswermillError(f"--listing {path}: {error.strerror}; {remedy}") from error
     except InputError as error:
@@ -43,7 +41,7 @@ def read_listing(path: Path) -> Listing:
         raise AnswermillError(
             f"--listing {path}: it is incomplete, so it does not prove that files are gone; run ingest again"
         )
-    return Listing(at, paths, rejected)
+    return BucketListing(at, paths)
 
 
 def _row(value: object) -> int:

@@ -11,8 +11,9 @@ from stages.common import batching
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What the command line says, in the order and with the defaults of its parser."""
+    """What the command line says, in the order of its parser."""
 
+    log_format: Literal["text", "json"]
     input: Path
     output: Path
     schema: str | None
@@ -33,7 +34,6 @@ class LoadOptions:
     listing: Path | None
     clock_margin: float
     prune_all: bool
-    log_format: Literal["text", "json"]
 
 
 def arguments(argv: Sequence[str] | None = None) -> LoadOptions:

@@ -17,7 +17,7 @@ from stages.loading import judging, memory, ready
 from stages.loading.connection import Session
 from stages.loading.digests import read_digests
 from stages.loading.files import origins_of
-from stages.loading.listing import Listing, read_listing
+from stages.loading.listing import BucketListing, read_listing
 from stages.loading.memory import Entry
 from stages.loading.options import LoadOptions
 from stages.loading.target import Target
@@ -87,7 +87,7 @@ def prune(opened: Session, target: Target, options: LoadOptions) -> int:
     return command.FAILED
 
 
-def _check_clock(path: Path | None, listing: Listing, now: datetime, margin: float) -> None:
+def _check_clock(path: Path | None, listing: BucketListing, now: datetime, margin: float) -> None:
     """Raises AnswermillError for a listing of the future: rows that are newer than it would pass for older ones."""
     if (listing.listed_at - now).total_seconds() > margin:
         raise AnswermillError(

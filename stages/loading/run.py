@@ -23,6 +23,7 @@ from stages.loading.failures import is_about_rows
 from stages.loading.files import ReplacedError, check_current, groups, open_csv, origins_of, pass_on
 from stages.loading.memory import clock
 from stages.loading.options import LoadOptions
+from stages.loading.ranks import refuse_ranks
 from stages.loading.ready import ReadyTarget, make_ready
 from stages.loading.small import examine_each
 from stages.loading.table import CsvCounts, TableLoader, input_error
@@ -64,16 +65,28 @@ class LoadRun:
         self, group: Sequence[str], files: Mapping[str, Path], origins: Mapping[str, Origin], stack: ExitStack
     ) -> tuple[list[AnsweredCsv], list[str]]:
         """Opens and examines CSVs. Returns those that keep the rules, and the names of those that failed."""
-        opened, faults = [], {}
+        opened: list[AnsweredCsv] = []
+        faults: dict[str, InputError] = {}
+
+        @stack.callback
+        def close() -> None:
+            for csv in opened:
+                csv.close()
+
         for path in group:
             try:
                 csv = AnsweredCsv(path, origins[path], open_csv(files[path]), self._opened_at)
             except InputError as error:
                 faults[path] = error
                 continue
-            stack.callback(csv.close)
             opened.append(csv)
         faults |= examine_each(opened, self._target)
+        for csv in opened:
+            try:
+                if csv.path not in faults:
+                    refuse_ranks(csv, self._target)
+            except InputError as error:
+                faults[csv.path] = error
         failed = [name for path, error in faults.items() for name in self._refuse(path, files[path], error)]
         return [csv for csv in opened if csv.path not in faults], failed
 
@@ -85,6 +98,7 @@ class LoadRun:
         fresh = AnsweredCsv(csv.path, csv.origin, open_csv(location), self._opened_at)
         try:
             examine(fresh, self._target)
+            refuse_ranks(fresh, self._target)
         except BaseException:
             fresh.stream.close()
             raise
@@ -164,7 +178,7 @@ class LoadRun:
         """Before the stamp and the commit: whoever prunes by what is passed on must not miss a file that is loaded."""
         if self._options.dry_run:
             return
-        pass_on(files[csv.path], self._options.output / csv.path)
+        pass_on(files[csv.path], f"{self._options.output}/{csv.path}")
         for path in self._digests([csv]):
             touch(self._options.output / path)
 

@@ -5,6 +5,7 @@ import io
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import BinaryIO
 
 import polars as pl
 
@@ -24,7 +25,7 @@ def examine_each(csvs: Sequence[AnsweredCsv], target: Target) -> dict[str, Input
     headers: dict[bytes, tuple[str, ...]] = {}
     alike: dict[bytes, list[tuple[AnsweredCsv, bytes]]] = defaultdict(list)
     for csv in csvs:
-        content = csv.stream.read(SMALL_BYTES + 1)
+        content = _read_small(csv.stream)
         line = content[: content.find(b"\n") + 1]
         try:
             if len(content) <= SMALL_BYTES and (line in headers or _learn(line, content, target, headers)):
@@ -37,6 +38,14 @@ def examine_each(csvs: Sequence[AnsweredCsv], target: Target) -> dict[str, Input
     for line, group in alike.items():
         faults |= _examine_alike(line, headers[line], group, target)
     return faults
+
+
+def _read_small(stream: BinaryIO) -> bytes:
+    """The file, or more of it than a small one has."""
+    content = b""
+    while len(content) <= SMALL_BYTES and (more := stream.read(SMALL_BYTES + 1 - len(content))):
+        content += more
+    return content
 
 
 def _learn(line: bytes, content: bytes, target: Target, headers: dict[bytes, tuple[str, ...]]) -> bool:

@@ -101,7 +101,8 @@ class TableLoader:
         rows = self._copy(changed)
         for csv in csvs:
             copied(csv)
-        now = {**same, **rows}
+        # Of a CSV with rows that are skipped an entry owns their places too, or its last rows would be nobody's.
+        now = {**same, **{csv.origin: csv.rows for csv in changed}}
         written = [
             Entry(
                 csv.origin,
@@ -209,8 +210,11 @@ class TableLoader:
     def _copy(self, csvs: Sequence[AnsweredCsv]) -> dict[Origin, int]:
         """Sends the rows, one COPY for all CSVs with the same columns. Returns how many rows each has."""
         groups: dict[tuple[str, ...], list[AnsweredCsv]] = defaultdict(list)
+        columns_by_header: dict[tuple[str, ...], tuple[str, ...]] = {}
         for csv in csvs:
-            groups[columns_of(csv, self.target)].append(csv)
+            if csv.header not in columns_by_header:
+                columns_by_header[csv.header] = columns_of(csv, self.target)
+            groups[columns_by_header[csv.header]].append(csv)
         for columns, group in groups.items():
             with self.connection.cursor() as cursor, cursor.copy(self._copy_statement(columns)) as copy:
                 # PostgreSQL counts the line breaks inside a first line wrongly, and its line number leads to the row.

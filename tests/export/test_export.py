@@ -21,7 +21,7 @@ from runtime import Answerer, Bundle
 from runtime.cpu import cpu_flags
 from runtime.decoding import Decoding
 from runtime.errors import BundleError
-from runtime.manifest import Inputs, Manifest, Quantization, Source, Verification
+from runtime.manifest import Inputs, Manifest, Provenance, Quantization, Verification
 from tests.conftest import CHECKPOINT, ROOT, SAMPLES
 
 
@@ -102,7 +102,7 @@ def test_manifest_fits_its_schema(int8_bundle: Path) -> None:
 
 def test_schema_names_every_field_of_the_manifest() -> None:
     schema = json.loads((ROOT / "export/manifest.schema.json").read_text("utf-8"))
-    parts = {"source": Source, "inputs": Inputs, "quantization": Quantization, "decoding": Decoding}
+    parts = {"source": Provenance, "inputs": Inputs, "quantization": Quantization, "decoding": Decoding}
     parts |= {"verification": Verification}
     described = {name: schema["$defs"][name] for name in parts} | {"": schema}
     for name, kind in {**parts, "": Manifest}.items():

@@ -194,12 +194,13 @@ def test_a_stranger_cannot_use_the_local_cluster(protocol: str) -> None:
 
 
 STRANGER = """
-import argparse, sys
+import sys
 from distributed import Client
+from stages.answering.options import arguments
 from stages.answering.spread import DaskSpread
 
 if __name__ == "__main__":
-    spread = DaskSpread("local", None, argparse.Namespace(threads=1))
+    spread = DaskSpread("local", None, arguments(["in", "out", "--threads", "1"]))
     with spread._client() as ours:
         address = ours.scheduler.address.replace("tls://", sys.argv[1])
         try:

@@ -14,6 +14,7 @@ import pytest
 
 from stages import ingest
 from stages.csvs.records import LONGEST
+from stages.ingesting.options import arguments
 from stages.ingesting.parquet import _rows_at_a_time
 from tests.conftest import Stage
 
@@ -23,7 +24,7 @@ OWN = {".ingest.listing", "listing.json"}
 
 
 def run(source: Path, output: Path, *options: object) -> int:
-    return ingest.ingest(ingest.arguments([str(source), str(output), *map(str, options)]))
+    return ingest.ingest(arguments([str(source), str(output), *map(str, options)]))
 
 
 def through(tmp_path: Path, content: bytes, *options: object, name: str = "a.csv") -> bytes | dict[str, object]:
@@ -224,7 +225,7 @@ def test_any_fsspec_url_will_do(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/any/d/a.csv", HEADER + b"a,b\n")
     memory.pipe("/any/readme.txt", b"no")
-    options = ingest.arguments(["memory://any", str(tmp_path)])
+    options = arguments(["memory://any", str(tmp_path)])
     assert ingest.ingest(options) == 0
     assert (tmp_path / "d/a.csv").read_bytes() == HEADER + b"a,b\n"
     assert len(list(tmp_path.rglob("*.csv"))) == 1

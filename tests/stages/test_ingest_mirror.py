@@ -16,6 +16,7 @@ from runtime.errors import InputError
 from stages import ingest
 from stages.common.files import csv_files, open_regular, whole_file
 from stages.ingesting import folder as folder_source
+from stages.ingesting.options import arguments
 from tests.conftest import ROOT, Stage
 
 HEADER = b"question,context\n"
@@ -23,7 +24,7 @@ OWN = {".ingest.listing", "listing.json"}
 
 
 def run(source: Path, output: Path, *options: object) -> int:
-    return ingest.ingest(ingest.arguments([str(source), str(output), "--shard-rows", "3", *map(str, options)]))
+    return ingest.ingest(arguments([str(source), str(output), "--shard-rows", "3", *map(str, options)]))
 
 
 def tree(folder: Path) -> dict[str, bytes]:

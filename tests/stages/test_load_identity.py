@@ -299,3 +299,40 @@ def test_a_users_own_folder_of_parts_keeps_its_names(tmp_path: Path) -> None:
     expected = {"a.csv", "x/a.csv", "y/a.csv", "mine.parts/row-0000000005.csv"}
     assert {*csv_files(source)} == expected
     assert {name for parts in answered_files(source).values() for name in parts} == expected
+
+
+def test_several_answers_to_a_row_are_refused(database: str, tmp_path: Path) -> None:
+    """Those of --top-k got the numbers of other rows, and took the places of the next part's, with exit 0."""
+    names = [*row_of(1)]
+    header = [*names[:2], "rank", *names[2:]]
+
+    def write(path: str, ranks: list[tuple[int, str]]) -> None:
+        rows = [{**row_of(number), "rank": rank} for number, rank in ranks]
+        write_rows(tmp_path / "in" / path, [{name: row[name] for name in header} for row in rows])
+
+    write("ranks.csv", [(1, "1"), (1, "2"), (2, "1"), (2, "2")])
+    write("ranks.csv.parts/row-0000000003.csv", [(3, "1"), (4, "1"), (4, "2")])
+    # A user's own column, whatever it holds.
+    write("own.csv", [(1, "1"), (2, "2"), (3, "first"), (3, ""), (3, "7"), (3, "7")])
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--on-bad-row", "file") == 0
+    assert [(file, row) for file, row, *_ in keys(database)] == [("own.csv", row) for row in range(1, 7)]
+    notes = {path.name: json.loads(path.read_text()) for path in (tmp_path / "out/rejected").rglob("*.json")}
+    assert {name: note["row"] for name, note in notes.items()} == {"ranks.csv.json": 2, "row-0000000003.csv.json": 3}
+    assert all(note["remedy"] == "answer it again without --top-k" for note in notes.values())
+
+
+def test_rows_behind_a_skipped_one_are_the_files_too(database: str, tmp_path: Path) -> None:
+    """They stayed in the table when the part was gone; and the note of a last row that is skipped, for one run only."""
+    assert run_load(database, write_rows(tmp_path / "none/a.csv", []), tmp_path / "none-out") == 0
+    execute(database, "alter table question_answer add check (question not like 'bad%')")
+    for path, rows in {"a.csv": [1, 2, 3], "a.csv.parts/row-0000000004.csv": [4, 5, 6], "b.csv": [7]}.items():
+        write_rows(tmp_path / "in" / path, [row_of(row, "bad" if row in (3, 4) else "ok") for row in rows])
+    notes = tmp_path / "out/rejected"
+    for _ in range(3):
+        assert run_load(database, tmp_path / "in", tmp_path / "out", "--on-bad-row", "skip") == 0
+        assert [path.name for path in sorted(notes.rglob("*.json"))] == ["a.csv.json", "row-0000000004.csv.json"]
+        assert [row for _, row, *_ in keys(database)] == [1, 2, 5, 6, 1]
+    (tmp_path / "in/a.csv.parts/row-0000000004.csv").unlink()
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--on-bad-row", "skip") == 0
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--prune") == 0
+    assert [(file, row) for file, row, *_ in keys(database)] == [("a.csv", 1), ("a.csv", 2), ("b.csv", 1)]

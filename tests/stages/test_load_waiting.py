@@ -14,6 +14,7 @@ from types import MappingProxyType
 import psycopg
 import pytest
 
+from stages.loading.waiting import WatchedConnection
 from tests.support.loading import execute, rows_of, run_load, versions_of, write_version
 from tests.support.processes import start
 from tests.support.servers import BINARIES, Server, new_server
@@ -22,6 +23,7 @@ from tests.support.waiting import until
 # More than the buffers of a socket hold.
 ROWS, TEXT = 8_000, "new " * 250
 OURS = "select pid from pg_stat_activity where application_name = 'answermill load'"
+LIMIT = "select setting::int from pg_settings where name = 'lock_timeout'"
 State = Callable[[Server, Path], AbstractContextManager["subprocess.Popen[str]"]]
 
 
@@ -222,3 +224,15 @@ def test_a_loader_killed_while_connecting_leaves_no_key(server: Server, source: 
             process.kill()
             process.wait()
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("own", ["0", "999", "1500ms", "2s", "1min", "2h", "1d", "2147483647"])
+def test_the_shorter_of_two_limits_for_a_lock_counts(server: Server, own: str) -> None:
+    """Ours, which is 3 s where no patience is set, and the server's, in whatever unit it is given."""
+    with WatchedConnection.connect(server.url, autocommit=True) as connection:
+        connection.execute(f"set lock_timeout = '{own}'".encode())
+        ((before,),) = connection.execute(LIMIT).fetchall()
+        with connection.bounded_transaction():
+            ((within,),) = connection.execute(LIMIT).fetchall()
+        assert within == (min(before, 3000) if before else 3000)
+        assert connection.execute(LIMIT).fetchall() == [(before,)]

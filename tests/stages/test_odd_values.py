@@ -13,7 +13,7 @@ import pytest
 from runtime.errors import AnswermillError, OptionError
 from stages.answering.options import arguments as answer_arguments
 from stages.common.mirror import Mirror, open_mirror
-from stages.ingest import arguments as ingest_arguments
+from stages.ingesting.options import arguments as ingest_arguments
 from stages.ingesting.places import open_source
 from stages.loading.judging import judge_by_listing
 from stages.loading.listing import read_listing

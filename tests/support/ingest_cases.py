@@ -26,6 +26,7 @@ from stages.csvs.reader import read_frames
 from stages.ingesting.admission import admit
 from stages.ingesting.folder import FolderSource
 from stages.ingesting.limits import check_name
+from stages.ingesting.options import arguments
 
 PLAIN = "question,context\nWho?,Mara\n"
 CURLY = "question,context\nWho?,“Mara”\n"
@@ -359,8 +360,8 @@ def run(
     case: Case, content: bytes | None = None, options: tuple[str, ...] | None = None, name: str = ""
 ) -> tuple[dict[str, str], list[str]]:
     """The CSVs that become of a case's file by name of part, and the remarks on it. Raises InputError if it is refused."""
-    arguments = ["in", "out", *(case.options if options is None else options)]
-    rules = ingest.rules_of(ingest.arguments(arguments))
+    words = ["in", "out", *(case.options if options is None else options)]
+    rules = ingest.rules_of(arguments(words))
     name = name or case.name
     check_name(name, rules.limits)
     with tempfile.TemporaryDirectory() as folder:
