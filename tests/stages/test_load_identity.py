@@ -206,6 +206,21 @@ def test_a_trigger_may_raise_any_sqlstate(database: str, tmp_path: Path, kind: s
     assert {path.name for path in (tmp_path / "out/rejected").iterdir()} == {f"{state}.csv.json" for state in states}
 
 
+@pytest.mark.parametrize("name", ["n" * 251 + ".csv", "é" * 125 + "x.csv", "a\n\x1b.csv"])
+def test_a_long_name_has_room_for_its_note(database: str, tmp_path: Path, name: str) -> None:
+    """A file system holds 255 bytes, and `.json` are five more: one such file ended the run for all."""
+    write_rows(tmp_path / "in" / name, [{**row_of(1, "bad"), "score": "many"}])
+    write_version(tmp_path / "in/z.csv", "one", 1)
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--on-bad-row", "file") == 0
+    assert versions_of(database) == {"z.csv": {"one": 1}}
+    (note,) = (tmp_path / "out/rejected").rglob("*.json")
+    assert json.loads(note.read_bytes())["row"] == 1
+    write_version(tmp_path / "in" / name, "good", 1)
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--on-bad-row", "file") == 0
+    assert versions_of(database) == {"z.csv": {"one": 1}, name: {"good": 1}}
+    assert not note.exists()
+
+
 def test_only_regular_files_are_read(database: str, tmp_path: Path, stage: Stage) -> None:
     """A pipe hung the stage, a dangling link took all other files with it."""
     write_version(tmp_path / "in/a.csv", "one", 1)
