@@ -46,7 +46,7 @@ def compare(options: argparse.Namespace) -> int:
             return code
     elif not counts.rows:
         raise AnswermillError(nothing_to_compare(options, counts.first_otherwise))
-    check_labelled(options, counts.labelled, "compared row")
+    check_labelled(options.expected, counts.labelled, "compared row")
     lines = [as_json(counts, pairing, shown)] if options.json else as_text(counts, pairing, shown)
     sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     return code
