@@ -43,7 +43,7 @@ def compare(options: argparse.Namespace) -> int:
             return code
     elif not counts.rows:
         raise AnswermillError(comparison.nothing_to_compare())
-    check_labelled(options, counts.labelled, "compared row")
+    check_labelled(options.expected, counts.labelled, "compared row")
     lines = [as_json(comparison)] if options.json else as_text(comparison)
     sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     return code

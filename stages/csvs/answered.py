@@ -66,7 +66,7 @@ class Names:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Names":
-        """As the options of `view` and `compare` say."""
+        """As the options of `compare` say."""
         kept = options.expected if options.blank_is_no_answer else None
         return cls(options.question_column, options.context_column, options.prefix, kept)
 
