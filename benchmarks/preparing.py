@@ -78,8 +78,9 @@ def _export_ours(folder: Path, rows: Sequence[Pair]) -> None:
 def _choose_ratio(folder: Path, rows: Sequence[Pair]) -> None:
     from runtime import Answerer
 
-    ratios = [ranking.ratio for ranking in Answerer.load(folder / "answermill-int8", second_look="off").rankings(rows)]
-    ratio = min(float(np.quantile(ratios, 1 - LOOKED_AT_AGAIN)), 1.0)
+    answerer = Answerer.load(folder / "answermill-int8", second_look="off")
+    closeness = [ranking.closeness for ranking in answerer.rankings(rows)]
+    ratio = min(float(np.quantile(closeness, 1 - LOOKED_AT_AGAIN)), 1.0)
     (folder / RATIO).write_text(json.dumps(ratio), "utf-8")
 
 

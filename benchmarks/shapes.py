@@ -20,7 +20,7 @@ from runtime import Answerer
 from runtime.cpu import available_cpus, limit_pools
 from stages.answering.earlier import Settings
 from stages.answering.mirrored import MirroredRun
-from stages.answering.rows import Columns, Counts, Job
+from stages.answering.rows import AnswerJob, Columns, Counts
 from stages.common.files import csv_files, size_of
 from stages.common.mirror import open_mirror
 from stages.common.progress import Progress
@@ -93,7 +93,7 @@ def measure(answerer: Answerer, files: list[list[Row]], rounds: int) -> tuple[fl
 
 def answer(answerer: Answerer, source: Path, target: Path) -> None:
     """What the stage does once the model is loaded."""
-    job = Job(answerer, answerer.bundle.manifest.decoding, Columns("question", "context", ""))
+    job = AnswerJob(answerer, answerer.bundle.manifest.decoding, Columns("question", "context", ""))
     files = csv_files(source)
 
     with open_mirror(target, "answer") as mirror, Progress(sum(map(size_of, files.values()))) as progress:

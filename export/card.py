@@ -1,6 +1,7 @@
 """The model card of a bundle, its README.md."""
 
 from runtime.manifest import Manifest, SecondLook, Verification
+from runtime.rows import APART
 
 
 def card(manifest: Manifest, confidence: str) -> str:
@@ -59,7 +60,8 @@ def _second_look(look: SecondLook) -> str:
 ## Second look
 
 `model-fp32.onnx` (weights stored as {look.weights}) answers a row again if the second-best answer scores at least
-{look.ratio} of the best one. Of {look.rows} rows, that is {look.share:.1%}. Without it,
+{look.ratio} of the best one, or {look.ratio ** (1 / APART):.2f} where the two share no letter. Of {look.rows} rows,
+that is {look.share:.1%}. Without it,
 {look.agreement_without:.1%} are answered exactly as by the fp32 model; with it, {look.agreement:.1%}.
 {look.ties} rows are ties even for fp32 (equal to 1e-4).
 """

@@ -97,7 +97,8 @@ def _second_look(
         return Answerer(unfinished, unfinished.open_session(graph.name), available_cpus())
 
     graph, revision = float_model.folder / MODEL, float_model.manifest.source.revision
-    return write_second_look(graph, revision, folder, rankings, float_model.rankings, rows, answerer)
+    observed = verify.observed_rows(float_model.windower, rows)
+    return write_second_look(graph, revision, folder, rankings, float_model.rankings, rows, observed, answerer)
 
 
 def _verify(float_model: FloatModel, rows: Sequence[Row], folder: Path) -> tuple[Verification, list[Ranking]]:

@@ -28,8 +28,22 @@ class Accuracy(NamedTuple):
 
 def spread_of_windows(windower: Windower, rows: Sequence[Row], count: int) -> list[Window]:
     """At most `count` windows of the rows, evenly spread from the shortest to the longest."""
-    windows = [window for row in rows for window in windower.windows(row.question, row.context)]
-    windows.sort(key=lambda window: window.ids.size)
+    return [window for _, window in _spread(windower, rows, count)]
+
+
+def observed_rows(windower: Windower, rows: Sequence[Row]) -> np.ndarray:
+    """Whether the activations of one of a row's windows were measured for quantization, (rows,)."""
+    observed = np.zeros(len(rows), bool)
+    observed[[index for index, _ in _spread(windower, rows, CALIBRATION_WINDOWS)]] = True
+    return observed
+
+
+def _spread(windower: Windower, rows: Sequence[Row], count: int) -> list[tuple[int, Window]]:
+    """As `spread_of_windows`, each with the index of its row."""
+    windows = [
+        (index, window) for index, row in enumerate(rows) for window in windower.windows(row.question, row.context)
+    ]
+    windows.sort(key=lambda each: each[1].ids.size)
     picked = np.linspace(0, len(windows) - 1, min(count, len(windows)))
     return [windows[int(index)] for index in picked]
 

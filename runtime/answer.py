@@ -68,3 +68,9 @@ def character_span(window: Window, first: int, last: int, align_to_words: bool) 
         if words[0] and words[1]:
             return words[0][0], words[1][1]
     return window.chars(first)[0], window.chars(last)[1]
+
+
+def are_apart(answers: Sequence[Answer]) -> bool:
+    """Whether two answers share no letter of the context; "no answer" has none. False if there are not two."""
+    places = sorted((each.start, each.end) for each in answers if each.start is not None and each.end is not None)
+    return len(places) == 2 and places[0][1] <= places[1][0]

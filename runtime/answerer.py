@@ -30,7 +30,7 @@ class Answerer:
     Attributes:
         bundle: what it was loaded from.
         threads: threads that rows are spread over.
-        second_look: rows whose ratio is at least this are answered again in fp32; None for none.
+        second_look: rows whose closeness is at least this are answered again in fp32; None for none.
 
     """
 

@@ -22,11 +22,10 @@ FOLDS, BINS = 5, 10
 _CLIP = 1e-4
 # Of a standardised coefficient; it keeps the curve finite where the rows can be told apart without an error.
 _RIDGE = 1.0
-# Of an earlier curve's shift and slope: rows that say "it is right as it is", so that no label sends either off.
-_PRIOR = (1.0, 5.0)
-# Twice the log likelihood that shift and slope gain on labels that say nothing new: one for each of them (Wilks).
-_GAIN_BY_CHANCE = 2.0
+# Twice the log likelihood that coefficients gain on labels that say nothing new: one for each of the four (Wilks).
+_GAIN_BY_CHANCE = 4.0
 _STEPS = 50
+_STILL = 1e-9
 
 
 def ratio(answers: Sequence[Answer]) -> float:
@@ -50,16 +49,17 @@ def features(answer: Answer, second: float) -> Matrix:
 def fit(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> Matrix:
     """Coefficients, (4,), for features (rows, 4) and whether each answer is right, (rows,): ridge-penalised IRLS.
 
-    The coefficients `known` of an earlier curve are stretched and shifted as far as these rows call for it.
+    The coefficients `known` of an earlier curve are moved as far as these rows call for it: some hundred labels move a
+    curve also where it was right, and make it worse. So of the move that fits them best, the share is taken that chance
+    does not explain: none if the labels are as likely by the earlier curve, nearly all where they contradict it or are
+    many.
     """
-    if known is not None:
-        return _stretch(inputs, right, known)
-    coefficients = _fit(inputs, right)
-    if coefficients[1] >= 0:
-        return coefficients
-    without_score = inputs.copy()
-    without_score[:, 1] = 0.0
-    return _fit(without_score, right)
+    if known is None:
+        return _rising(inputs, _soft_labels(right), np.zeros(4), np.asarray([0.0, _RIDGE, _RIDGE, _RIDGE]))
+    moved = _rising(inputs, right, known, np.full(4, _RIDGE))
+    gain = 2 * (_log_likelihood(inputs @ moved, right) - _log_likelihood(inputs @ known, right))
+    believed = 1 - _GAIN_BY_CHANCE / gain if gain > _GAIN_BY_CHANCE else 0.0
+    return np.asarray(known + believed * (moved - known))
 
 
 def calibration_error(sure: Matrix, right: Matrix) -> float:
@@ -142,15 +142,25 @@ def diagram(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> str:
     )
 
 
-def _fit(inputs: Matrix, right: Matrix) -> Matrix:
+def _rising(inputs: Matrix, right: Matrix, prior: Matrix, penalty: Matrix) -> Matrix:
+    """The most likely coefficients with which confidence never falls where the score rises."""
+    coefficients = _standard_fit(inputs, right, prior, penalty)
+    if coefficients[1] >= 0:
+        return coefficients
+    without_score = np.asarray([1.0, 0.0, 1.0, 1.0])
+    return _standard_fit(inputs * without_score, right, prior * without_score, penalty)
+
+
+def _standard_fit(inputs: Matrix, right: Matrix, prior: Matrix, penalty: Matrix) -> Matrix:
+    """The most likely coefficients, each held to its prior by `penalty` as if all features varied equally."""
     center, spread = inputs.mean(axis=0), inputs.std(axis=0)
     center[0] = 0.0
     scale = np.where(spread > 1e-9, spread, 1.0)
-    penalty = np.asarray([0.0, *([_RIDGE] * (inputs.shape[1] - 1))])
-    weights = _most_likely((inputs - center) / scale, _soft_labels(right), np.zeros(inputs.shape[1]), penalty)
-    coefficients: Matrix = weights / scale
-    coefficients[0] = weights[0] - float((weights[1:] * center[1:] / scale[1:]).sum())
-    return coefficients
+    start = prior * scale
+    start[0] = prior @ center + prior[0]
+    coefficients = _most_likely((inputs - center) / scale, right, start, penalty) / scale
+    coefficients[0] -= coefficients @ center
+    return np.asarray(coefficients)
 
 
 def _soft_labels(right: Matrix) -> Matrix:
@@ -159,37 +169,28 @@ def _soft_labels(right: Matrix) -> Matrix:
     return np.asarray(np.where(right > 0, (ones + 1) / (ones + 2), 1 / (len(right) - ones + 2)))
 
 
-def _stretch(inputs: Matrix, right: Matrix, known: Matrix) -> Matrix:
-    """The curve `known` with its log-odds stretched and shifted, never so that it falls where the score rises.
-
-    Some hundred labels move a curve also where it was right, and make it worse. So of the move that fits them best,
-    the share is taken that chance does not explain: none if the labels are as likely by the earlier curve, nearly
-    all where they contradict it or are many.
-    """
-    odds = inputs @ known
-    lines, unmoved = np.stack([np.ones_like(odds), odds], axis=1), np.asarray([0.0, 1.0])
-    line = _most_likely(lines, right, unmoved, np.asarray(_PRIOR))
-    if line[1] < 0:
-        shift = _most_likely(lines[:, :1], right, unmoved[:1], np.asarray(_PRIOR[:1]))
-        line = np.asarray([shift[0], 0.0])
-    gain = 2 * (_log_likelihood(lines @ line, right) - _log_likelihood(odds, right))
-    believed = 1 - _GAIN_BY_CHANCE / gain if gain > _GAIN_BY_CHANCE else 0.0
-    shift, slope = unmoved + believed * (line - unmoved)
-    stretched: Matrix = slope * known + np.asarray([shift, 0.0, 0.0, 0.0])
-    return stretched
-
-
 def _most_likely(inputs: Matrix, right: Matrix, prior: Matrix, penalty: Matrix) -> Matrix:
-    """Logistic weights by Newton's method; `penalty` holds each to its prior."""
-    weights = prior
+    """Logistic weights by Newton's method; `penalty` holds each to its prior.
+
+    A step that makes the rows less likely is halved: where a curve is sure of what the labels deny, the whole step
+    would lead from one extreme to the other and back.
+    """
+
+    def goal(weights: Matrix) -> float:
+        return _log_likelihood(inputs @ weights, right) - float(penalty @ (weights - prior) ** 2) / 2
+
+    weights, reached = prior, goal(prior)
     for _ in range(_STEPS):
         sure = _sigmoid(inputs @ weights)
         gradient = inputs.T @ (right - sure) - penalty * (weights - prior)
         curvature = (inputs * (sure * (1 - sure))[:, None]).T @ inputs + np.diag(penalty + 1e-9)
         step = np.linalg.solve(curvature, gradient)
-        weights = weights + step
-        if float(np.abs(step).max()) < 1e-9:
+        while goal(weights + step) < reached and float(np.abs(step).max()) >= _STILL:
+            step = step / 2
+        if float(np.abs(step).max()) < _STILL:
             break
+        weights = weights + step
+        reached = goal(weights)
     return weights
 
 

@@ -118,7 +118,7 @@ class SecondLook:
     """When the fp32 graph beside the int8 one answers a row again, and what that was measured to bring.
 
     Attributes:
-        ratio: a row is looked at again if its second-best answer scores at least this share of the best.
+        ratio: a row is looked at again if its `Ranking.closeness` is at least this.
         weights: how the fp32 graph's weights are stored: float16 if that changes no answer, else float32.
         rows: rows that the ratio was chosen on.
         share: share of them that is looked at again.
@@ -194,7 +194,7 @@ class Manifest:
         name = self.source.checkpoint.rsplit("/", 1)[-1]
         digests = "".join(self.files[f].sha256 for f in sorted(self.files) if f not in _FOR_PEOPLE)
         if self.second_look:
-            digests += f"second look {self.second_look.ratio!r}"
+            digests += f"second look by closeness {self.second_look.ratio!r}"
         if self.confidence:
             digests += f"confidence {self.confidence.coefficients!r}"
         return f"{name}-{self.precision}-{hashlib.sha256(digests.encode()).hexdigest()[:12]}"

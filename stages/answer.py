@@ -22,7 +22,7 @@ from runtime.logs import summarise
 from runtime.quoting import safe_url
 from stages.answering.formats import FORMATS, target_name
 from stages.answering.options import AnswerOptions, arguments, decoding_of
-from stages.answering.rows import Columns, Counts, Job, Least
+from stages.answering.rows import AnswerJob, Columns, Counts, Least
 from stages.answering.shares import Share, files_of, share_of_environment
 from stages.answering.summary import log_counts
 from stages.common import batching
@@ -73,7 +73,7 @@ def answer(options: AnswerOptions) -> int:
     return command.exit_code(list(failures), len(due))
 
 
-def answer_pipe(job: Job) -> int:
+def answer_pipe(job: AnswerJob) -> int:
     """Answers the CSV on stdin, to stdout. Returns the exit code."""
     from stages.answering.pipes import answer_stdin
 
@@ -83,7 +83,7 @@ def answer_pipe(job: Job) -> int:
 
 
 def answer_folder(
-    job: Job, options: AnswerOptions, given: Input, due: dict[str, Path], share: Share | None
+    job: AnswerJob, options: AnswerOptions, given: Input, due: dict[str, Path], share: Share | None
 ) -> dict[str, str]:
     """Answers the files in `due`; OUTPUT mirrors INPUT. Returns what was wrong with those that failed."""
     from stages.answering.earlier import Settings, is_ours, read_library
@@ -147,7 +147,7 @@ def targets(names: Iterable[str], *kinds: str) -> set[str]:
     return {target_name(name, kind) for name in names for kind in kinds}
 
 
-def foretell(job: Job, options: AnswerOptions, due: dict[str, Path]) -> int:
+def foretell(job: AnswerJob, options: AnswerOptions, due: dict[str, Path]) -> int:
     """Says what a run would take. Returns the exit code that it would have."""
     from stages.answering.earlier import Settings, known_answers, read_library, unchanged_files
     from stages.answering.estimate import estimate
@@ -168,7 +168,7 @@ def foretell(job: Job, options: AnswerOptions, due: dict[str, Path]) -> int:
 
 
 def measure(
-    options: AnswerOptions, job: Job, counts: Counts, progress: Progress, share: Share | None
+    options: AnswerOptions, job: AnswerJob, counts: Counts, progress: Progress, share: Share | None
 ) -> contextlib.AbstractContextManager[None]:
     """Writes the figures of the run if the options want them, and beside its output."""
     from stages.answering.metrics import Report, write_reports
@@ -194,7 +194,7 @@ def prepare(options: AnswerOptions) -> Callable[[], str]:
     return process
 
 
-def load_job(options: AnswerOptions) -> Job:
+def load_job(options: AnswerOptions) -> AnswerJob:
     """The bundle with the options that concern it. Raises AnswermillError."""
     from runtime import Answerer
 
@@ -208,7 +208,7 @@ def load_job(options: AnswerOptions) -> Job:
     columns = Columns(options.question_column, options.context_column, options.prefix, options.top_k is not None)
     decoding = decoding_of(options, answerer.bundle.manifest.decoding)
     least = Least(options.min_score, options.min_confidence)
-    job = Job(answerer, decoding, columns, least, options.limit, options.format, options.max_field)
+    job = AnswerJob(answerer, decoding, columns, least, options.limit, options.format, options.max_field)
     # Limits that the model cannot keep are a mistake of the command line, not of the first file.
     answerer.answer((), job.decoding)
     return job

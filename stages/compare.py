@@ -31,23 +31,20 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def compare(options: argparse.Namespace) -> int:
     """Reads both runs and writes what differs to stdout. Returns the exit code: 0 also if rows differ."""
-    from stages.comparing.counts import Counts
-    from stages.comparing.pairs import Pair, Pairing, nothing_to_compare
+    from stages.comparing.comparison import Comparison
     from stages.comparing.report import as_json, as_text
 
     check_kinds(options)
-    counts, pairing, shown = Counts(), Pairing(options), list[Pair]()
-    for pair in pairing:
-        counts.add(pair)
-        if pair.is_comparable and not pair.agrees and len(shown) < options.limit:
-            shown.append(pair)
-    if code := command.exit_code(pairing.failed, pairing.files):
+    comparison = Comparison(options)
+    comparison.read()
+    counts = comparison.counts
+    if code := command.exit_code(comparison.failed, comparison.files):
         if not counts.rows:
             return code
     elif not counts.rows:
-        raise AnswermillError(nothing_to_compare(options, counts.first_otherwise))
-    check_labelled(options, counts.labelled, "compared row")
-    lines = [as_json(counts, pairing, shown)] if options.json else as_text(counts, pairing, shown)
+        raise AnswermillError(comparison.nothing_to_compare())
+    check_labelled(options.expected, counts.labelled, "compared row")
+    lines = [as_json(comparison)] if options.json else as_text(comparison)
     sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     return code
 

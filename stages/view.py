@@ -5,11 +5,12 @@ filled, where DATABASE_URL or the libpq variables say. The page needs no server 
 from a mail.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from runtime import command
 from runtime.errors import AnswermillError
@@ -31,7 +32,28 @@ ANSWERS_STYLES = ("shell.css", "answers.css")
 ANSWERS_MODULES = ("dom.js", "text.js", "charts.js", "rows.js", "filters.js", "passage.js", "summary.js", "answers.js")
 
 
-def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+@dataclass(frozen=True, slots=True)
+class ViewOptions:
+    """What the command line says, in the order of its parser."""
+
+    log_format: Literal["text", "json"]
+    answers: Path | None
+    output: Path
+    against: Path | None
+    model: Path | None
+    rows: int
+    expected: str
+    blank_is_no_answer: bool
+    question_column: str
+    context_column: str
+    prefix: str
+    database: bool
+    schema: str | None
+    table: str
+    retry_for: float
+
+
+def arguments(argv: Sequence[str] | None = None) -> ViewOptions:
     """The command's options."""
     parser = command.parser("view", "Writes answers as one HTML page.")
     parser.add_argument(
@@ -61,13 +83,13 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="SECONDS",
         help="how long to wait for the database server",
     )
-    options = parser.parse_args(argv)
+    options = ViewOptions(**vars(parser.parse_args(argv)))
     if options.database == (options.answers is not None):
         parser.error("give ANSWERS or --database, and not both")
     return options
 
 
-def view(options: argparse.Namespace) -> int:
+def view(options: ViewOptions) -> int:
     """Reads the rows and writes the page. Returns the exit code."""
     from stages.viewing.data import fit_rows
     from stages.viewing.shell import check_page, page
@@ -90,7 +112,7 @@ def view(options: argparse.Namespace) -> int:
     return command.exit_code([*reading.failed, *other.failed], reading.files + other.files)
 
 
-def readings(options: argparse.Namespace) -> "tuple[Reading, Reading]":
+def readings(options: ViewOptions) -> "tuple[Reading, Reading]":
     """The run that the page is about, and the one to compare with; without files where there is none."""
     from stages.csvs.answered import Names, answered_files, files_of_both
     from stages.viewing.reading import Reading
@@ -99,11 +121,12 @@ def readings(options: argparse.Namespace) -> "tuple[Reading, Reading]":
         mine, others = files_of_both(options.answers, options.against)
     else:
         mine, others = (answered_files(source) if source else {} for source in (options.answers, options.against))
-    names = Names.of(options)
-    return Reading(options.answers, mine, names), Reading(options.against, others, names)
+    kept = options.expected if options.blank_is_no_answer else None
+    names = Names(options.question_column, options.context_column, options.prefix, kept)
+    return Reading(options.answers or Path(), mine, names), Reading(options.against or Path(), others, names)
 
 
-def answers_data(options: argparse.Namespace, reading: "Reading", other: "Reading") -> "tuple[Worst, dict[str, Any]]":
+def answers_data(options: ViewOptions, reading: "Reading", other: "Reading") -> "tuple[Worst, dict[str, Any]]":
     """The worst rows, and all else that the page knows. Raises AnswermillError if there is no row."""
     from stages.viewing import survey
     from stages.viewing.reading import OtherRun
@@ -118,10 +141,10 @@ def answers_data(options: argparse.Namespace, reading: "Reading", other: "Readin
         changes.add(known)
     if not counts.rows:
         raise AnswermillError(f"{options.answers or 'the table'}: no answered row; `answermill answer` writes them")
-    check_labelled(options, counts.expected, "row")
+    check_labelled(options.expected, counts.expected, "row")
     before.finish()
     changes.only_there = before.only_there
-    name = f"table {options.table}" if options.database else options.answers.name or str(options.answers)
+    name = (options.answers.name or str(options.answers)) if options.answers else f"table {options.table}"
     name = survey.cut(name, survey.NAME)
     return worst, {
         "title": f"Answers: {name}",
@@ -137,7 +160,7 @@ def answers_data(options: argparse.Namespace, reading: "Reading", other: "Readin
     }
 
 
-def source_of(options: argparse.Namespace, reading: "Reading") -> "Iterator[Row]":
+def source_of(options: ViewOptions, reading: "Reading") -> "Iterator[Row]":
     """The rows that the page is about."""
     if not options.database:
         return iter(reading)
@@ -146,7 +169,7 @@ def source_of(options: argparse.Namespace, reading: "Reading") -> "Iterator[Row]
     return read_table(options.schema, options.table, options.retry_for, reading.names.kept)
 
 
-def bundle_of(options: argparse.Namespace, rows: "Sequence[Judged]") -> dict[str, Any] | None:
+def bundle_of(options: ViewOptions, rows: "Sequence[Judged]") -> dict[str, Any] | None:
     """The bundle, with the tokens that it saw of the rows in the page; None if none is named."""
     if options.model is None:
         return None

@@ -9,6 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import pytest
 
 from pachyderm.options import deploy_arguments
+from stages import view
 from stages.answering import options as answer
 from stages.answering.earlier import NO_INFLUENCE, OF_THE_FILE, Settings
 from stages.ingesting import options as ingest
@@ -36,6 +37,12 @@ ANSWER = (
     "--max-seq-len 256 --doc-stride 64 --max-field 1000 --no-answer",
     "gs://bucket/in gs://bucket/out --dask tcp://scheduler:8786",
     "in out --batch-datums",
+)
+VIEW = (
+    "run --output page.html",
+    "other --output other.html --against before --model m --rows 1 --expected e --blank-is-no-answer --schema s "
+    "--question-column q --context-column c --prefix p_ --table t --retry-for 1 --log-format json",
+    "--database --output page.html",
 )
 DEPLOY = (
     "plan --image a:1 --repo r",
@@ -65,7 +72,13 @@ def fits(value: object, hint: Any) -> bool:
 
 @pytest.mark.parametrize(
     ("arguments", "lines"),
-    [(ingest.arguments, INGEST), (answer.arguments, ANSWER), (load.arguments, LOAD), (deploy, DEPLOY)],
+    [
+        (ingest.arguments, INGEST),
+        (answer.arguments, ANSWER),
+        (load.arguments, LOAD),
+        (view.arguments, VIEW),
+        (deploy, DEPLOY),
+    ],
 )
 def test_options_have_the_types_that_they_declare(
     arguments: Callable[[Sequence[str]], Any], lines: Sequence[str]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runtime.errors import InputError
 from stages.answering.formats import target_name
-from stages.answering.rows import Counts, Job
+from stages.answering.rows import AnswerJob, Counts
 from stages.answering.stream import File, Stream
 from stages.answering.summary import log_counts
 from stages.common.files import csv_files, size_of, whole_file
@@ -16,7 +16,7 @@ from stages.common.progress import Progress
 from stages.common.rejections import note_of
 
 
-def answer_datum(job: Job, source: Path, output: Path) -> dict[str, str]:
+def answer_datum(job: AnswerJob, source: Path, output: Path) -> dict[str, str]:
     """Answers a datum of Pachyderm's, whose output starts empty. Returns what the environment kept from being answered.
 
     A CSV that breaks a rule must not hold up the others at every try: it is named in `rejected`.

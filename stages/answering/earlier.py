@@ -18,7 +18,7 @@ from stages.csvs.records import Records
 
 if TYPE_CHECKING:
     from stages.answering.options import AnswerOptions
-    from stages.answering.rows import Columns, Job
+    from stages.answering.rows import AnswerJob, Columns
 
 # How the record of a run begins.
 _RECORD_BEGINNING = b'{\n "finished": '
@@ -89,7 +89,7 @@ def known_answers(
     output: Path,
     listing: Mapping[str, str | None],
     settings: Settings,
-    job: "Job",
+    job: "AnswerJob",
     library: OldAnswers | None,
     name: str,
 ) -> Iterator[OldAnswers]:

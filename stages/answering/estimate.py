@@ -12,7 +12,7 @@ from runtime.answerer import ROWS_IN_FLIGHT
 from runtime.bundle import TOKENIZER
 from runtime.errors import InputError
 from runtime.windows import UnanswerableRowError, Windower
-from stages.answering.rows import Job
+from stages.answering.rows import AnswerJob
 
 if TYPE_CHECKING:
     from stages.answering.reuse import OldAnswers
@@ -101,7 +101,7 @@ class _Sample:
         return len(self.rows) >= 2 * SAMPLE or (len(self.rows) > _LEAST and windows >= 2 * SAMPLE_WINDOWS)
 
 
-def estimate(job: Job, files: dict[str, Path], unchanged: int, known: Known | None = None) -> Estimate:
+def estimate(job: AnswerJob, files: dict[str, Path], unchanged: int, known: Known | None = None) -> Estimate:
     """Counts the rows of `files`, and answers some of them from all over; `known` gives the old answers for a file."""
     result = Estimate(files=len(files), unchanged=unchanged)
     bundle, sample = job.answerer.bundle, _Sample(ROWS_IN_FLIGHT * job.answerer.threads)
@@ -128,7 +128,9 @@ def estimate(job: Job, files: dict[str, Path], unchanged: int, known: Known | No
     return result
 
 
-def _pairs(job: Job, files: dict[str, Path], result: Estimate, known: Known | None) -> Iterator[tuple[Pair, bool]]:
+def _pairs(
+    job: AnswerJob, files: dict[str, Path], result: Estimate, known: Known | None
+) -> Iterator[tuple[Pair, bool]]:
     """The rows, and whether the answer of each is known."""
     for name, path in files.items():
         try:
@@ -139,7 +141,7 @@ def _pairs(job: Job, files: dict[str, Path], result: Estimate, known: Known | No
             result.rejected.append(f"{name}: {error}")
 
 
-def _rows(job: Job, path: Path) -> Iterator[Pair]:
+def _rows(job: AnswerJob, path: Path) -> Iterator[Pair]:
     from stages.csvs.reader import read_frames
 
     columns, left = job.columns, job.limit
@@ -151,7 +153,7 @@ def _rows(job: Job, path: Path) -> Iterator[Pair]:
             return
 
 
-def _seconds_per_token(job: Job, sample: list[_Row]) -> float:
+def _seconds_per_token(job: AnswerJob, sample: list[_Row]) -> float:
     # The first runs of a session are slower than all that follow; which rows these are does not matter.
     _answer(job, (row.pair for row in sorted(sample, key=lambda row: row.windows)[: job.answerer.threads]))
     began = time.perf_counter()
@@ -159,6 +161,6 @@ def _seconds_per_token(job: Job, sample: list[_Row]) -> float:
     return (time.perf_counter() - began) / sum(row.tokens for row in sample)
 
 
-def _answer(job: Job, pairs: Iterable[Pair]) -> None:
+def _answer(job: AnswerJob, pairs: Iterable[Pair]) -> None:
     for _ in job.answerer.rank(pairs, job.decoding):
         pass

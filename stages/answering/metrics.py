@@ -18,7 +18,7 @@ from stages.common.files import open_regular, partial_name, whole_file
 
 if TYPE_CHECKING:
     from stages.answering.options import AnswerOptions
-    from stages.answering.rows import Counts, Job
+    from stages.answering.rows import AnswerJob, Counts
     from stages.common.progress import Progress
 
 # Seconds between two writings; a collector looks about as often.
@@ -30,7 +30,7 @@ _BEGINNING = b"# TYPE answermill_rows_total counter\n"
 class Report:
     """A run that can be reported at any time."""
 
-    job: "Job"
+    job: "AnswerJob"
     counts: "Counts"
     progress: "Progress"
     options: "AnswerOptions"

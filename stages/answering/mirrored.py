@@ -15,7 +15,7 @@ from stages.common.mirror import Mirror
 from stages.common.names import enumeration
 
 if TYPE_CHECKING:
-    from stages.answering.rows import Counts, Job
+    from stages.answering.rows import AnswerJob, Counts
     from stages.answering.spread import DaskSpread
     from stages.common.progress import Progress
 
@@ -29,7 +29,7 @@ class MirroredRun:
     """
 
     def __init__(
-        self, job: "Job", settings: Settings, mirror: Mirror, output: Path, counts: "Counts", progress: "Progress"
+        self, job: "AnswerJob", settings: Settings, mirror: Mirror, output: Path, counts: "Counts", progress: "Progress"
     ) -> None:
         self.failures: dict[str, str] = {}
         self._job, self._settings, self._mirror, self._output = job, settings, mirror, output

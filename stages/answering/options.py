@@ -86,7 +86,8 @@ def arguments(argv: Sequence[str] | None = None) -> AnswerOptions:
         type=second_look,
         default="auto",
         metavar="off|auto|R",
-        help="answer a row again in fp32 if its second-best answer scores at least R times the best",
+        help="answer a row again in fp32 if its second-best answer scores at least R times the best, or R^2.5 times "
+        "where the two share no letter",
     )
     parser.add_argument(
         "--align-to-words", choices=("yes", "no"), help="whether answers grow to whole words; default: the bundle's"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from runtime.errors import InputError
-from stages.answering.rows import Counts, Job
+from stages.answering.rows import AnswerJob, Counts
 from stages.answering.stream import File, Stream
 from stages.common.files import name_errors
 from stages.common.progress import Progress
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
-def answer_stdin(job: Job) -> tuple[Counts, float, bool]:
+def answer_stdin(job: AnswerJob) -> tuple[Counts, float, bool]:
     """Answers the CSV on stdin, to stdout. Returns the counts, the seconds, and whether all of it was answered."""
     counts, failures = Counts(), []
 

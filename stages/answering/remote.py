@@ -11,7 +11,7 @@ from uuid import uuid4
 from runtime.errors import AnswermillError, InputError, OptionError
 from runtime.logs import printable
 from runtime.quoting import safe_url, without_secrets
-from stages.answering.rows import Counts, Job
+from stages.answering.rows import AnswerJob, Counts
 from stages.answering.stream import File, Stream
 from stages.common.clients import calm_gcsfs
 from stages.common.files import check_apart, is_hidden
@@ -45,14 +45,14 @@ class RemoteFile:
     size: int
 
 
-def answer_one(file: File, job: Job) -> tuple[Counts, InputError | OSError | None]:
+def answer_one(file: File, job: AnswerJob) -> tuple[Counts, InputError | OSError | None]:
     """Answers one file. Returns its counts, and what was wrong with it."""
     counts, errors = Counts(), []
     Stream(job, counts, Progress(0), lambda _: None, lambda _, error: errors.append(error)).run([file])
     return counts, errors[0] if errors else None
 
 
-def answer_remote(file: RemoteFile, job: Job) -> tuple[Counts, InputError | OSError | None]:
+def answer_remote(file: RemoteFile, job: AnswerJob) -> tuple[Counts, InputError | OSError | None]:
     """Fetches a CSV, answers it and puts the answers in their place, whole. Raises OSError, for Dask to try again."""
     with tempfile.TemporaryDirectory(prefix="answermill-") as folder:
         source, target = Path(folder, "in.csv"), Path(folder, "out")

@@ -44,7 +44,7 @@ class Least:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class AnswerJob:
     """How rows are answered and written.
 
     Attributes:

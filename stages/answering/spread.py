@@ -15,7 +15,7 @@ from runtime.errors import AnswermillError, InputError
 from runtime.quoting import safe_url, without_secrets
 from stages.answering.options import AnswerOptions
 from stages.answering.remote import RemoteFile, answer_one, answer_remote
-from stages.answering.rows import Counts, Job
+from stages.answering.rows import AnswerJob, Counts
 from stages.answering.stream import File
 from stages.common.files import size_of
 from stages.common.progress import Progress
@@ -32,7 +32,7 @@ Finish = Callable[[Any, InputError | OSError | None], object]
 class DaskSpread:
     """Answers files on a cluster: what a run takes in place of a stream of its own."""
 
-    def __init__(self, address: str, load: Callable[[AnswerOptions], Job], options: AnswerOptions) -> None:
+    def __init__(self, address: str, load: Callable[[AnswerOptions], AnswerJob], options: AnswerOptions) -> None:
         """`load` must be a function that a worker can import."""
         self._address, self._load, self._options = address, load, options
 
@@ -96,7 +96,7 @@ def _size(file: File | RemoteFile) -> int:
     return size_of(file.source) if isinstance(file, File) else file.size
 
 
-def model_plugin(load: Callable[[AnswerOptions], Job], options: AnswerOptions) -> Any:
+def model_plugin(load: Callable[[AnswerOptions], AnswerJob], options: AnswerOptions) -> Any:
     """What loads the model when a worker starts. A thread a task: Dask runs as many tasks as the worker has threads."""
     from distributed import WorkerPlugin
 
@@ -116,7 +116,7 @@ def answer_file(file: File | RemoteFile) -> tuple[Counts, InputError | OSError |
     """Answers one file on a worker. Returns its counts, and what was wrong with it."""
     from distributed import get_worker
 
-    job: Job = getattr(get_worker(), _JOB)
+    job: AnswerJob = getattr(get_worker(), _JOB)
     if isinstance(file, RemoteFile):
         return answer_remote(file, job)
     return answer_one(file, job)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from runtime.errors import InputError
 from stages.answering.formats import open_answers, write_csv, write_ndjson
 from stages.answering.reuse import OldAnswers
-from stages.answering.rows import Counts, Job, Ranked, renames, with_answers, without_weak
+from stages.answering.rows import AnswerJob, Counts, Ranked, renames, with_answers, without_weak
 from stages.common.progress import Progress
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Stream:
 
     def __init__(
         self,
-        job: Job,
+        job: AnswerJob,
         counts: Counts,
         progress: Progress,
         done: Callable[[File], None],

@@ -41,9 +41,10 @@ def sign_test(only_a: int, only_b: int) -> float:
 
 @dataclass(slots=True)
 class Counts:
-    """Counts over the rows that both runs have."""
+    """Counts over the rows of two runs, by and large those that both have; lists hold a figure of either run."""
 
     rows: int = 0
+    only: list[int] = field(default_factory=lambda: [0, 0])
     agreeing: int = 0
     asked_otherwise: int = 0
     first_otherwise: Pair | None = None
@@ -64,7 +65,8 @@ class Counts:
         for models, side in zip(self.models, (pair.a, pair.b), strict=True):
             models.add(side.model)
         if pair.expected is not None:
-            self._judge(marks(pair.a, pair.expected), marks(pair.b, pair.expected))
+            a = marks(pair.a, pair.expected)
+            self._judge(a, a if pair.agrees else marks(pair.b, pair.expected))
 
     def _judge(self, a: Marks, b: Marks) -> None:
         self.labelled += 1
@@ -72,6 +74,16 @@ class Counts:
             self.exact[index] += mine.exact
             self.f1[index] += mine.f1
             self.right_only[index] += mine.exact > other.exact
+
+    def add_file(self, other: "Counts") -> None:
+        """Adds the counts of another file."""
+        for name in ("rows", "agreeing", "asked_otherwise", "labelled"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("only", "exact", "f1", "right_only"):
+            setattr(self, name, [sum(both) for both in zip(getattr(self, name), getattr(other, name), strict=True)])
+        self.first_otherwise = self.first_otherwise or other.first_otherwise
+        for mine, others in zip(self.models, other.models, strict=True):
+            mine |= others
 
     @property
     def agreement(self) -> float:

@@ -2,33 +2,35 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from runtime.logs import printable
 from stages.common.names import utf8
+from stages.comparing.comparison import Comparison
 from stages.comparing.counts import Counts, marks
-from stages.comparing.pairs import Pair, Pairing, Side
+from stages.comparing.pairs import Pair, Side
 
 # An answer is some words, as a rule; a whole page of them would hide the rows below it.
 LONGEST = 120
 
 
-def as_json(counts: Counts, pairing: Pairing, shown: Sequence[Pair]) -> str:
+def as_json(comparison: Comparison) -> str:
     """The comparison as one object on one line."""
+    counts, options = comparison.counts, comparison.options
     report = {
-        "a": _run(counts, 0, str(pairing.options.a)),
-        "b": _run(counts, 1, str(pairing.options.b)),
+        "a": _run(counts, 0, str(options.a)),
+        "b": _run(counts, 1, str(options.b)),
         "rows": counts.rows,
         "agreeing": counts.agreeing,
         "agreement": counts.agreement,
-        "only_a": pairing.only_a,
-        "only_b": pairing.only_b,
+        "only_a": counts.only[0],
+        "only_b": counts.only[1],
         "asked_otherwise": counts.asked_otherwise,
         "labelled": counts.labelled,
         "sign_test_p": counts.p if counts.labelled else None,
-        "failed_files": [utf8(name) for name in pairing.failed],
-        "differences": [_pair(pair) for pair in shown],
+        "failed_files": [utf8(name) for name in comparison.failed],
+        "differences": [_pair(pair) for pair in comparison.shown],
     }
     return json.dumps(report)
 
@@ -48,7 +50,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
     return {
         "file": utf8(pair.file),
         "row": pair.row,
-        "question": pair.question,
+        "question": pair.b.question,
         "expected": pair.expected,
         "a": _side(pair.a, pair.expected),
         "b": _side(pair.b, pair.expected),
@@ -74,17 +76,18 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def as_text(counts: Counts, pairing: Pairing, shown: Sequence[Pair]) -> Iterator[str]:
+def as_text(comparison: Comparison) -> Iterator[str]:
     """The comparison as lines: the rows that differ, then the figures."""
-    for pair in shown:
+    counts, options = comparison.counts, comparison.options
+    for pair in comparison.shown:
         yield from _row(pair)
-    hidden = counts.rows - counts.agreeing - len(shown)
+    hidden = counts.rows - counts.agreeing - len(comparison.shown)
     if hidden:
         yield from (f"… and {hidden} more that differ; --limit shows more", "")
-    for name, source, models in zip("AB", (pairing.options.a, pairing.options.b), counts.models, strict=True):
+    for name, source, models in zip("AB", (options.a, options.b), counts.models, strict=True):
         yield f"{name}: {printable(str(source))}, model {printable(', '.join(sorted(models)))}"
     yield from ("", f"rows compared   {counts.rows}", f"say the same    {counts.agreeing} ({counts.agreement:.2%})")
-    others = (("only in A", pairing.only_a), ("only in B", pairing.only_b), ("asked otherwise", counts.asked_otherwise))
+    others = (("only in A", counts.only[0]), ("only in B", counts.only[1]), ("asked otherwise", counts.asked_otherwise))
     yield from (f"{name.ljust(15)} {rows}" for name, rows in others if rows)
     if counts.labelled:
         yield from _figures(counts)
@@ -101,7 +104,7 @@ def _figures(counts: Counts) -> Iterator[str]:
 
 
 def _row(pair: Pair) -> Iterator[str]:
-    yield f"{printable(pair.file)}, row {pair.row}: {_brief(pair.question)}"
+    yield f"{printable(pair.file)}, row {pair.row}: {_brief(pair.b.question)}"
     words = [_words(side) for side in (pair.a, pair.b)]
     width = max(map(len, words))
     for name, side, text in zip("AB", (pair.a, pair.b), words, strict=True):

@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -66,7 +66,7 @@ class Names:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Names":
-        """As the options of `view` and `compare` say."""
+        """As the options of `compare` say."""
         kept = options.expected if options.blank_is_no_answer else None
         return cls(options.question_column, options.context_column, options.prefix, kept)
 
@@ -121,6 +121,7 @@ def read_file(file: str, name: str, path: Path, names: Names) -> Iterator[Row]:
     """
     header, records = _records(path, names.required)
     rank = _rank_column(header, names)
+    ours = names.ours | {rank}
     row, last = origin_of(name).first_row, None
     for fields in records:
         if last and rank and _continues(last[1], fields, rank, names):
@@ -128,7 +129,7 @@ def read_file(file: str, name: str, path: Path, names: Names) -> Iterator[Row]:
             continue
         if last:
             yield last[0]
-        last = row_of(fields, file, row, names, rank), fields
+        last = row_of(fields, file, row, names, ours), fields
         row += 1
     if last:
         yield last[0]
@@ -164,8 +165,8 @@ def _continues(last: Fields, fields: Fields, rank: str, names: Names) -> bool:
     return follows and all(last[name] == fields[name] for name in (names.question, names.context))
 
 
-def row_of(fields: Fields, file: str, row: int, names: Names, rank: str | None = None) -> Row:
-    """A row out of its fields. Raises InputError for a number that is none."""
+def row_of(fields: Fields, file: str, row: int, names: Names, ours: Collection[str | None]) -> Row:
+    """A row out of its fields, of which `ours` are not the user's. Raises InputError for a number that is none."""
     return Row(
         file,
         row,
@@ -174,11 +175,11 @@ def row_of(fields: Fields, file: str, row: int, names: Names, rank: str | None =
         choice_of(fields, row, names.prefix),
         fields[names.prefix + "error"] or "",
         fields[names.prefix + "model"] or "",
-        own_columns(fields, names.ours | {rank}, names.kept),
+        own_columns(fields, ours, names.kept),
     )
 
 
-def own_columns(fields: Fields, ours: Iterable[str | None], kept: str | None) -> dict[str, str]:
+def own_columns(fields: Fields, ours: Collection[str | None], kept: str | None) -> dict[str, str]:
     """The user's columns under the user's names; empty ones are left out, but for the one that is `kept`."""
     own = {own_name(name): value or "" for name, value in fields.items() if name not in ours}
     return {name: value for name, value in own.items() if value or name == kept}

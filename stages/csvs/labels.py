@@ -20,7 +20,7 @@ def add_expected(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_labelled(options: argparse.Namespace, labelled: int, noun: str) -> None:
+def check_labelled(expected: str, labelled: int, noun: str) -> None:
     """Raises OptionError if a column was asked for that says nothing of any row, in the command's word for one."""
-    if options.expected != _EXPECTED and not labelled:
-        raise OptionError(f"--expected {options.expected}: no {noun} has a value in this column; name another")
+    if expected != _EXPECTED and not labelled:
+        raise OptionError(f"--expected {expected}: no {noun} has a value in this column; name another")

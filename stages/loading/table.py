@@ -101,7 +101,8 @@ class TableLoader:
         rows = self._copy(changed)
         for csv in csvs:
             copied(csv)
-        now = {**same, **rows}
+        # Of a CSV with rows that are skipped an entry owns their places too, or its last rows would be nobody's.
+        now = {**same, **{csv.origin: csv.rows for csv in changed}}
         written = [
             Entry(
                 csv.origin,

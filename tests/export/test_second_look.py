@@ -6,18 +6,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from export.evaluation import Row
-from export.second_look import LEAST_CHECKED, RATIOS, TARGET, Floats, choose, flip_chances, write_second_look
+from export.second_look import LEAST_CHECKED, RATIOS, TARGET, Bools, Floats, choose, noise, write_second_look
 from export.verify import is_same
 from runtime.answerer import Answerer
 from runtime.bundle import FLOAT_MODEL, MODEL, REVISION, Bundle
 from tests.support.rows import answerable_pairs
 
 SHORTEST = sorted(answerable_pairs(), key=lambda pair: len(pair[1]))
-Bools = NDArray[np.bool_]
 ROWS = [Row(question, context, ()) for question, context in SHORTEST[:LEAST_CHECKED]]
 
 
@@ -53,7 +51,9 @@ def test_weights_that_change_an_answer_stay_in_float32(
     wanted = [ranking.answers[0] for ranking in looked]
     sure = [ranking._replace(ratio=0.1) for ranking in looked]
     with caplog.at_level(logging.INFO):
-        look, final = write_second_look(tmp_path / MODEL, "v1", tmp_path, sure, looked, ROWS, answerer)
+        look, final = write_second_look(
+            tmp_path / MODEL, "v1", tmp_path, sure, looked, ROWS, nobody(len(ROWS)), answerer
+        )
     assert look.weights == weights
     assert ("so they are stored as float32" in caplog.text) is (weights == "float32")
     again = answerer(tmp_path / FLOAT_MODEL).answer((row.question, row.context) for row in ROWS)
@@ -63,8 +63,13 @@ def test_weights_that_change_an_answer_stay_in_float32(
     assert {each.key: each.value for each in stored.metadata_props} == {REVISION: "v1"}
 
 
+def nobody(rows: int) -> Bools:
+    """int8 was fitted to none of so many rows."""
+    return np.zeros(rows, bool)
+
+
 def noisy_rows(rows: int, scale: float, seed: int) -> tuple[Floats, Floats, Bools, float]:
-    """Made-up rows: int8's ratios, fp32's, whether their answers are the same, and the ratio to choose.
+    """Made-up rows: int8's closeness, fp32's, whether their answers are the same, and the ratio to choose.
 
     Int8 moves the gap between the two best answers by logistic noise of a known scale.
     """
@@ -72,8 +77,7 @@ def noisy_rows(rows: int, scale: float, seed: int) -> tuple[Floats, Floats, Bool
     gaps = random_numbers.exponential(1.5, rows)
     moved = gaps + random_numbers.logistic(0, scale, rows)
     limits = np.asarray(RATIOS)
-    chances = 1 / (1 + np.exp(np.abs(moved) / scale))
-    agreed = [1 - chances[np.abs(moved) > -np.log(limit)].sum() / rows for limit in limits]
+    agreed = [1 - (1 / (1 + np.exp((gaps - np.log(limit)) / scale))).mean() for limit in limits]
     enough = limits[np.asarray(agreed) >= TARGET]
     return np.exp(-np.abs(moved)), np.exp(-gaps), moved > 0, float(enough[0] if len(enough) else limits[-1])
 
@@ -84,7 +88,7 @@ def test_the_size_of_the_noise_decides_about_the_ratio(scale: float) -> None:
     chosen, wanted = [], []
     for seed in range(40):
         ratios, float_ratios, same, best = noisy_rows(200, scale, seed)
-        chosen.append(choose(ratios, float_ratios, same, np.ones(200, bool)))
+        chosen.append(choose(ratios, float_ratios, same, nobody(200)))
         wanted.append(best)
     assert np.mean(wanted) - 0.03 < np.mean(chosen) <= np.mean(wanted)
     assert np.std(chosen) < 0.02
@@ -92,18 +96,32 @@ def test_the_size_of_the_noise_decides_about_the_ratio(scale: float) -> None:
 
 def test_the_chances_of_all_rows_are_the_rows_that_differ() -> None:
     ratios, float_ratios, same, _ = noisy_rows(20_000, 0.05, 1)
-    assert flip_chances(ratios, float_ratios, same).sum() == pytest.approx((~same).sum(), rel=0.1)
+    scales = noise(ratios, float_ratios, same, nobody(20_000))
+    assert scales == pytest.approx(np.full(20_000, 0.05), rel=0.03)
+    assert (1 / (1 + float_ratios ** (-1 / scales))).sum() == pytest.approx((~same).sum(), rel=0.1)
+
+
+def test_rows_that_int8_was_fitted_to_tell_nothing_of_its_noise() -> None:
+    """They have hardly any; with too few others they are all there is."""
+    ratios, float_ratios, same, _ = noisy_rows(400, 0.05, 2)
+    observed = np.arange(400) < 300
+    fitted = np.where(observed, float_ratios, ratios)
+    wanted = choose(ratios, float_ratios, same, nobody(400))
+    assert choose(fitted, float_ratios, same | observed, observed) == pytest.approx(wanted, abs=0.02)
+    assert choose(fitted, float_ratios, same | observed, nobody(400)) > 0.93
+    few = np.arange(400) < 360
+    assert np.isfinite(noise(ratios, float_ratios, same, few)).all()
 
 
 def test_int8_without_noise_needs_hardly_a_second_look() -> None:
     ratios = np.linspace(0.001, 0.98, 500)
-    assert choose(ratios, ratios, np.ones(500, bool), np.ones(500, bool)) == RATIOS[0]
+    assert choose(ratios, ratios, np.ones(500, bool), nobody(500)) == RATIOS[0]
 
 
 def test_where_no_ratio_is_enough_the_most_careful_is_taken() -> None:
     """Twenty of a thousand rows differ that are no near ties; or nothing is known of near ties at all."""
     ratios, without = np.full(1000, 0.2), np.ones(1000, bool)
     without[::50] = False
-    assert choose(ratios, ratios, without, np.ones(1000, bool)) == RATIOS[-1]
-    assert choose(np.zeros(3), np.zeros(3), np.ones(3, bool), np.ones(3, bool)) == RATIOS[-1]
-    assert choose(np.full(1, 0.5), np.full(1, 0.5), np.ones(1, bool), np.ones(1, bool)) == RATIOS[-1]
+    assert choose(ratios, ratios, without, nobody(1000)) == RATIOS[-1]
+    assert choose(np.zeros(3), np.zeros(3), np.ones(3, bool), nobody(3)) == RATIOS[-1]
+    assert choose(np.full(1, 0.5), np.full(1, 0.5), np.ones(1, bool), nobody(1)) == RATIOS[-1]

@@ -142,7 +142,7 @@ def test_threads_and_neighbours_change_no_bit(int8_bundle: Path, decoding: Decod
     """Every row by either graph, half of them by the fp32 one: in any order, twice, alone, beside rows that fail."""
     single = Answerer.load(int8_bundle, 1, second_look=0.3)
     wanted = dict(zip(PAIRS, single.rankings(PAIRS, decoding), strict=True))
-    assert 0 < sum(ranking.ratio >= 0.3 for ranking in wanted.values()) < len(wanted)
+    assert 0 < sum(ranking.closeness >= 0.3 for ranking in wanted.values()) < len(wanted)
     shared = Answerer.load(int8_bundle, threads, second_look=0.3)
     mixed = [*random.Random(7).sample(PAIRS, len(PAIRS)), ("", "x"), *PAIRS[:5], ("why " * 500, "x")]
     for pair, ranking in zip(mixed, shared.rankings(mixed, decoding), strict=True):

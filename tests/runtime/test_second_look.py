@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from runtime import Answerer, Decoding, confidence
-from runtime.answer import Answer
+from runtime.answer import Answer, are_apart
 from runtime.bundle import FLOAT_MODEL
 from runtime.calibrate import arguments, labelled_rows
 from runtime.errors import BundleError, OptionError
 from runtime.manifest import Confidence, Manifest
+from runtime.rows import Ranking
 from stages.answering import options
 from tests.conftest import ROOT, SAMPLES
 from tests.support.rows import sample_pairs
@@ -45,12 +46,33 @@ def test_rows_above_the_ratio_get_the_answers_of_fp32(int8_bundle: Path, fp32_bu
     off = Answerer.load(int8_bundle, second_look="off")
     every = Answerer.load(int8_bundle, second_look=0.0)
     some = Answerer.load(int8_bundle, second_look=0.8)
-    ratios = [ranking.ratio for ranking in off.rankings(PAIRS)]
+    rankings = list(off.rankings(PAIRS))
+    ratios = [ranking.closeness for ranking in rankings]
     plain, looked = texts(off), texts(every)
     assert [row[:3] for row in looked] == [row[:3] for row in texts(Answerer.load(fp32_bundle))]
     expected = [again if ratio >= 0.8 else once for once, again, ratio in zip(plain, looked, ratios, strict=True)]
     assert texts(some) == expected
     assert 0 < sum(ratio >= 0.8 for ratio in ratios) < len(PAIRS)
+    assert any(ranking.ratio < 0.8 <= ranking.closeness for ranking in rankings)
+
+
+@pytest.mark.parametrize(
+    ("places", "apart"),
+    [
+        ([(0, 3), (8, 9)], True),
+        ([(8, 9), (0, 8)], True),
+        ([(0, 3), (0, 9)], False),
+        ([(2, 5), (4, 9)], False),
+        ([(0, 0), (0, 3)], True),
+        ([(0, 3)], False),
+        ([(None, None), (0, 3)], False),
+    ],
+)
+def test_answers_elsewhere_count_as_closer(places: list[tuple[int | None, int | None]], apart: bool) -> None:
+    """int8 moves two answers that share no letter 2.5 times as far apart, or together."""
+    answers = tuple(Answer("x", 0.5, start, end) for start, end in places)
+    assert are_apart(answers) is apart
+    assert Ranking(answers, 0.5, apart).closeness == pytest.approx(0.5**0.4 if apart else 0.5)
 
 
 @pytest.mark.parametrize("decoding", [Decoding(), Decoding(top_k=3), Decoding(align_to_words=False)])

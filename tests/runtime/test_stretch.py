@@ -38,14 +38,14 @@ def test_few_labels_leave_a_good_curve_alone() -> None:
 
 @pytest.mark.parametrize(("shift", "slope"), [(-1.0, 0.6), (0.8, 1.5), (-0.5, 1.0), (0.0, 0.5)])
 def test_labels_that_contradict_the_curve_move_it(shift: float, slope: float) -> None:
-    """With 200 of them by half of the way in the mean, with 5,000 by all of it."""
+    """With 200 of them by a third of the way or more in the mean, with 5,000 by all of it."""
     distances = []
     for seed in range(20):
         inputs, right, sure = answered(200, seed, shift=shift, slope=slope)
         curves = KNOWN, confidence.fit(inputs, right, KNOWN)
         distances.append([np.abs(likely(inputs @ curve) - sure).mean() for curve in curves])
     before, after = np.mean(distances, axis=0)
-    assert after < 0.6 * before
+    assert after < 0.65 * before
     inputs, right, sure = answered(5000, 0, shift=shift, slope=slope)
     assert np.abs(likely(inputs @ confidence.fit(inputs, right, KNOWN)) - sure).mean() < 0.02
 
@@ -67,9 +67,31 @@ def test_a_stretched_curve_never_falls_where_the_score_rises(seed: int) -> None:
 
 
 def test_labels_against_the_score_leave_their_share_for_all() -> None:
-    """Then the score tells nothing, and every row gets about the share that is right."""
+    """Then the score tells hardly anything, and rows get the share that is right in the mean."""
     inputs, _, _ = answered(400, 3)
-    against = (inputs @ KNOWN < np.quantile(inputs @ KNOWN, 0.3)).astype(float)
-    sure = likely(inputs @ confidence.fit(inputs, against, KNOWN))
-    assert np.ptp(sure) < 0.05
-    assert sure.mean() == pytest.approx(0.3, abs=0.03)
+    against = (inputs[:, 1] < np.quantile(inputs[:, 1], 0.3)).astype(float)
+    coefficients = confidence.fit(inputs, against, KNOWN)
+    assert 0 <= coefficients[1] < 0.05
+    assert likely(inputs @ coefficients).mean() == pytest.approx(0.3, abs=0.03)
+
+
+def test_one_feature_may_move_alone() -> None:
+    """Labels of other rows than the curve's: there the ratio tells more, and all else what it told before."""
+    inputs, _, _ = answered(2000, 1)
+    other = KNOWN + np.asarray([0.0, 0.0, -2.0, 0.0])
+    right = (np.random.default_rng(2).uniform(size=2000) < likely(inputs @ other)).astype(float)
+    moved = confidence.fit(inputs, right, KNOWN)
+    assert np.abs(likely(inputs @ moved) - likely(inputs @ other)).mean() < 0.03
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("known", [(3.0, 1.0, -1.0, -1.0), (12.0, 3.0, -1.0, -0.5), (-9.0, 0.5, 0.0, 0.0)])
+def test_a_curve_that_is_sure_and_wrong_is_moved(known: tuple[float, ...], share: float) -> None:
+    """Newton's steps went from one extreme to the other and back: a bundle that was 98% sure of answers of which a
+    quarter was right stayed as it was.
+    """
+    inputs, _, _ = answered(150, 5)
+    inputs[:, 1] = np.abs(inputs[:, 1])
+    right = (np.arange(150) < share * 150).astype(float)
+    sure = likely(inputs @ confidence.fit(inputs, right, np.asarray(known)))
+    assert sure.mean() == pytest.approx(share, abs=0.12)

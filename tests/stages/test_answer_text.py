@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runtime import Answerer
 from runtime.blanks import BLANK
-from stages.answering.rows import Columns, Counts, Job
+from stages.answering.rows import AnswerJob, Columns, Counts
 from stages.answering.stream import BLOCK_ROWS, File, Stream
 from stages.common.files import partial_name
 from stages.common.progress import Progress
@@ -40,16 +40,16 @@ NAMES = {"question", "context", *ADDED}
 
 
 @pytest.fixture(scope="module")
-def job(int8_bundle: Path) -> Job:
+def job(int8_bundle: Path) -> AnswerJob:
     answerer = Answerer.load(int8_bundle)
-    return Job(answerer, answerer.bundle.manifest.decoding, Columns("question", "context", ""))
+    return AnswerJob(answerer, answerer.bundle.manifest.decoding, Columns("question", "context", ""))
 
 
 def fail(file: File, error: Exception) -> None:
     raise AssertionError(f"{file.name}: {error}")
 
 
-def answered(content: bytes, job: Job, folder: Path) -> list[list[str]]:
+def answered(content: bytes, job: AnswerJob, folder: Path) -> list[list[str]]:
     (folder / "in.csv").write_bytes(content)
     stream = Stream(job, Counts(), Progress(len(content)), lambda _: None, fail)
     stream.run([File("in.csv", folder / "in.csv", folder / "out.csv")])
@@ -63,7 +63,7 @@ def read(content: bytes) -> list[list[str]]:
 @given(tables(), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]), st.booleans())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_table_that_python_wrote_comes_back_equal(
-    job: Job, tmp_path: Path, table: list[list[str]], quoting: int, newline_at_end: bool
+    job: AnswerJob, tmp_path: Path, table: list[list[str]], quoting: int, newline_at_end: bool
 ) -> None:
     text = io.StringIO(newline="")
     # With "\n" for line ends Python's writer leaves "\r" unquoted, and its own reader then ends the row there.
@@ -88,25 +88,25 @@ def test_a_table_that_python_wrote_comes_back_equal(
             assert float(score) >= 0
 
 
-def test_missing_and_empty_stay_apart(job: Job, tmp_path: Path) -> None:
+def test_missing_and_empty_stay_apart(job: AnswerJob, tmp_path: Path) -> None:
     answered(b'x,question,context,y\n,"","",\n"",q,c,""\n', job, tmp_path)
     first, second = (tmp_path / "out.csv").read_bytes().splitlines()[1:]
     assert first.startswith(b',"","",,')
     assert second.startswith(b'"",q,c,"",')
 
 
-def test_a_header_alone_gets_the_new_columns(job: Job, tmp_path: Path) -> None:
+def test_a_header_alone_gets_the_new_columns(job: AnswerJob, tmp_path: Path) -> None:
     assert answered(b"question,context", job, tmp_path) == [["question", "context", *ADDED]]
 
 
-def test_rows_keep_their_order_across_blocks(job: Job, tmp_path: Path) -> None:
+def test_rows_keep_their_order_across_blocks(job: AnswerJob, tmp_path: Path) -> None:
     count = 2 * BLOCK_ROWS + 7
     content = "id,question,context\n" + "".join(f"{row},Who?,Anna did\n" for row in range(count))
     out = answered(content.encode(), job, tmp_path)
     assert [row[0] for row in out[1:]] == [str(row) for row in range(count)]
 
 
-def test_quotes_in_unquoted_fields_are_text(job: Job, tmp_path: Path) -> None:
+def test_quotes_in_unquoted_fields_are_text(job: AnswerJob, tmp_path: Path) -> None:
     out = answered(
         b'question,context\nHow long is a 5" pipe?,It is 7" long, or so\n'.replace(b", or", b" or"), job, tmp_path
     )
@@ -148,7 +148,7 @@ def test_a_clash_that_remains_names_the_option_that_helps(
     assert done.returncode == 0, done.stderr
 
 
-def test_what_a_killed_run_left_is_written_over(job: Job, tmp_path: Path) -> None:
+def test_what_a_killed_run_left_is_written_over(job: AnswerJob, tmp_path: Path) -> None:
     (tmp_path / partial_name("out.csv")).write_bytes(b"half a li")
     assert answered(b"question,context\nWho?,Anna\n", job, tmp_path)[0] == ["question", "context", *ADDED]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]

@@ -2,15 +2,23 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from fractions import Fraction
+from itertools import pairwise
 from math import comb
 from pathlib import Path
 
 import pytest
 
+from runtime.errors import InputError
+from stages.common.names import part_path
+from stages.compare import arguments
+from stages.comparing.comparison import Comparison
 from stages.comparing.counts import sign_test
+from stages.comparing.pairs import FilePairs
+from stages.csvs.answered import answered_files
 from tests.conftest import ROOT, Stage
 from tests.support.rows import write_rows
 
@@ -202,6 +210,35 @@ def test_parts_of_one_file_belong_together(tmp_path: Path, stage: Stage) -> None
     report = json.loads(stage("compare", whole.parent.parent, tmp_path / "cut", "--json").stdout)
     assert (report["rows"], report["agreeing"], report["only_a"], report["only_b"]) == (4, 3, 0, 0)
     assert [(each["file"], each["row"]) for each in report["differences"]] == [("x/a.csv", 4)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_are_matched_by_number_wherever_runs_are_cut(seed: int, tmp_path: Path) -> None:
+    """Either run may lack rows, in front, between and behind; sets of the rows' numbers are the oracle."""
+    draw = random.Random(seed)
+    numbers: list[set[int]] = []
+    for folder in ("a", "b"):
+        cuts = [1, *sorted(draw.sample(range(2, 40), 5)), 40]
+        rows = [(first, draw.randint(1, after - first)) for first, after in pairwise(cuts) if draw.random() < 0.7]
+        for first, count in rows:
+            write_rows(tmp_path / folder / part_path("x.csv", first), [row("Ada")] * count)
+        numbers.append({first + place for first, count in rows for place in range(count)})
+    runs = tmp_path / "a", tmp_path / "b"
+    comparison = Comparison(arguments(list(map(str, runs))))
+    comparison.read()
+    a, b = numbers
+    assert (comparison.counts.rows, comparison.counts.only) == (len(a & b), [len(a - b), len(b - a)])
+    files = [next(iter(answered_files(run).items())) for run in runs]
+    assert [pair.row for pair in FilePairs("x.csv", files[0][1], files[1][1], comparison.options)] == sorted(a & b)
+
+
+def test_one_row_of_a_file_is_in_memory_at_a_time(tmp_path: Path) -> None:
+    """The first pair is there before the third row is looked at; a million rows took 1.5 GB when all were held."""
+    a = write_rows(tmp_path / "a.csv", [row("Ada"), row("Bob"), row("Ada", score="none")])
+    pairs = iter(FilePairs("a.csv", {"a.csv": a}, {"a.csv": a}, arguments([str(a), str(a)])))
+    assert next(pairs).row == 1
+    with pytest.raises(InputError, match="is no number"):
+        list(pairs)
 
 
 def test_a_part_that_was_left_over_is_refused(tmp_path: Path, stage: Stage) -> None:
