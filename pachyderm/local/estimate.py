@@ -18,7 +18,7 @@ def seconds_of(journal: Journal, pipeline: Pipeline, todo: Sequence[Datum], work
     Each is taken to need the mean of the earlier ones, or as much for a byte as they did, whichever comes closer to
     what they took; and each set, where a process serves the datums, the mean of the earlier starts.
     """
-    known = _processed(journal)
+    known = _history(journal)
     if not todo or not known:
         return None if todo else 0.0
     starts = [result.start for result in known if result.start]
@@ -41,7 +41,7 @@ def _error(known: Sequence[Result], each: float, per_byte: float) -> float:
     return sum(abs(result.seconds - result.start - each - per_byte * result.size) for result in known)
 
 
-def _processed(journal: Journal) -> list[Result]:
+def _history(journal: Journal) -> list[Result]:
     known: list[Result] = []
     for job in reversed(journal.jobs()):
         if job.counts.get(PROCESSED) and len(known) < _ENOUGH:
