@@ -1,13 +1,15 @@
 """Reads the rows that a bundle is judged by: questions, contexts and, if the file has them, expected answers."""
 
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import ExportError
+from runtime.errors import ExportError, InputError
+from runtime.labelled import read_labelled
+
+_WHAT = "--evaluate takes a CSV with the columns question and context, a folder of such CSVs, or a SQuAD JSON"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +38,17 @@ def read_rows(source: Path) -> list[Row]:
 def _read(path: Path) -> Iterator[Row]:
     try:
         yield from _squad(path) if path.suffix == ".json" else _csv(path)
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise ExportError(
-            f"{path} cannot be read: {type(error).__name__}: {error}; --evaluate takes a CSV with the columns question "
-            "and context, a folder of such CSVs, or a SQuAD JSON"
-        ) from error
+    except InputError as error:
+        raise ExportError(str(error)) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{path} cannot be read: {type(error).__name__}: {error}; {_WHAT}") from error
 
 
 def _csv(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file, strict=True):
-            if row["question"].strip() and row["context"].strip():
-                expected = row.get("expected")
-                yield Row(row["question"], row["context"], (expected,) if expected else ())
+    for row in read_labelled(path, dict.fromkeys(("question", "context"), _WHAT)):
+        if row["question"].strip() and row["context"].strip():
+            expected = row.get("expected")
+            yield Row(row["question"], row["context"], (expected,) if expected else ())
 
 
 def _squad(path: Path) -> Iterator[Row]:

@@ -8,7 +8,6 @@ say no more than the row.
 """
 
 import argparse
-import csv
 import dataclasses
 import hashlib
 import logging
@@ -20,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime import command
-from runtime.errors import AnswermillError, InputError, OptionError
+from runtime.errors import AnswermillError, OptionError
+from runtime.labelled import read_labelled
 from runtime.logs import summarise
 
 if TYPE_CHECKING:
@@ -109,26 +109,13 @@ def labelled_rows(options: argparse.Namespace) -> dict[tuple[str, str], set[str]
     Raises InputError.
     """
     names = (options.question_column, options.context_column, options.expected_column)
-    csv.field_size_limit(1 << 30)
-    try:
-        with options.labelled.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            for name in names:
-                if name not in (reader.fieldnames or ()):
-                    remedy = f"name it, as in --{_option(name, names)}"
-                    raise InputError("no such column", row=0, column=name, remedy=remedy)
-            rows = [tuple(row[name] or "" for name in names) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"it is not a CSV in UTF-8: {error}", remedy="pass it through the ingest stage") from error
+    remedies = (f"name it with --{kind}-column" for kind in ("question", "context", "expected"))
     labelled: dict[tuple[str, str], set[str]] = {}
-    for question, context, expected in rows:
+    for row in read_labelled(options.labelled, dict(zip(names, remedies, strict=True))):
+        question, context, expected = (row[name] for name in names)
         if question and context and (expected or options.no_answer):
             labelled.setdefault((question, context), set()).add(expected)
     return labelled
-
-
-def _option(name: str, names: Sequence[str]) -> str:
-    return ("question-column", "context-column", "expected-column")[names.index(name)]
 
 
 def _write_card(path: Path, section: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -254,6 +255,25 @@ def test_hidden_names_are_passed_over(tmp_path: Path, source: Path) -> None:
         (source / name).write_bytes(rows(1))
     assert run(source, tmp_path / "out") == 0
     assert set(tree(tmp_path / "out")) == {"a.csv"}
+
+
+def test_what_a_lost_listing_would_have_removed_is_named(
+    tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A copy without hidden files: what is gone meanwhile cannot be proven to be ours, and must not stay unsaid."""
+    for name in ("a.csv", "b.csv"):
+        (source / name).write_bytes(rows(7))
+    assert run(source, tmp_path / "out", "--shard-rows", 3) == 0
+    (tmp_path / "out/.ingest.listing").unlink()
+    (source / "b.csv").unlink()
+    for _ in range(2):
+        caplog.clear()
+        assert run(source, tmp_path / "out", "--shard-rows", 3) == 0
+        told = "out: b.csv, b.csv.parts/row-0000000004.csv, b.csv.parts/row-0000000007.csv: not in INPUT"
+        assert (told in caplog.text) == ((tmp_path / "out/b.csv").exists())
+        shutil.rmtree(tmp_path / "out/b.csv.parts", ignore_errors=True)
+        (tmp_path / "out/b.csv").unlink(missing_ok=True)
+    assert {path.split("/")[0] for path in tree(tmp_path / "out")} == {"a.csv", "a.csv.parts"}
 
 
 def test_an_input_with_nothing_to_do_is_said(tmp_path: Path, source: Path, stage: Stage) -> None:
