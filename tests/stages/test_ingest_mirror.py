@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -193,12 +194,13 @@ def test_only_regular_files_are_read(tmp_path: Path, source: Path, caplog: pytes
     """A pipe would block for ever, a device never ends; each is refused by name and the others go on."""
     (source / "a.csv").write_bytes(rows(1))
     os.mkfifo(source / "pipe.csv")
+    os.mknod(source / "socket.csv", stat.S_IFSOCK | 0o600)
     (source / "zero.csv").symlink_to("/dev/zero")
     (source / "gone.csv").symlink_to("nowhere.csv")
     (source / "self.csv").symlink_to("self.csv")
     assert run(source, tmp_path / "out", "--follow-links") == 0
     names = {path for path in tree(tmp_path / "out") if path.startswith("rejected/")}
-    assert names == {f"rejected/{name}.csv.json" for name in ("pipe", "zero", "gone", "self")}
+    assert names == {f"rejected/{name}.csv.json" for name in ("pipe", "socket", "zero", "gone", "self")}
     assert tree(tmp_path / "out")["a.csv"] == rows(1)
 
 
