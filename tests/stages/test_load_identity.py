@@ -289,6 +289,18 @@ def test_options_that_make_no_sense_are_told(tmp_path: Path, capsys: pytest.Capt
         assert "--prune" in capsys.readouterr().err
 
 
+def test_a_schema_in_front_of_the_table_is_told(database: str, tmp_path: Path) -> None:
+    """`--table s.t` made a table of that whole name somewhere else. The remedies work to the letter."""
+    execute(database, "create schema s")
+    write_version(tmp_path / "in/a.csv", "one", 1)
+    with pytest.raises(OptionError, match=r'"s\.t" has a dot.*say --schema s --table t; .* --schema, too'):
+        run_load(database, tmp_path / "in", tmp_path / "out", "--table", "s.t")
+    assert not (tmp_path / "out").exists()
+    for number, words in enumerate((("--schema", "s", "--table", "t"), ("--schema", "public", "--table", "s.t"))):
+        assert run_load(database, tmp_path / "in", tmp_path / f"out{number}", *words) == 0
+    assert rows_of(database, 'select (select count(*) from s.t), (select count(*) from "s.t")') == [(1, 1)]
+
+
 def test_a_part_given_by_itself_is_its_owners(database: str, tmp_path: Path) -> None:
     """However INPUT is cut, no row is loaded a second time under a part's own name."""
     tree = tmp_path / "in"
