@@ -151,10 +151,11 @@ def write_reports(report: Report, metrics: Path | None, record: Path) -> Iterato
             ended.set()
             if metrics:
                 thread.join()
+            # Each by itself: where one cannot be written, the other can.
+            with contextlib.suppress(OSError), whole_file(record) as file:
+                file.write(json.dumps(report.record(finished), indent=1).encode() + b"\n")
             with contextlib.suppress(OSError):
                 write_metrics()
-                with whole_file(record) as file:
-                    file.write(json.dumps(report.record(finished), indent=1).encode() + b"\n")
 
 
 def _metric(name: str, kind: str, value: float) -> tuple[str, str]:

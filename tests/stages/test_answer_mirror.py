@@ -9,13 +9,14 @@ import sys
 import time
 from itertools import islice
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 
-from runtime.errors import OptionError
+from runtime.errors import AnswermillError, OptionError
 from stages.answer import load_job
 from stages.answering import estimate
-from stages.answering.metrics import exclusive_metrics
+from stages.answering.metrics import Report, exclusive_metrics, write_reports
 from stages.answering.options import arguments
 from stages.answering.reuse import OldAnswers
 from stages.answering.rows import Columns
@@ -270,6 +271,19 @@ def test_two_runs_do_not_share_one_file_of_metrics(
     run(stage, source, tmp_path / "out", int8_bundle, "--metrics", metrics)
     run(stage, source, tmp_path / "out", int8_bundle, "--metrics", metrics)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_run_is_recorded_where_metrics_cannot_be_written(tmp_path: Path) -> None:
+    """Somebody has put a folder in the place of the metrics while the run went on."""
+    metrics, report = tmp_path / "m.prom", create_autospec(Report, instance=True)
+    report.prometheus.return_value, report.record.return_value = "", {"finished": True}
+    with (
+        pytest.raises(AnswermillError, match="not a regular file"),
+        write_reports(report, metrics, tmp_path / "run.json"),
+    ):
+        metrics.unlink()
+        metrics.mkdir()
+    assert json.loads((tmp_path / "run.json").read_text()) == {"finished": True}
 
 
 def test_a_dry_run_counts_what_is_reused(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
