@@ -26,7 +26,7 @@ from pachyderm.local.runner import Options, run
 from pachyderm.local.store.results import PROCESSED
 from pachyderm.local.store.store import Store
 from pachyderm.local.worker.mapping import LocalMapping
-from runtime import Answerer
+from runtime import Answerer, command
 from runtime.cpu import available_cpus, limit_pools
 from stages.common.batching import OPTION
 from stages.common.names import Origin
@@ -47,7 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--datums", type=int, default=600, help="of `answer` and `load` (600)")
     parser.add_argument("--processes", type=int, default=20, help="those of them that are done by a process each (20)")
     parser.add_argument("--copies", type=int, default=5_000, help="datums that are only copied (5000)")
-    options = parser.parse_args(argv)
+    command.add_common(parser)
+    return command.run("benchmarks.datums", run_benchmark, parser.parse_args(argv))
+
+
+def run_benchmark(options: argparse.Namespace) -> int:
+    """Measures and prints. Returns the exit code."""
     print(machine.description(), "\n")
     print("| stage | the work itself | one process for all | above the work | a process for each |")
     print("| --- | --- | --- | --- | --- |", flush=True)

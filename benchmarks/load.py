@@ -22,16 +22,19 @@ from benchmarks import machine
 from benchmarks.answered import repeat_csv, write_csv
 from benchmarks.loaders import Measured, adbc, insert_each, insert_many, ours, psql_copy
 from pachyderm.demo.database import embedded_postgres
+from runtime import command
+from runtime.errors import DatabaseError
 from stages.common.names import Origin
 from stages.load import target_of
 from stages.loading.copying import AnsweredCsv, columns_of, examine, rows_to_copy
+from stages.loading.failures import one_line
 from stages.loading.options import arguments
 from stages.loading.schema import prepare
 from stages.loading.target import Target
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the benchmark."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmark. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=500_000, help="rows of the file (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of \\copy, ours and ADBC (default: %(default)s)")
@@ -40,14 +43,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--files", type=int, default=5_000, help="small files (default: %(default)s)")
     parser.add_argument("--database", help="where to run instead of on an embedded server: a libpq URI")
-    options = parser.parse_args(argv)
+    command.add_common(parser)
+    return command.run("benchmarks.load", run_benchmark, parser.parse_args(argv))
+
+
+def run_benchmark(options: argparse.Namespace) -> int:
+    """Measures on the server that is named, or an embedded one. Returns the exit code."""
     with tempfile.TemporaryDirectory(prefix="answermill-bench-") as name:
         folder = Path(name)
         if options.database:
+            try:
+                psycopg.connect(options.database).close()
+            except psycopg.Error as error:
+                raise DatabaseError(f"--database: {one_line(error)}") from error
             measure(options, folder, options.database)
-            return
+            return 0
         with embedded_postgres(folder / "postgres") as url:
             measure(options, folder, url)
+    return 0
 
 
 def measure(options: argparse.Namespace, folder: Path, url: str) -> None:
@@ -165,4 +178,4 @@ def small_files(url: str, folder: Path, files: int, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

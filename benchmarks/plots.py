@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from runtime import command
+
 _BAR, _GAP, _LABELS, _WIDTH = 18, 8, 230, 700
 _STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-weight:600;font-size:15px}.ours{fill:#0a6b51}"
@@ -26,7 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--value", required=True, metavar="COLUMN", help="the column to draw, such as rows/s")
     parser.add_argument("--title", help="default: the column's name")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.svg", help="the picture")
-    options = parser.parse_args(argv)
+    command.add_common(parser)
+    return command.run("benchmarks.plots", draw, parser.parse_args(argv))
+
+
+def draw(options: argparse.Namespace) -> int:
+    """Draws a table. Returns the exit code."""
     rows = column_of(options.table.read_text("utf-8"), options.value)
     if not rows:
         print(f"{options.table}: no table with a column {options.value}", file=sys.stderr)

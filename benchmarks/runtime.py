@@ -19,6 +19,7 @@ from benchmarks.peers import PEERS, run_peer
 from benchmarks.plots import bars, column_of
 from benchmarks.preparing import Pair, prepare
 from export.evaluation import Row, read_rows
+from runtime import command
 from runtime.cpu import available_cpus
 
 # Multiply-adds per token of DistilBERT-base in products with weights: 6 layers of 4 d*d and 2 d*4d, with d = 768.
@@ -48,7 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", help="peers whose name holds this text")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="rows/s as a picture, too")
     parser.add_argument("--peer", help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
+    command.add_common(parser)
+    return command.run("benchmarks.runtime", run_benchmark, parser.parse_args(argv))
+
+
+def run_benchmark(options: argparse.Namespace) -> int:
+    """Measures, or answers as one peer. Returns the exit code."""
     rows = spread(read_rows(options.rows), options.limit)
     if options.peer:
         return child(options.peer, options.folder, rows)

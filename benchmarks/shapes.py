@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import machine
 from benchmarks.plots import bars
-from runtime import Answerer
+from runtime import Answerer, command
 from runtime.cpu import available_cpus, limit_pools
 from stages.answering.earlier import Settings
 from stages.answering.mirrored import MirroredRun
@@ -36,7 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of each shape (600)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each shape (3)")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="the shares as a picture, too")
-    options = parser.parse_args(argv)
+    command.add_common(parser)
+    return command.run("benchmarks.shapes", run_benchmark, parser.parse_args(argv))
+
+
+def run_benchmark(options: argparse.Namespace) -> int:
+    """Measures and prints a table. Returns the exit code."""
     threads = available_cpus()
     limit_pools(threads)
     answerer = Answerer.load(options.model, threads)

@@ -101,7 +101,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--pfs", action="store_true", help="mount a real /pfs instead of replacing the path with a folder"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="only show which pipelines would run, and how many datums"
+        "--dry-run", action="store_true", help="only show which pipelines would run, how many datums, and how long"
     )
     parser.add_argument("--json", action="store_true", help="print the jobs, or the plan, as JSON")
 

@@ -19,7 +19,7 @@ from stages.common.files import whole_file
 from stages.csvs.labels import add_expected, check_labelled
 
 if TYPE_CHECKING:
-    from stages.csvs.answered import Row
+    from stages.csvs.answered import AnsweredRow
     from stages.viewing.reading import Reading
     from stages.viewing.survey import Judged
     from stages.viewing.worst import Worst
@@ -160,7 +160,7 @@ def answers_data(options: ViewOptions, reading: "Reading", other: "Reading") -> 
     }
 
 
-def source_of(options: ViewOptions, reading: "Reading") -> "Iterator[Row]":
+def source_of(options: ViewOptions, reading: "Reading") -> "Iterator[AnsweredRow]":
     """The rows that the page is about."""
     if not options.database:
         return iter(reading)

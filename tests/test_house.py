@@ -62,6 +62,21 @@ def test_runtime_imports_nothing_but_its_three_packages() -> None:
     assert third_party == {"numpy", "onnxruntime", "tokenizers"}
 
 
+def test_only_command_lines_import_argparse() -> None:
+    """What they parse has types: in a Namespace only a run finds a misspelt option, as still in that of `compare`."""
+    below = {
+        name
+        for room in ("export", "runtime", "stages", "pachyderm")
+        for name, names in modules(room).items()
+        if "argparse" in names and "add_argument" not in (ROOT / f"{name.replace('.', '/')}.py").read_text("utf-8")
+    }
+    assert below - {"pachyderm.__main__"} <= {
+        "stages.comparing.comparison",
+        "stages.comparing.pairs",
+        "stages.csvs.answered",
+    }
+
+
 @pytest.mark.parametrize("room", ["runtime", "stages", "pachyderm"])
 def test_only_export_knows_the_training_stack(room: str) -> None:
     assert not imports(room) & HEAVY

@@ -90,7 +90,7 @@ def _resume(wanted: Sequence[Datum], folder: JobFolder) -> dict[str, Result]:
 def _skip(wanted: Sequence[Datum], earlier: Mapping[str, Result], folder: JobFolder) -> dict[str, Result]:
     """Datums that an earlier job has done and that are as they were; they are noted in this job's folder."""
     skipped = [
-        replace(earlier[datum.id], state=SKIPPED, label=datum.label, tries=0, seconds=0.0)
+        replace(earlier[datum.id], state=SKIPPED, label=datum.label, tries=0, seconds=0.0, start=0.0)
         for datum in wanted
         if datum.id in earlier and earlier[datum.id].hash == datum.hash
     ]
@@ -155,9 +155,7 @@ def _work(todo: Sequence[Datum], task: Task, where: Workplace, progress: _Progre
     sets: queue.SimpleQueue[list[Datum]] = queue.SimpleQueue()
     for datum_set in cut_into_sets(todo, pipeline, pipeline.workers):
         sets.put(datum_set)
-    # A pod that asks for more CPUs than are free waits; so does a worker here. One always fits.
-    room = where.most or (max(1, int(where.cpus / pipeline.cpus)) if pipeline.cpus else pipeline.workers)
-    count = min(pipeline.workers, room, sets.qsize())
+    count = min(room_for(pipeline, where.cpus, where.most), sets.qsize())
     give_up = threading.Event()
 
     def work(index: int) -> None:
@@ -182,6 +180,13 @@ def _work(todo: Sequence[Datum], task: Task, where: Workplace, progress: _Progre
     if others:
         raise others[0]
     return bool(problems)
+
+
+def room_for(pipeline: Pipeline, cpus: int, most: int | None) -> int:
+    """How many of its workers there is room for, on so many CPUs, with so many workers at most."""
+    # A pod that asks for more CPUs than are free waits; so does a worker here. One always fits.
+    room = most or (max(1, int(cpus / pipeline.cpus)) if pipeline.cpus else pipeline.workers)
+    return min(pipeline.workers, room)
 
 
 def failure_reason(done: Sequence[Result]) -> str:

@@ -1,11 +1,13 @@
 """`run --dry-run`: what a run would do now, without doing it or writing anything."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pachyderm.local.datums import datums
-from pachyderm.local.jobs import base_results
+from pachyderm.local.estimate import seconds_of
+from pachyderm.local.jobs import base_results, room_for
 from pachyderm.local.runner import Options, is_up_to_date, runnable_pipelines
 from pachyderm.local.store.files import File
 from pachyderm.local.store.repos import Commit
@@ -13,6 +15,7 @@ from pachyderm.local.store.snapshot import digests
 from pachyderm.local.store.store import Store
 from pachyderm.local.ticks import ticks_due
 from pachyderm.spec.reading import Pipeline, in_order
+from runtime.cpu import available_cpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class Plan:
         runs: whether it would have a job.
         waits_for: pipelines of this run that would make its input first; the figures are for the input of now.
         new, changed, skipped: datums.
+        seconds: that the new and changed ones take, by what earlier ones did; None where there were none.
 
     """
 
@@ -32,6 +36,7 @@ class Plan:
     new: int
     changed: int
     skipped: int
+    seconds: float | None
 
 
 def plan(options: Options) -> list[Plan]:
@@ -56,9 +61,10 @@ def _plan(
     runs = bool(waits_for) or not is_up_to_date(journal, repo, pipeline, salt, commits)
     earlier = base_results(journal, repo, journal.base(repo), pipeline)
     wanted = datums(pipeline, commits, salt)
-    skipped = sum(datum.id in earlier and earlier[datum.id].hash == datum.hash for datum in wanted)
-    known = sum(datum.id in earlier for datum in wanted)
-    return Plan(pipeline.name, runs, waits_for, len(wanted) - known, known - skipped, skipped)
+    todo = [datum for datum in wanted if datum.id not in earlier or earlier[datum.id].hash != datum.hash]
+    new = sum(datum.id not in earlier for datum in todo)
+    seconds = seconds_of(journal, pipeline, todo, room_for(pipeline, available_cpus(), options.workers))
+    return Plan(pipeline.name, runs, waits_for, new, len(todo) - new, len(wanted) - len(todo), seconds)
 
 
 def _heads_to_be(options: Options, pipelines: Mapping[str, Pipeline], store: Store) -> dict[str, Commit]:
@@ -83,7 +89,9 @@ def _next(last: Commit, files: Mapping[str, File]) -> Commit:
 
 def table(plans: Sequence[Plan]) -> Iterator[list[str]]:
     """The plans in rows, with a head."""
-    yield ["PIPELINE", "RUNS", "NEW", "CHANGED", "SKIPPED", ""]
+    yield ["PIPELINE", "RUNS", "NEW", "CHANGED", "SKIPPED", "SECONDS", ""]
     for each in plans:
         note = f"and what {' and '.join(each.waits_for)} will give" if each.waits_for else ""
-        yield [each.pipeline, "yes" if each.runs else "no", str(each.new), str(each.changed), str(each.skipped), note]
+        counts = (str(each.new), str(each.changed), str(each.skipped))
+        seconds = "unknown" if each.seconds is None else str(math.ceil(each.seconds))
+        yield [each.pipeline, "yes" if each.runs else "no", *counts, seconds, note]

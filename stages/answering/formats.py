@@ -11,6 +11,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, BinaryIO
 
 from stages.common.files import partial_name, whole_file
+from stages.common.names import with_suffix
 from stages.csvs.columns import ANSWER_COLUMNS, RANK
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def target_name(name: str, kind: str) -> str:
     if kind == "csv":
         return name
     stem = name.removesuffix(".csv")
-    return f"{name if stem.lower().endswith('.csv') else stem}.{kind}"
+    return with_suffix(name if stem.lower().endswith(".csv") else stem, f".{kind}")
 
 
 def write_csv(file: BinaryIO, block: "pl.DataFrame") -> None:

@@ -16,6 +16,8 @@ from typing import BinaryIO
 from runtime.errors import AnswermillError, InputError, OptionError
 from stages.common.names import PARTS, path_end
 
+_NOT_REGULAR, _REGULAR = "not a regular file", "put a file in its place, or remove it"
+
 
 def csv_files(root: Path) -> dict[str, Path]:
     """Every CSV at or below `root`, by its path relative to `root`, in bytewise order; hidden names are passed over.
@@ -100,10 +102,16 @@ def open_regular(path: Path) -> io.BufferedReader:
 def open_raw(path: Path) -> io.FileIO:
     """As `open_regular`, but without a buffer, which takes longer to make than a small file to be read."""
     # Without O_NONBLOCK, opening a pipe waits for its writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        # A socket, or a device that is not there.
+        if error.errno in (errno.ENXIO, errno.ENODEV):
+            raise InputError(_NOT_REGULAR, remedy=_REGULAR) from error
+        raise
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InputError("not a regular file", remedy="put a file in its place, or remove it")
+            raise InputError(_NOT_REGULAR, remedy=_REGULAR)
         return io.FileIO(descriptor)
     except BaseException:
         os.close(descriptor)

@@ -5,6 +5,7 @@ folders too, so every file must end in `.csv` and no folder may. What does not f
 that different objects stay different.
 """
 
+import os
 import re
 from collections.abc import Collection, Sequence
 from pathlib import PurePath, PurePosixPath
@@ -20,6 +21,8 @@ _FORBIDDEN = frozenset("*?[]{}!()@+^%\\")
 # File systems hold 255 bytes a name; `.parts` and `.json` are still to come. A longer name goes on in a folder.
 _LONGEST, _CHUNK = 240, 200
 _CONTINUED = "%~"
+# Bytes of the longest name that a file system holds, and the end of a folder with the first half of a longer one.
+_MOST, _HALVED = 255, "%-"
 _PACKED = r"(\.(gz|bz2|xz|zst|zip))?"
 _FORMATS = {
     "csv": re.compile(rf"\.(csv|tsv){_PACKED}\Z|(?<!\.ndjson)(?<!\.jsonl)\.zip\Z", re.IGNORECASE),
@@ -84,13 +87,32 @@ def rejection_path(name: str) -> str:
 
 def note_path(path: str) -> str:
     """Where the note about the CSV at `path` goes."""
-    return f"{REJECTED}/{path}.json"
+    return f"{REJECTED}/{with_suffix(path, '.json')}"
 
 
 def subject(path: str) -> str:
     """The path of the CSV that a note is about; any other path as it is."""
     is_note = path.startswith(f"{REJECTED}/") and path.endswith(".json")
-    return path[len(REJECTED) + 1 : -len(".json")] if is_note else path
+    return _without_suffix(path[len(REJECTED) + 1 :], ".json") if is_note else path
+
+
+def with_suffix(path: str, suffix: str) -> str:
+    """The path with a suffix; where a file system could not hold its name, as a name in a folder.
+
+    Names that ingest gives are short enough. Others have up to 255 bytes, and the `.json` of a note failed the run.
+    """
+    folders, slash, name = path.rpartition("/")
+    if len(os.fsencode(name + suffix)) > _MOST:
+        middle = len(name) // 2
+        name = f"{name[:middle]}{_HALVED}/-{name[middle:]}"
+    return f"{folders}{slash}{name}{suffix}"
+
+
+def _without_suffix(path: str, suffix: str) -> str:
+    """The inverse of `with_suffix`."""
+    plain = path.removesuffix(suffix)
+    first, cut, second = plain.rpartition(f"{_HALVED}/-")
+    return first + second if cut and with_suffix(first + second, suffix) == path else plain
 
 
 def origin_of(path: str) -> Origin:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from runtime.errors import InputError
-from stages.csvs.answered import Choice, Names, Parts, Row, read_file
+from stages.csvs.answered import AnsweredRow, Choice, Names, Parts, read_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Pair:
         return self.b.expected if self.a.expected is None else self.a.expected
 
 
-def side_of(row: Row, expected_column: str) -> Side:
+def side_of(row: AnsweredRow, expected_column: str) -> Side:
     """What a comparison needs of a row."""
     return Side(row.best, row.error, row.model, row.own.get(expected_column), row.question, row.context)
 

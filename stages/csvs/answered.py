@@ -31,7 +31,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AnsweredRow:
     """One row of a user's file with its answer; `others` are the further ranks, `own` the user's other columns."""
 
     file: str
@@ -114,7 +114,7 @@ def _by_file(csvs: Mapping[str, Path]) -> dict[str, Parts]:
     return {file: {name: csvs[name] for name in parts} for file, parts in files}
 
 
-def read_file(file: str, name: str, path: Path, names: Names) -> Iterator[Row]:
+def read_file(file: str, name: str, path: Path, names: Names) -> Iterator[AnsweredRow]:
     """The rows of one CSV, a part of the user's `file`, in order, those of `--top-k` put together again.
 
     Raises InputError, with the row.
@@ -165,9 +165,9 @@ def _continues(last: Fields, fields: Fields, rank: str, names: Names) -> bool:
     return follows and all(last[name] == fields[name] for name in (names.question, names.context))
 
 
-def row_of(fields: Fields, file: str, row: int, names: Names, ours: Collection[str | None]) -> Row:
+def row_of(fields: Fields, file: str, row: int, names: Names, ours: Collection[str | None]) -> AnsweredRow:
     """A row out of its fields, of which `ours` are not the user's. Raises InputError for a number that is none."""
-    return Row(
+    return AnsweredRow(
         file,
         row,
         fields[names.question] or "",

@@ -14,7 +14,7 @@ from stages.ingesting.limits import Limits
 from stages.ingesting.tables import Table
 
 # To be raised when the same object would leave in other bytes, so that the next run fetches all objects again.
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def as_csv(path: Path, name: str, converted: Path, encoding: str | None, limits:
             with path.open("wb") as file:
                 shutil.copyfileobj(stream, file, 1 << 20)
     if kind == "parquet":
-        write_parquet_as_csv(path, converted)
+        write_parquet_as_csv(path, converted, limits)
         remarks.append("converted from Parquet")
     elif kind == "ndjson":
         text = find_text(path, encoding, limits, remarks)

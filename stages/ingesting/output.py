@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -65,14 +65,27 @@ class IngestOutput:
         for path in mirror.paths() if mirror else ():
             self._earlier[_object_of(path)].append(path)
 
-    def take_from(self, source: str, names: Iterable[str]) -> None:
+    def take_from(self, source: str, names: Collection[str]) -> None:
         """Writes down which INPUT has these objects. Raises AnswermillError if those of another one would go."""
         if self._mirror:
             paths = [part_path(_key(name), 1) for name in names]
             # Without a listing of this stage's own, this may be the first run, and `listing.json` anybody's.
             records = [LISTING] if self._mirror.is_new else []
             self._mirror.check_own([*records, *paths], self._is_own)
+            if self._mirror.is_new:
+                self._warn_of_unknown({_key(name) for name in names})
             self._mirror.take_from(source, paths)
+
+    def _warn_of_unknown(self, objects: Collection[str]) -> None:
+        """Says what stays of a folder that was copied without its hidden listing, and is not in INPUT any more."""
+        others = [path for path in self._paths_in_listing if _object_of(path) not in objects]
+        if left := sorted(path for path in others if os.path.lexists(self._output / path)):
+            logging.warning(
+                "%s: %s: not in INPUT, and nothing says that they came from there, so they stay; if they are gone, "
+                "remove them",
+                self._output,
+                enumeration(left, 5),
+            )
 
     def _is_own(self, path: Path) -> bool:
         if path == self._output / LISTING:

@@ -10,7 +10,7 @@ from stages.csvs.header import width_error
 from stages.csvs.records import Reading, Records
 from stages.ingesting.dialects import Header, count_unnamed_at_end, find_dialect, match_columns, mend_header
 from stages.ingesting.encodings import decode_utf8
-from stages.ingesting.limits import Limits
+from stages.ingesting.limits import Limits, check_column_names
 from stages.ingesting.line_ends import EndMark
 from stages.ingesting.texts import Text
 
@@ -77,6 +77,7 @@ class Table:
                 remedy=f"leave some out, or allow more with --max-columns {len(header)}",
             )
         places = match_columns(header, required)
+        check_column_names(header, limits)
         self._mender = RowMender(len(header), max(places) + 1, reading.delimiter)
         self._reading = replace(reading, fit=self._mender)
         self._shape = mend_header(header, self._count_used(header), required, remarks)

@@ -17,7 +17,7 @@ from runtime.errors import InputError
 from stages.common.files import is_hidden
 from stages.common.names import is_table
 from stages.csvs.formats import BZIP2, starts_as
-from stages.ingesting.limits import HARMLESS, Limits
+from stages.ingesting.limits import Limits, check_unpacked
 
 BLOCK = 1 << 20
 # A CSV gzipped in a bucket that gzips again is taken; more layers than that are nobody's mistake.
@@ -180,7 +180,7 @@ class _Unpacked(io.RawIOBase):
                 raise
             raise _damage_error(self._kind, error) from error
         self._unpacked += len(block)
-        self._check()
+        check_unpacked(self._unpacked, self._size, f"a {self._kind} archive", self._limits)
         buffer[: len(block)] = block
         return len(block)
 
@@ -188,15 +188,3 @@ class _Unpacked(io.RawIOBase):
         self._archive.close()
         self._packed.close()
         super().close()
-
-    def _check(self) -> None:
-        if self._unpacked > self._limits.unpacked_bytes:
-            raise InputError(
-                f"a {self._kind} archive of more than {self._limits.unpacked_bytes:,} bytes unpacked",
-                remedy="cut the table into several files, or allow more with --max-unpacked",
-            )
-        if self._unpacked > max(HARMLESS, self._size * self._limits.ratio):
-            raise InputError(
-                f"a {self._kind} archive that unpacks to more than {self._limits.ratio} times its size",
-                remedy="put the table there unpacked, or allow more with --max-ratio",
-            )

@@ -17,6 +17,27 @@ _PASSING = {
     "57P03": "starting up or shutting down",
     "57P05": "idle session timeout",
 }
+# Classes of what is wrong with the server, the connection, or the account; any other is about what is loaded.
+_ENVIRONMENT = (
+    "08",
+    "0A",
+    "25",
+    "26",
+    "28",
+    "2D",
+    "34",
+    "3B",
+    "3D",
+    "3F",
+    "40",
+    "53",
+    "55",
+    "57",
+    "58",
+    "F0",
+    "HV",
+    "XX",
+)
 # libpq gives no SQLSTATE for a connection that was not made, so its words have to tell.
 _PASSING_SIGNS = (
     "Is the server running",
@@ -75,15 +96,15 @@ def may_pass(error: psycopg.Error, connecting: bool) -> bool:
 
 
 def is_about_rows(error: psycopg.Error) -> bool:
-    """Whether other files can still be loaded: a value, a constraint, a limit or the time for one statement.
+    """Whether other files can still be loaded: a value, a constraint, a limit, a trigger, or the time for a statement.
 
-    What names a thing that does not exist is about a row too, if it comes with a line of COPY: a value for a column of
-    type regclass.
+    A trigger may raise whatever SQLSTATE its author has made up. What names a thing that does not exist is about a row
+    too, if it comes with a line of COPY: a value for a column of type regclass.
     """
     state = error.sqlstate or ""
-    if state[:2] in ("22", "23", "54") or state in ("57014", "P0001"):
-        return True
-    return state.startswith("42") and state != "42501" and "COPY" in (error.diag.context or "")
+    if state.startswith("42"):
+        return state != "42501" and "COPY" in (error.diag.context or "")
+    return state == "57014" or (bool(state) and not state.startswith(_ENVIRONMENT))
 
 
 def one_line(error: psycopg.Error) -> str:

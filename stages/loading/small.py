@@ -111,4 +111,4 @@ def _reordered_rows(csvs: Sequence[AnsweredCsv], target: Target) -> Iterator[byt
         return
     files = pl.Series([csv.origin.file for csv in csvs for _ in range(csv.rows)], dtype=pl.String)
     first_rows = (range(csv.origin.first_row, csv.origin.first_row + csv.rows) for csv in csvs)
-    yield reordered_rows(frame, files, pl.Series(chain.from_iterable(first_rows), dtype=pl.Int64), target)
+    yield from reordered_rows(frame, files, pl.Series(chain.from_iterable(first_rows), dtype=pl.Int64), target)

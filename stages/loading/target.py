@@ -68,6 +68,12 @@ def check_names(target: Target) -> None:
     for option, (name, longest) in names.items():
         if name is not None:
             _check_name(option, name, longest)
+    schema, dot, table = target.table.partition(".")
+    if dot and target.schema is None:
+        raise OptionError(
+            f'--table: "{target.table}" has a dot; for the table {table} in the schema {schema}, say --schema {schema} '
+            f"--table {table}; for a table with this very name, say its schema with --schema, too"
+        )
     for name in target.types:
         _check_name("--columns", name, LONGEST_NAME)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from runtime.errors import BundleError
 from runtime.manifest import Manifest
-from stages.csvs.answered import Row
+from stages.csvs.answered import AnsweredRow
 from stages.viewing.survey import cut
 
 # Characters of a card that a page shows; those that export writes have some thousand.
@@ -35,14 +35,14 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{folder}: no bundle; --model takes the folder that the answers were made with") from error
 
 
-def token_counts(folder: Path, rows: Iterable[Row]) -> list[int]:
+def token_counts(folder: Path, rows: Iterable[AnsweredRow]) -> list[int]:
     """Tokens that the model saw of each row, those of overlapping windows counted twice."""
     from runtime.windows import UnanswerableRowError, Windower
 
     manifest = read_manifest(folder)
     windower = Windower(folder / "tokenizer.json", manifest.inputs.cls_token_id, manifest.decoding)
 
-    def tokens(row: Row) -> int:
+    def tokens(row: AnsweredRow) -> int:
         try:
             return sum(window.ids.size for window in windower.windows(row.question, row.context))
         except UnanswerableRowError:

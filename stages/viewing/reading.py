@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runtime.errors import InputError
-from stages.csvs.answered import Names, Parts, Row, read_file
+from stages.csvs.answered import AnsweredRow, Names, Parts, read_file
 from stages.viewing.survey import NAME, Glimpse, Judged, Survey, cut, glimpse, judge_row
 
 
@@ -28,11 +28,11 @@ class Reading:
     files: int = 0
     failed: dict[str, str] = field(default_factory=dict)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[AnsweredRow]:
         for file in self.parts:
             yield from self.rows_of(file)
 
-    def rows_of(self, file: str) -> Iterator[Row]:
+    def rows_of(self, file: str) -> Iterator[AnsweredRow]:
         """The rows of a file in order, as far as they can be read; none if the run lacks the file."""
         for name, path in self.parts.get(file, {}).items():
             self.files += 1
@@ -63,10 +63,10 @@ class OtherRun:
         self._expected_column = expected_column
         self._left = dict.fromkeys(reading.parts)
         self._file: str | None = None
-        self._rows: Iterator[Row] = iter(())
-        self._next: Row | None = None
+        self._rows: Iterator[AnsweredRow] = iter(())
+        self._next: AnsweredRow | None = None
 
-    def glimpse_of(self, row: Row) -> Glimpse | None:
+    def glimpse_of(self, row: AnsweredRow) -> Glimpse | None:
         """Its answer to this row; rows are asked for file by file, and those of a file in order."""
         if row.file != self._file:
             self._pass_over(None)
@@ -92,7 +92,7 @@ class OtherRun:
             self._take(self._next)
             self.only_there += 1
 
-    def _take(self, row: Row) -> Judged:
+    def _take(self, row: AnsweredRow) -> Judged:
         known = judge_row(row, self._expected_column)
         self.counts.add(known)
         self._next = next(self._rows, None)

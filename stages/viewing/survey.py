@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runtime.squad import exact_match, f1
-from stages.csvs.answered import Choice, Row
+from stages.csvs.answered import AnsweredRow, Choice
 
 BINS = 20
 # What names a file or a bundle, or says why a row failed, is never longer in practice.
@@ -27,7 +27,7 @@ class Judged:
 
     """
 
-    row: Row
+    row: AnsweredRow
     expected: str | None
     exact: float | None
     overlap: float | None
@@ -56,7 +56,7 @@ class Glimpse:
         return self.best.text, (self.best.start, self.best.end), self.error
 
 
-def judge_row(row: Row, expected_column: str, against: "Glimpse | None" = None) -> Judged:
+def judge_row(row: AnsweredRow, expected_column: str, against: "Glimpse | None" = None) -> Judged:
     """The row, with exact match and F1 if its file says what was expected and it could be answered."""
     expected = row.own.get(expected_column)
     exact = overlap = None
@@ -75,7 +75,7 @@ def glimpse(row: Judged) -> Glimpse:
     return Glimpse(row.row.best, row.row.error, row.row.model, row.exact, row.overlap, _pair_hash(row.row))
 
 
-def _pair_hash(row: Row) -> int:
+def _pair_hash(row: AnsweredRow) -> int:
     return hash((row.question, row.context))
 
 

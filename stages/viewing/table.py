@@ -9,7 +9,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from runtime.errors import DatabaseError
-from stages.csvs.answered import OPTIONAL, Choice, Row
+from stages.csvs.answered import OPTIONAL, AnsweredRow, Choice
 from stages.csvs.columns import ANSWER_COLUMNS
 from stages.loading.connection import session
 
@@ -20,7 +20,7 @@ _OURS = ("file", "row", "question", "context", *ANSWER_COLUMNS)
 _PASSED_OVER = ("extra", "qa_timestamp")
 
 
-def read_table(schema: str | None, table: str, retry_for: float, kept: str | None = None) -> Iterator[Row]:
+def read_table(schema: str | None, table: str, retry_for: float, kept: str | None = None) -> Iterator[AnsweredRow]:
     """The table's rows by file and row; blank columns of the user's are left out, but for the one that is `kept`.
 
     Raises DatabaseError.
@@ -36,7 +36,7 @@ def read_table(schema: str | None, table: str, retry_for: float, kept: str | Non
             raise DatabaseError(f"no table {where} in this database; name one with --schema and --table") from error
 
 
-def _rows(connection: psycopg.Connection, query: sql.Composed, kept: str | None) -> Iterator[Row]:
+def _rows(connection: psycopg.Connection, query: sql.Composed, kept: str | None) -> Iterator[AnsweredRow]:
     try:
         with connection.transaction(), closing(connection.cursor("view", row_factory=dict_row)) as cursor:
             cursor.itersize = FETCHED
@@ -48,13 +48,13 @@ def _rows(connection: psycopg.Connection, query: sql.Composed, kept: str | None)
         raise DatabaseError(f"{' '.join(str(error).split())}; run again") from error
 
 
-def _row(fields: Mapping[str, Any], kept: str | None) -> Row:
+def _row(fields: Mapping[str, Any], kept: str | None) -> AnsweredRow:
     lacking = [name for name in _OURS if name not in fields and name != OPTIONAL]
     if lacking:
         raise DatabaseError(f"the table has no column {lacking[0]}; name one that load filled with --table")
     own = {name: value for name, value in fields.items() if name not in (*_OURS, *_PASSED_OVER)}
     own |= fields.get("extra") or {}
-    return Row(
+    return AnsweredRow(
         fields["file"] or "",
         fields["row"] or 0,
         fields["question"] or "",

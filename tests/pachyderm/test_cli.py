@@ -219,8 +219,8 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(shell: Shell) -> None:
     for name in "abc":
         (shell.source / name).write_text("1")
     shown = [line.split() for line in shell.do(shell.run_words("--dry-run")).stdout.splitlines()]
-    assert ["copy", "yes", "3", "0", "0"] in shown
-    assert ["next", "yes", "0", "0", "0", "and", "what", "copy", "will", "give"] in shown
+    assert ["copy", "yes", "3", "0", "0", "unknown"] in shown
+    assert ["next", "yes", "0", "0", "0", "0", "and", "what", "copy", "will", "give"] in shown
     assert not (shell.folder / "root").exists()
     shell.run()
     (shell.source / "a").write_text("2")

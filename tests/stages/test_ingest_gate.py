@@ -9,11 +9,13 @@ import shutil
 from pathlib import Path
 
 import fsspec
+import polars as pl
 import pytest
 
 from stages import ingest
 from stages.csvs.records import LONGEST
 from stages.ingesting.options import arguments
+from stages.ingesting.parquet import _rows_at_a_time
 from tests.conftest import Stage
 
 HEADER = b"question,context\n"
@@ -266,3 +268,19 @@ def test_a_stage_does_not_write_into_its_own_input(stage: Stage, tmp_path: Path,
         assert done.returncode == 1
         assert done.stderr.endswith(f"lies in INPUT ({source}); choose a folder outside of it\n")
     assert tree(source) == {"a.csv": HEADER + b"a,b\n"}
+
+
+LONG = "x" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [LONG, [LONG], [["a", LONG], None], {"a": LONG, "b": 1}, [{"a": [LONG]}]],
+    ids=["text", "list", "lists", "struct", "all"],
+)
+def test_long_rows_of_parquet_are_written_few_at_a_time(tmp_path: Path, value: object) -> None:
+    """A text that many rows share stands in the file once, and 1,400 bytes of Parquet took 830 MB of memory."""
+    pl.DataFrame({"n": range(50), "context": [value] * 50}).write_parquet(tmp_path / "a.parquet")
+    assert _rows_at_a_time(pl.scan_parquet(tmp_path / "a.parquet")) == 16
+    pl.DataFrame({"n": range(50), "context": ["x"] * 50}).write_parquet(tmp_path / "b.parquet")
+    assert _rows_at_a_time(pl.scan_parquet(tmp_path / "b.parquet")) == 10_000

@@ -3,7 +3,9 @@
 import json
 import os
 import random
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -192,12 +194,13 @@ def test_only_regular_files_are_read(tmp_path: Path, source: Path, caplog: pytes
     """A pipe would block for ever, a device never ends; each is refused by name and the others go on."""
     (source / "a.csv").write_bytes(rows(1))
     os.mkfifo(source / "pipe.csv")
+    os.mknod(source / "socket.csv", stat.S_IFSOCK | 0o600)
     (source / "zero.csv").symlink_to("/dev/zero")
     (source / "gone.csv").symlink_to("nowhere.csv")
     (source / "self.csv").symlink_to("self.csv")
     assert run(source, tmp_path / "out", "--follow-links") == 0
     names = {path for path in tree(tmp_path / "out") if path.startswith("rejected/")}
-    assert names == {f"rejected/{name}.csv.json" for name in ("pipe", "zero", "gone", "self")}
+    assert names == {f"rejected/{name}.csv.json" for name in ("pipe", "socket", "zero", "gone", "self")}
     assert tree(tmp_path / "out")["a.csv"] == rows(1)
 
 
@@ -254,6 +257,25 @@ def test_hidden_names_are_passed_over(tmp_path: Path, source: Path) -> None:
         (source / name).write_bytes(rows(1))
     assert run(source, tmp_path / "out") == 0
     assert set(tree(tmp_path / "out")) == {"a.csv"}
+
+
+def test_what_a_lost_listing_would_have_removed_is_named(
+    tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A copy without hidden files: what is gone meanwhile cannot be proven to be ours, and must not stay unsaid."""
+    for name in ("a.csv", "b.csv"):
+        (source / name).write_bytes(rows(7))
+    assert run(source, tmp_path / "out", "--shard-rows", 3) == 0
+    (tmp_path / "out/.ingest.listing").unlink()
+    (source / "b.csv").unlink()
+    for _ in range(2):
+        caplog.clear()
+        assert run(source, tmp_path / "out", "--shard-rows", 3) == 0
+        told = "out: b.csv, b.csv.parts/row-0000000004.csv, b.csv.parts/row-0000000007.csv: not in INPUT"
+        assert (told in caplog.text) == ((tmp_path / "out/b.csv").exists())
+        shutil.rmtree(tmp_path / "out/b.csv.parts", ignore_errors=True)
+        (tmp_path / "out/b.csv").unlink(missing_ok=True)
+    assert {path.split("/")[0] for path in tree(tmp_path / "out")} == {"a.csv", "a.csv.parts"}
 
 
 def test_an_input_with_nothing_to_do_is_said(tmp_path: Path, source: Path, stage: Stage) -> None:

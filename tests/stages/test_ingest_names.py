@@ -9,7 +9,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stages.common.names import Origin, is_table, origin_of, part_path, path_end, rejection_path, target_path
+from stages.common.names import (
+    Origin,
+    is_table,
+    note_path,
+    origin_of,
+    part_path,
+    path_end,
+    rejection_path,
+    subject,
+    target_path,
+)
 
 # What Pachyderm takes: printable ASCII without glob characters.
 HOLDS = re.compile(r"[ -~]+")
@@ -106,3 +116,18 @@ def test_the_end_of_a_path_names_the_same_part(name: str, first_row: int) -> Non
     """A part that is given alone, by its path, belongs to the same file and row as in its folder."""
     path = PurePosixPath("/data/out") / part_path(name.rpartition("/")[2], first_row)
     assert path_end(path) == part_path(name.rpartition("/")[2], first_row)
+
+
+SEGMENTS = st.lists(st.sampled_from([*"aé東😀-%/.", "%-", "x" * 60, "é" * 60, ".json"]), min_size=1, max_size=12)
+
+
+@given(SEGMENTS.map("".join), SEGMENTS.map("".join))
+@example("n" * 251, "n" * 250)
+@example("é" * 125, "😀" * 62)
+def test_a_note_about_any_file_has_a_path_of_its_own(one: str, other: str) -> None:
+    """Of a name of 255 bytes too, which `.json` makes too long; and it says which file it is about."""
+    names = [f"{text.strip('/')}.csv" for text in (one, other)]
+    names = [name for name in names if all(0 < len(part.encode()) <= 255 for part in name.split("/"))]
+    for name in names:
+        assert all(len(part.encode()) <= 255 for part in note_path(name).split("/"))
+        assert subject(note_path(name)) == name

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import stat
 from pathlib import Path
 
 import pytest
@@ -183,10 +184,48 @@ def test_a_late_error_belongs_to_its_file(
     assert kind != "deferred" or versions_of(database)["more2.csv"] == {"two": 1}
 
 
+@pytest.mark.parametrize("kind", ["trigger", "constraint trigger"])
+def test_a_trigger_may_raise_any_sqlstate(database: str, tmp_path: Path, kind: str) -> None:
+    """Of its own, or of PostgreSQL's: it refuses a row, and holds up no other file; at once or at COMMIT."""
+    states = ["QA001", "45000", "P0004", "21000", "38000", "02000", "A0B1C"]
+    write_version(tmp_path / "in/good.csv", "one", 1)
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    when = "before insert" if kind == "trigger" else "after insert"
+    how = "" if kind == "trigger" else "deferrable initially deferred"
+    execute(
+        database,
+        "create function refuse() returns trigger language plpgsql as $$ begin if new.model <> 'one' then "
+        "raise exception 'refused' using errcode = new.model; end if; return new; end $$;"
+        f"create {kind} refuse {when} on question_answer {how} for each row execute function refuse()",
+    )
+    for state in states:
+        write_version(tmp_path / f"in/{state}.csv", state, 1)
+    write_version(tmp_path / "in/more.csv", "one", 1)
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--on-bad-row", "file") == 0
+    assert {*versions_of(database)} == {"good.csv", "more.csv"}
+    assert {path.name for path in (tmp_path / "out/rejected").iterdir()} == {f"{state}.csv.json" for state in states}
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".csv", "é" * 125 + "x.csv", "a\n\x1b.csv"])
+def test_a_long_name_has_room_for_its_note(database: str, tmp_path: Path, name: str) -> None:
+    """A file system holds 255 bytes, and `.json` are five more: one such file ended the run for all."""
+    write_rows(tmp_path / "in" / name, [{**row_of(1, "bad"), "score": "many"}])
+    write_version(tmp_path / "in/z.csv", "one", 1)
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--on-bad-row", "file") == 0
+    assert versions_of(database) == {"z.csv": {"one": 1}}
+    (note,) = (tmp_path / "out/rejected").rglob("*.json")
+    assert json.loads(note.read_bytes())["row"] == 1
+    write_version(tmp_path / "in" / name, "good", 1)
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--on-bad-row", "file") == 0
+    assert versions_of(database) == {"z.csv": {"one": 1}, name: {"good": 1}}
+    assert not note.exists()
+
+
 def test_only_regular_files_are_read(database: str, tmp_path: Path, stage: Stage) -> None:
     """A pipe hung the stage, a dangling link took all other files with it."""
     write_version(tmp_path / "in/a.csv", "one", 1)
     os.mkfifo(tmp_path / "in/pipe.csv")
+    os.mknod(tmp_path / "in/socket.csv", stat.S_IFSOCK | 0o600)
     (tmp_path / "in/zero.csv").symlink_to("/dev/zero")
     (tmp_path / "in/gone.csv").symlink_to(tmp_path / "nowhere")
     done = stage("load", tmp_path / "in", tmp_path / "out", DATABASE_URL=database)
@@ -194,6 +233,7 @@ def test_only_regular_files_are_read(database: str, tmp_path: Path, stage: Stage
     assert versions_of(database) == {"a.csv": {"one": 1}}
     assert {path.name for path in (tmp_path / "out/rejected").iterdir()} == {
         "pipe.csv.json",
+        "socket.csv.json",
         "zero.csv.json",
         "gone.csv.json",
     }
@@ -247,6 +287,18 @@ def test_options_that_make_no_sense_are_told(tmp_path: Path, capsys: pytest.Capt
             arguments(words)
         assert ended.value.code == 2
         assert "--prune" in capsys.readouterr().err
+
+
+def test_a_schema_in_front_of_the_table_is_told(database: str, tmp_path: Path) -> None:
+    """`--table s.t` made a table of that whole name somewhere else. The remedies work to the letter."""
+    execute(database, "create schema s")
+    write_version(tmp_path / "in/a.csv", "one", 1)
+    with pytest.raises(OptionError, match=r'"s\.t" has a dot.*say --schema s --table t; .* --schema, too'):
+        run_load(database, tmp_path / "in", tmp_path / "out", "--table", "s.t")
+    assert not (tmp_path / "out").exists()
+    for number, words in enumerate((("--schema", "s", "--table", "t"), ("--schema", "public", "--table", "s.t"))):
+        assert run_load(database, tmp_path / "in", tmp_path / f"out{number}", *words) == 0
+    assert rows_of(database, 'select (select count(*) from s.t), (select count(*) from "s.t")') == [(1, 1)]
 
 
 def test_a_part_given_by_itself_is_its_owners(database: str, tmp_path: Path) -> None:

@@ -8,7 +8,11 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from runtime.errors import DatabaseError, OptionError
+from stages.common.names import Origin
+from stages.load import target_of
+from stages.loading import copying
 from stages.loading.arrays import integers, rows_from, texts
+from stages.loading.options import arguments
 from stages.loading.target import parse_columns
 from tests.support.loading import execute, row_of, rows_of, run_load, versions_of, write_rows, write_version
 
@@ -213,3 +217,25 @@ def test_a_table_name_that_cannot_be_kept_is_refused(database: str, tmp_path: Pa
         run_load(database, tmp_path / "in", tmp_path / "out", "--table", table)
     with pytest.raises(OptionError, match="bytes and PostgreSQL keeps 63"):
         run_load(database, tmp_path / "in", tmp_path / "out", "--columns", f"{'How satisfied? ' * 5}:text")
+
+
+def test_long_names_of_columns_are_written_in_slices(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The JSON of each row holds them all, and 2 MB of short rows took 700 MB."""
+    rows = [{**row_of(number), "x" * 5_000: str(number), "y" * 5_000: ""} for number in range(9)]
+    write_rows(tmp_path / "in/a.csv", rows)
+    monkeypatch.setattr(copying, "_NAMES_BYTES", 20_000)
+    slices = [len(block) for block in _blocks_to_copy(tmp_path / "in/a.csv", tmp_path)]
+    assert len(slices) == 5 and max(slices) < 25_000
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    found = rows_of(database, f"select row, extra->>'{'x' * 5_000}' from question_answer order by row")
+    assert found == [(number + 1, str(number)) for number in range(9)]
+
+
+def _blocks_to_copy(path: Path, folder: Path) -> list[bytes]:
+    target = target_of(arguments([str(path), str(folder / "out")]))
+    with path.open("rb") as stream:
+        read = copying.AnsweredCsv(path.name, Origin(path.name, 1), stream)
+        copying.examine(read, target)
+        return list(copying.rows_to_copy(read, target))

@@ -10,7 +10,7 @@ import pytest
 from runtime.errors import OptionError
 from stages import view
 from stages.common.mirror import open_mirror
-from stages.csvs.answered import Choice, Names, Row
+from stages.csvs.answered import AnsweredRow, Choice, Names
 from stages.viewing.reading import OtherRun, Reading
 from tests.conftest import Stage
 from tests.stages.test_view_size import data_of
@@ -114,14 +114,14 @@ def test_a_copy_of_a_part_is_that_part(tmp_path: Path, turned: bool) -> None:
     assert (changes["same"], changes["onlyHere"], changes["onlyThere"]) == (6, 0, 0)
 
 
-def row(number: int, file: str = "a.csv") -> Row:
-    return Row(file, number, "q", PASSAGE, Choice("Ada", 0.9, None, 0, 3), "", "m")
+def row(number: int, file: str = "a.csv") -> AnsweredRow:
+    return AnsweredRow(file, number, "q", PASSAGE, Choice("Ada", 0.9, None, 0, 3), "", "m")
 
 
 class Noted(Reading):
     """A run whose rows are counted as they are read."""
 
-    def rows_of(self, file: str) -> Iterator[Row]:
+    def rows_of(self, file: str) -> Iterator[AnsweredRow]:
         """Every second row of ten."""
         for number in range(2, 12, 2):
             self.files = number

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stages import view
-from stages.csvs.answered import Choice, Row
+from stages.csvs.answered import AnsweredRow, Choice
 from stages.viewing import worst
 from stages.viewing.data import fit_rows
 from stages.viewing.shell import as_json
@@ -77,13 +77,19 @@ def test_a_passage_that_rows_share_is_kept_whole(monkeypatch: pytest.MonkeyPatch
     for number in range(200):
         # Each is worse than all before.
         best = Choice("Ada", None, 1 - number / 200, 0, 3)
-        kept.add(judge_row(Row("a.csv", number, "q", f"Ada {number // 40} {'x' * 40_000}", best, "", "m"), "expected"))
+        kept.add(
+            judge_row(
+                AnsweredRow("a.csv", number, "q", f"Ada {number // 40} {'x' * 40_000}", best, "", "m"), "expected"
+            )
+        )
     assert (kept.plan, {len(row.row.context) for row in kept.rows()}) == (0, {40_006})
     assert [row.row.row for row in kept.rows()] == list(range(199, 179, -1))
     assert len({id(row.row.context) for row in kept.rows()}) == 1
     for number in range(20):
         kept.add(
-            judge_row(Row("b.csv", number, "q", many(number, 40_000), Choice("Ada", None, 0.0, 0, 3), "", "m"), "e")
+            judge_row(
+                AnsweredRow("b.csv", number, "q", many(number, 40_000), Choice("Ada", None, 0.0, 0, 3), "", "m"), "e"
+            )
         )
     assert kept.plan > 1
     assert sum(len(row.row.context) for row in kept.rows()) < 100_000
@@ -92,7 +98,7 @@ def test_a_passage_that_rows_share_is_kept_whole(monkeypatch: pytest.MonkeyPatch
 def test_rows_that_cannot_fit_are_left_out() -> None:
     """Names of files are never cut, because they name the rows; where they take all the room, there are fewer rows."""
     best = Choice("Ada", 0.9, 0.8, 0, 3)
-    rows = [Row(many(number, 1_000), 1, "q", "Ada", best, "", "m") for number in range(ROWS)]
+    rows = [AnsweredRow(many(number, 1_000), 1, "q", "Ada", best, "", "m") for number in range(ROWS)]
     data = fit_rows([judge_row(row, "expected") for row in rows], 600_000)
     assert len(data["row"]) == 500
     assert data["row"] == [1] * 500

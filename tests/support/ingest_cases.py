@@ -246,6 +246,7 @@ TAKEN = [
 ]
 
 _BOMB = gzip.compress(b"question,context\n" + (b"Who?," + b"x" * 999_000 + b"\n") * 70, 1)
+_PARQUET_BOMB = parquet(question=["Who?"] * 70, context=["x" * 999_000] * 70)
 
 REFUSED = [
     Refused("Windows-1252, not named", CURLY.encode("cp1252"), then=CURLY.encode("cp1252"), with_options=("--encoding", "cp1252")),
@@ -338,9 +339,11 @@ REFUSED = [
     Refused("NDJSON with too many blank lines", b"\n" * 9, name="a.ndjson", options=("--max-blank-lines", "8"), then=_LINE.encode() + b"\n" * 9,
             with_options=("--max-blank-lines", "9")),
     Refused("a name too long", PLAIN.encode(), name="a/" * 550 + "b.csv", then=PLAIN.encode(), with_options=("--max-name", "1105")),
+    Refused("a column's name too long", b"question,context," + b"x" * 1025 + b"\nWho?,Mara,1\n", then=b"question,context,x\nWho?,Mara,1\n"),
     Refused("an archive too large", gzip.compress(PLAIN.encode()), name="a.csv.gz", options=("--max-unpacked", "20"),
             then=gzip.compress(PLAIN.encode()), with_options=("--max-unpacked", "27")),
     Refused("an archive that grows too much", _BOMB, name="a.csv.gz", options=("--max-ratio", "2"), then=_BOMB, with_options=("--max-ratio", "300")),
+    Refused("a Parquet file that grows too much", _PARQUET_BOMB, name="a.parquet", then=_PARQUET_BOMB, with_options=("--max-ratio", "100000")),
 ]  # fmt: skip
 
 

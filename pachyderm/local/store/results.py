@@ -17,6 +17,8 @@ class Result:
         seconds: of all tries.
         outputs: the files it wrote, by path.
         error: why the last try failed, with the last line of its log.
+        start: of the seconds, those that a batched process took to start.
+        size: bytes of its input; 0 where an older version wrote it down.
 
     """
 
@@ -28,6 +30,8 @@ class Result:
     seconds: float = 0.0
     outputs: Mapping[str, File] = field(default_factory=dict)
     error: str = ""
+    start: float = 0.0
+    size: int = 0
 
 
 _FIELDS = tuple(each.name for each in fields(Result))
@@ -51,6 +55,6 @@ def read_line(line: bytes) -> Result | None:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     texts = (result.id, result.hash, result.label, result.state, result.error)
-    numbers = (result.tries, result.seconds)
+    numbers = (result.tries, result.seconds, result.start, result.size)
     whole = all(isinstance(text, str) for text in texts) and all(isinstance(number, int | float) for number in numbers)
     return result if whole else None

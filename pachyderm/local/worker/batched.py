@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,11 +45,14 @@ class BatchedProcess:
         self._session: BatchingSession | None = None
         self._starts = 0
         self._shared = 0
+        # That all starts together have taken.
+        self.start_seconds = 0.0
 
     def session(self, deadline: float | None, stop: threading.Event) -> BatchingSession:
         """The one that runs, or a new one that has asked for its first datum. Raises StartError if it never does."""
         if self._session is not None:
             return self._session
+        began = time.monotonic()
         self._session = BatchingSession(self._command(self._log), self._launcher, self._socket)
         self._starts += 1
         try:
@@ -58,6 +62,7 @@ class BatchedProcess:
             said = f": {line}" if line else ""
             consequence = _ON_A_CLUSTER[self._starts > 1]
             raise StartError(f"{gone} before it asked for a datum{said}; a cluster {consequence}") from gone
+        self.start_seconds += time.monotonic() - began
         return self._session
 
     def end(self) -> None:

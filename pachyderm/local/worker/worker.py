@@ -91,7 +91,7 @@ class Worker:
             self._layout.clear()
 
     def _datum(self, datum: Datum) -> Result:
-        began = time.monotonic()
+        began, starts = time.monotonic(), self._batched.start_seconds
         state, tries, outputs, error = FAILED, 0, {}, ""
         while state == FAILED and tries < self._task.pipeline.tries:
             tries += 1
@@ -112,7 +112,8 @@ class Worker:
         if error:
             error = self._redaction.text(f"{error}: {line}" if (line := self._last_line(datum)) else error)
         seconds = round(time.monotonic() - began, 3)
-        return Result(datum.id, datum.hash, datum.label, state, tries, seconds, outputs, error)
+        start = round(self._batched.start_seconds - starts, 3)
+        return Result(datum.id, datum.hash, datum.label, state, tries, seconds, outputs, error, start, datum.size)
 
     def _try(self, datum: Datum) -> dict[str, File]:
         """Lets user code do the datum once. Returns the files it wrote. Raises _TryError, OutputError."""
