@@ -13,6 +13,8 @@ from stages.ingesting.encodings import decode_utf8
 from stages.ingesting.limits import Limits
 from stages.ingesting.texts import Text
 
+# Levels of lists and objects; at some 500, writing them as text ended the run for all files.
+_DEEPEST = 200
 _ROW = 'write a line {"question": …, "context": …} a row'
 
 
@@ -75,12 +77,16 @@ def _object(line: str, row: int) -> dict[str, Any]:
         item = json.loads(
             line, parse_int=_Number, parse_float=_Number, object_pairs_hook=lambda pairs: _unique(pairs, row)
         )
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise _depth_error(row) from error
+    except ValueError as error:
         raise InputError(
             f"not JSON: {' '.join(str(error).split())}", row=row, remedy="write one JSON object on each line"
         ) from error
     if not isinstance(item, dict):
         raise InputError("not a JSON object", row=row, remedy=_ROW)
+    if line.count("[") + line.count("{") > _DEEPEST and _is_deep(item):
+        raise _depth_error(row)
     try:
         json.dumps(item, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -88,6 +94,23 @@ def _object(line: str, row: int) -> dict[str, Any]:
             f"half a character, \\u{ord(error.object[error.start]):04x}", row=row, remedy="write the whole character"
         ) from error
     return item
+
+
+def _is_deep(item: object) -> bool:
+    """Whether it is nested deeper than Python's own functions call themselves."""
+    level = [item]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+    return bool(level)
+
+
+def _depth_error(row: int) -> InputError:
+    return InputError(f"lists or objects nested deeper than {_DEEPEST}", row=row, remedy="write the innermost as text")
 
 
 def _unique(pairs: list[tuple[str, Any]], row: int) -> dict[str, Any]:

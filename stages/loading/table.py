@@ -260,6 +260,8 @@ def input_error(error: psycopg.Error, csv: AnsweredCsv, target: Target, encoding
     place = re.search(r", line (\d+)(?:, column ([^:]+))?", error.diag.context or "")
     if place is None:
         return InputError(one_line(error), remedy=advice)
-    column = place[2] and target.names.get(place[2], place[2])
+    # A missing value is told of the row, not of the line's column.
+    name = place[2] or error.diag.column_name
+    column = name and target.names.get(name, name)
     reason = ": ".join(part for part in (error.diag.message_primary, error.diag.message_detail) if part)
     return InputError(shorten(reason), row=row_of_line(csv, target, int(place[1])), column=column, remedy=advice)

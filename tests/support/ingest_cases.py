@@ -246,6 +246,13 @@ TAKEN = [
 ]
 
 _BOMB = gzip.compress(b"question,context\n" + (b"Who?," + b"x" * 999_000 + b"\n") * 70, 1)
+
+
+def _nested(levels: int) -> bytes:
+    """NDJSON with lists in lists."""
+    return b'{"question": "Who?", "context": "Mara", "x": ' + b"[" * levels + b"]" * levels + b"}\n"
+
+
 _PARQUET_BOMB = parquet(question=["Who?"] * 70, context=["x" * 999_000] * 70)
 
 REFUSED = [
@@ -336,6 +343,8 @@ REFUSED = [
             then=b'{"question": 1, "context": 2, "x": 3}\n', with_options=("--max-columns", "3")),
     Refused("too many blank lines", PLAIN.encode() + b"\n" * 9, options=("--max-blank-lines", "8"), then=PLAIN.encode() + b"\n" * 9,
             with_options=("--max-blank-lines", "9")),
+    Refused("NDJSON nested too deeply", _nested(600), name="a.ndjson", then=_nested(199)),
+    Refused("NDJSON nested far too deeply", _nested(100_000), name="a.ndjson", then=_nested(1)),
     Refused("NDJSON with too many blank lines", b"\n" * 9, name="a.ndjson", options=("--max-blank-lines", "8"), then=_LINE.encode() + b"\n" * 9,
             with_options=("--max-blank-lines", "9")),
     Refused("a name too long", PLAIN.encode(), name="a/" * 550 + "b.csv", then=PLAIN.encode(), with_options=("--max-name", "1105")),
