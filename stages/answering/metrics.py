@@ -84,6 +84,8 @@ def check_metrics(metrics: Path, source: Path, target: Path) -> None:
             raise OptionError(f"--metrics {metrics}: it lies in {name}; choose a file outside of INPUT and OUTPUT")
     if metrics.is_dir():
         raise OptionError(f"--metrics {metrics}: it is a folder; name a file in it, such as {metrics}/answermill.prom")
+    if metrics.exists() and not metrics.is_file():
+        raise OptionError(f"--metrics {metrics}: it is not a regular file; name another one")
     if metrics.exists():
         with open_regular(metrics) as file:
             beginning = file.read(len(_BEGINNING))
@@ -97,9 +99,16 @@ def exclusive_metrics(metrics: Path | None) -> Iterator[None]:
     if not metrics:
         yield
         return
-    metrics.parent.mkdir(parents=True, exist_ok=True)
     lock = metrics.with_name(f".{partial_name(metrics.name)}.lock")
-    with lock.open("ab") as file:
+    try:
+        metrics.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("ab")
+    except OSError as error:
+        # It would name the lock.
+        raise OptionError(
+            f"--metrics {metrics}: {error.strerror}; name a file in a folder that can be written"
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -142,10 +151,11 @@ def write_reports(report: Report, metrics: Path | None, record: Path) -> Iterato
             ended.set()
             if metrics:
                 thread.join()
+            # Each by itself: where one cannot be written, the other can.
+            with contextlib.suppress(OSError), whole_file(record) as file:
+                file.write(json.dumps(report.record(finished), indent=1).encode() + b"\n")
             with contextlib.suppress(OSError):
                 write_metrics()
-                with whole_file(record) as file:
-                    file.write(json.dumps(report.record(finished), indent=1).encode() + b"\n")
 
 
 def _metric(name: str, kind: str, value: float) -> tuple[str, str]:

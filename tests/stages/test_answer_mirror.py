@@ -9,13 +9,14 @@ import sys
 import time
 from itertools import islice
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 
-from runtime.errors import OptionError
+from runtime.errors import AnswermillError, OptionError
 from stages.answer import load_job
 from stages.answering import estimate
-from stages.answering.metrics import exclusive_metrics
+from stages.answering.metrics import Report, exclusive_metrics, write_reports
 from stages.answering.options import arguments
 from stages.answering.reuse import OldAnswers
 from stages.answering.rows import Columns
@@ -228,8 +229,13 @@ def test_a_share_of_a_thousand_million_is_none() -> None:
         (["in", "out", "--metrics", "link/0.csv"], 1, "it lies in INPUT"),
         (["in", "out", "--metrics", "notes"], 1, "it is a folder; name a file in it, such as notes/answermill.prom"),
         (["in", "out", "--metrics", "notes/text"], 1, "it holds something else; name another file, or remove this one"),
-        (["in", "out", "--metrics", "/proc/none/m"], 1, "/proc/none: No such file or directory"),
-        (["in", "out", "--metrics", "/dev/null"], 1, "not a regular file"),
+        (["in", "out", "--metrics", "/proc/none/m"], 1, "--metrics /proc/none/m: No such file or directory; name"),
+        (
+            ["in", "out", "--metrics", "/proc/m"],
+            1,
+            "--metrics /proc/m: No such file or directory; name a file",
+        ),
+        (["in", "out", "--metrics", "/dev/null"], 1, "--metrics /dev/null: it is not a regular file; name another one"),
         (["in", "out", "--reuse", "none"], 1, "none: no such file or folder"),
         (["-", "out"], 2, "- stands for stdin and stdout"),
         (["-", "-", "--dry-run"], 2, "--dry-run goes with folders, not with a pipe"),
@@ -265,6 +271,19 @@ def test_two_runs_do_not_share_one_file_of_metrics(
     run(stage, source, tmp_path / "out", int8_bundle, "--metrics", metrics)
     run(stage, source, tmp_path / "out", int8_bundle, "--metrics", metrics)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_run_is_recorded_where_metrics_cannot_be_written(tmp_path: Path) -> None:
+    """Somebody has put a folder in the place of the metrics while the run went on."""
+    metrics, report = tmp_path / "m.prom", create_autospec(Report, instance=True)
+    report.prometheus.return_value, report.record.return_value = "", {"finished": True}
+    with (
+        pytest.raises(AnswermillError, match="not a regular file"),
+        write_reports(report, metrics, tmp_path / "run.json"),
+    ):
+        metrics.unlink()
+        metrics.mkdir()
+    assert json.loads((tmp_path / "run.json").read_text()) == {"finished": True}
 
 
 def test_a_dry_run_counts_what_is_reused(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
