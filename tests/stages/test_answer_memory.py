@@ -67,9 +67,9 @@ def test_a_question_of_a_megabyte_takes_300_megabytes(tmp_path: Path, int8_bundl
 
 
 def test_a_context_of_60_megabytes_is_an_error(tmp_path: Path, int8_bundle: Path) -> None:
-    """It took 5.3 GB when it was answered. Reading and writing it whole takes 910 to 1,010 MB, with the bundle's 130."""
+    """It took 5.3 GB when it was answered. Reading and writing it whole takes 910 to 1,070 MB."""
     rows = [("Who called?", "word, " * 10_000_000)]
-    assert megabytes(write(tmp_path / "in/a.csv", rows), int8_bundle) < 1100
+    assert megabytes(write(tmp_path / "in/a.csv", rows), int8_bundle) < 1200
     with (tmp_path / "out/a.csv").open("rb") as file:
         file.seek(-100, 2)
         assert b",,,,,,context too long," in file.read()
