@@ -221,9 +221,9 @@ def open_streams() -> None:
             setattr(sys, name, stream)
 
 
-def describe(error: OSError) -> str:
-    """`/data/out: No space left on device`, with every file that the error names."""
-    files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name)
+def describe(error: OSError, place: Path | None = None) -> str:
+    """`/data/out: No space left on device`, with every file that the error names, or the place if it names none."""
+    files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name) or str(place or "")
     if not files and _REMEDIES.get(error.errno or 0) == _FREE:
         # All else that is written has a name.
         files = "stdout, or a temporary file"

@@ -42,6 +42,6 @@ def answer_datum(job: AnswerJob, source: Path, output: Path) -> dict[str, str]:
 
 def reject(output: Path, name: str, error: InputError) -> None:
     """Writes why a CSV was not answered, in the form that ingest gives its own."""
-    note = note_of(origin_of(name).file, error)
+    note = note_of(origin_of(name), error)
     with whole_file(output / note_path(name)) as file:
         file.write(json.dumps(note, ensure_ascii=True, indent=1).encode() + b"\n")

@@ -71,7 +71,7 @@ def admit(path: Path, name: str, stem: Path, rules: Rules) -> Admission:
         return Admission(list(cut(table, stem, rules.shard_rows, written)), table.remarks)
     except OSError as error:
         # Those of a write do not say where.
-        raise AnswermillError(f"{stem.parent}: {describe(error)}") from error
+        raise AnswermillError(describe(error, stem.parent)) from error
     except InputError:
         for part in written:
             part.unlink()

@@ -43,7 +43,7 @@ def fetch_all(
         except AnswermillError as error:
             return FetchResult(name, None, path, error)
         except OSError as error:
-            return FetchResult(name, None, path, AnswermillError(f"{path}: {describe(error)}"))
+            return FetchResult(name, None, path, AnswermillError(describe(error, path)))
 
     waiting: deque[Future[FetchResult]] = deque()
     names = iter(enumerate(objects))

@@ -16,7 +16,7 @@ from runtime.errors import InputError
 from stages.common.files import begins_with, whole_file
 from stages.common.listings import LISTING_BEGINNING, ingested_paths
 from stages.common.mirror import Mirror
-from stages.common.names import LISTING, REJECTED, enumeration, origin_of, part_path, rejection_path, subject
+from stages.common.names import LISTING, REJECTED, Origin, enumeration, origin_of, part_path, rejection_path, subject
 from stages.common.rejections import note_of
 from stages.ingesting.admission import Admission
 from stages.ingesting.source import SourceObject
@@ -153,9 +153,8 @@ class IngestOutput:
         """Writes down why a table was refused."""
         path = rejection_path(_key(name))
         # A local name that is not UTF-8 holds lone surrogates.
-        text = (
-            json.dumps(note_of(name, error), ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace") + b"\n"
-        )
+        note = json.dumps(note_of(Origin(name, 1), error), ensure_ascii=False, indent=2)
+        text = note.encode("utf-8", "backslashreplace") + b"\n"
         if self._mirror:
             self._mirror.intend([path])
         with whole_file(self._output / path) as file:

@@ -14,7 +14,7 @@ from runtime.errors import InputError
 from stages.common.files import whole_file
 from stages.common.mirror import Mirror, keeps_listing
 from stages.common.names import Origin, note_path
-from stages.common.rejections import note_of
+from stages.common.rejections import note_of, row_of
 from stages.loading.connection import Session
 from stages.loading.copying import AnsweredCsv, examine
 from stages.loading.counts import LoadCounts
@@ -45,24 +45,25 @@ class LoadRun:
         self._ready = target
         self._mirror = mirror
         self._options = options
+        self._origins: Mapping[str, Origin] = {}
         # Of a datum; of a plain run's files, the paths tell whether they are current.
         self._opened_at: datetime | None = None
 
     def load(self, files: Mapping[str, Path]) -> list[str]:
         """Loads each file. Returns the names of those that failed."""
-        origins = origins_of(files, self._options.plain_names)
+        self._origins = origins_of(files, self._options.plain_names)
         if self._options.batch_datums or not keeps_listing():
             self._opened_at = self._opened.run(clock)
         self._target = self._ready.get()
         failed: list[str] = []
         for group in groups(files):
             with ExitStack() as stack:
-                csvs, refused = self._open(group, files, origins, stack)
+                csvs, refused = self._open(group, files, stack)
                 failed += refused + self._load_group(csvs, files)
         return failed
 
     def _open(
-        self, group: Sequence[str], files: Mapping[str, Path], origins: Mapping[str, Origin], stack: ExitStack
+        self, group: Sequence[str], files: Mapping[str, Path], stack: ExitStack
     ) -> tuple[list[AnsweredCsv], list[str]]:
         """Opens and examines CSVs. Returns those that keep the rules, and the names of those that failed."""
         opened: list[AnsweredCsv] = []
@@ -75,7 +76,7 @@ class LoadRun:
 
         for path in group:
             try:
-                csv = AnsweredCsv(path, origins[path], open_csv(files[path]), self._opened_at)
+                csv = AnsweredCsv(path, self._origins[path], open_csv(files[path]), self._opened_at)
             except InputError as error:
                 faults[path] = error
                 continue
@@ -204,8 +205,9 @@ class LoadRun:
         if self._options.dry_run:
             return
         note = note_path(path)
-        rows = [{"row": error.row, "column": error.column, "reason": error.reason} for error in errors]
-        text = {**note_of(path, errors[0]), "rows": rows}
+        origin = self._origins[path]
+        rows = [{"row": row_of(origin, error), "column": error.column, "reason": error.reason} for error in errors]
+        text = {**note_of(origin, errors[0]), "rows": rows}
         if self._mirror:
             self._mirror.intend([note])
         with whole_file(self._options.output / note) as file:

@@ -328,6 +328,16 @@ def test_a_users_own_folder_of_parts_keeps_its_names(tmp_path: Path) -> None:
     assert {name for parts in answered_files(source).values() for name in parts} == expected
 
 
+def test_a_note_counts_the_rows_of_the_object(database: str, tmp_path: Path) -> None:
+    """Its owner knows no parts. The log names the part, with the row in it."""
+    rows = [row_of(number) for number in (3, 4, 5)]
+    rows[1]["start"] = "4294967296"
+    write_rows(tmp_path / "in/a.csv.parts/row-0000000003.csv", rows)
+    assert run_load(database, tmp_path / "in", tmp_path / "out", "--on-bad-row", "file") == 0
+    note = json.loads((tmp_path / "out/rejected/a.csv.parts/row-0000000003.csv.json").read_text())
+    assert (note["object"], note["row"], [row["row"] for row in note["rows"]]) == ("a.csv", 4, [4])
+
+
 def test_several_answers_to_a_row_are_refused(database: str, tmp_path: Path) -> None:
     """Those of --top-k got the numbers of other rows, and took the places of the next part's, with exit 0."""
     names = [*row_of(1)]
@@ -344,7 +354,7 @@ def test_several_answers_to_a_row_are_refused(database: str, tmp_path: Path) -> 
     assert run_load(database, tmp_path / "in", tmp_path / "out", "--on-bad-row", "file") == 0
     assert [(file, row) for file, row, *_ in keys(database)] == [("own.csv", row) for row in range(1, 7)]
     notes = {path.name: json.loads(path.read_text()) for path in (tmp_path / "out/rejected").rglob("*.json")}
-    assert {name: note["row"] for name, note in notes.items()} == {"ranks.csv.json": 2, "row-0000000003.csv.json": 3}
+    assert {name: note["row"] for name, note in notes.items()} == {"ranks.csv.json": 2, "row-0000000003.csv.json": 5}
     assert all(note["remedy"] == "answer it again without --top-k" for note in notes.values())
 
 
