@@ -22,23 +22,24 @@ the first may still be loading it. So `answermill check` warns of a third worker
 rules, in all orders.
 """
 
+import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
 
 from runtime.errors import InputError
-from stages.common.names import Origin, utf8
+from stages.common.names import Origin, enumeration, utf8
 from stages.loading import memory
 from stages.loading.arrays import integers, rows_from, texts
 from stages.loading.copying import AnsweredCsv, columns_of, prefetch, row_of_line
 from stages.loading.failures import one_line, remedy, shorten
 from stages.loading.files import check_latest
 from stages.loading.memory import Entry
+from stages.loading.ranges import Range, overlaps, rows_due, rows_left
 from stages.loading.small import rows_of_each
 from stages.loading.target import Target
 
@@ -49,14 +50,6 @@ class CsvCounts(NamedTuple):
     rows: int
     before: int
     unchanged: bool = False
-
-
-class Range(NamedTuple):
-    """Rows of a file from `first` up to `end`, which is not among them; without an end, to the last."""
-
-    file: str
-    first: int
-    end: int | None
 
 
 class TableLoader:
@@ -94,7 +87,7 @@ class TableLoader:
         for entry in memory.entries(self.connection, self.target, {csv.origin.file for csv in csvs}):
             known[entry.origin.file].append(entry)
         check_latest(csvs, known)
-        overlapping = _overlaps(csvs)
+        overlapping = overlaps(csvs)
         same = self._unchanged_rows([csv for csv in csvs if csv.origin not in overlapping], known)
         changed = [csv for csv in csvs if csv.origin not in same]
         before = self._delete(changed, known)
@@ -104,19 +97,16 @@ class TableLoader:
         # Of a CSV with rows that are skipped an entry owns their places too, or its last rows would be nobody's.
         now = {**same, **{csv.origin: csv.rows for csv in changed}}
         written = [
-            Entry(
-                csv.origin,
-                utf8(csv.path),
-                csv.sha256,
-                csv.size,
-                now[csv.origin],
-                self._settings,
-            )
+            Entry(csv.origin, utf8(csv.path), csv.sha256, csv.size, now[csv.origin], self._settings)
             for csv in csvs
             if csv.origin not in same or not self.keep
         ]
         there = {entry.origin for entries in known.values() for entry in entries}
-        memory.write(self.connection, self.target, [*self._clip(changed, known), *written], there)
+        left = rows_left(changed, known)
+        memory.forget(self.connection, self.target, [entry.origin for entry in left])
+        # Of its content a part is left, so the digest is no longer that of its rows.
+        heads = [entry._replace(rows=rows, sha256="") for entry, rows in left.items() if rows]
+        memory.write(self.connection, self.target, [*heads, *written], there)
         return [
             CsvCounts(same[csv.origin], same[csv.origin], unchanged=True)
             if csv.origin in same
@@ -154,7 +144,7 @@ class TableLoader:
         """Deletes what stands where the rows of these CSVs go. Returns how many rows each of them had."""
         if not csvs:
             return {}
-        ranges = [self._range(csv, known[csv.origin.file]) for csv in csvs]
+        ranges = [rows_due(csv, known[csv.origin.file]) for csv in csvs]
         if len(ranges) == 1:
             where = ranges[0]
             query = sql.SQL(
@@ -174,39 +164,6 @@ class TableLoader:
         )
         return {Origin(file, first): int(rows) for file, first, rows in counted}
 
-    def _range(self, csv: AnsweredCsv, known: Sequence[Entry]) -> Range:
-        """Where the CSV's rows go, with the rows that it had and those of parts that it overlaps.
-
-        A file without other parts takes all that there is from its first row on.
-        """
-        file, first = csv.origin
-        others = [entry for entry in known if entry.origin != csv.origin]
-        if not others:
-            return Range(file, first, None)
-        own = [entry.end for entry in known if entry.origin == csv.origin]
-        end = max([first + csv.rows, *own])
-        return Range(file, first, max([end, *(entry.end for entry in _entries_within(first, end, others))]))
-
-    def _clip(self, csvs: Sequence[AnsweredCsv], known: dict[str, list[Entry]]) -> list[Entry]:
-        """What is left of other parts that these CSVs overlap; those of which nothing is left are forgotten.
-
-        A part may be overlapped by several of them. What is left of it ends where the first of them begins.
-        """
-        mine = {csv.origin for csv in csvs}
-        starts: dict[Entry, int] = {}
-        for csv in csvs:
-            first = csv.origin.first_row
-            others = [entry for entry in known[csv.origin.file] if entry.origin not in mine]
-            for entry in _entries_within(first, first + csv.rows, others):
-                starts[entry] = min(first, starts.get(entry, first))
-        memory.forget(self.connection, self.target, [entry.origin for entry in starts])
-        # Of its content a part is left, so the digest is no longer that of its rows.
-        return [
-            entry._replace(rows=start - entry.origin.first_row, sha256="")
-            for entry, start in starts.items()
-            if start > entry.origin.first_row
-        ]
-
     def _copy(self, csvs: Sequence[AnsweredCsv]) -> dict[Origin, int]:
         """Sends the rows, one COPY for all CSVs with the same columns. Returns how many rows each has."""
         groups: dict[tuple[str, ...], list[AnsweredCsv]] = defaultdict(list)
@@ -216,29 +173,25 @@ class TableLoader:
                 columns_by_header[csv.header] = columns_of(csv, self.target)
             groups[columns_by_header[csv.header]].append(csv)
         for columns, group in groups.items():
-            with self.connection.cursor() as cursor, cursor.copy(self._copy_statement(columns)) as copy:
-                # PostgreSQL counts the line breaks inside a first line wrongly, and its line number leads to the row.
-                copy.write(b"header\n")
-                for block in prefetch(rows_of_each(group, self.target)):
-                    copy.write(block)
+            with self.connection.cursor() as cursor:
+                with cursor.copy(self._copy_statement(columns)) as copy:
+                    # PostgreSQL counts the line breaks inside a first line wrongly, and its number leads to the row.
+                    copy.write(b"header\n")
+                    for block in prefetch(rows_of_each(group, self.target)):
+                        copy.write(block)
+                self._check_count(cursor.rowcount, group)
         return {csv.origin: csv.rows - len(csv.skipped) for csv in csvs}
+
+    def _check_count(self, copied: int, csvs: Sequence[AnsweredCsv]) -> None:
+        """Warns of rows that the table did not take: a trigger may have put them into another one, or nowhere."""
+        sent = sum(csv.rows - len(csv.skipped) for csv in csvs)
+        if copied < sent:
+            paths, table = enumeration([csv.path for csv in csvs], 3), self.target.table
+            logging.warning("%s: triggers kept %d of %d rows out of the table %s", paths, sent - copied, sent, table)
 
     def _copy_statement(self, columns: Sequence[str]) -> sql.Composed:
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
         return sql.SQL("copy {} ({}) from stdin (format csv, header)").format(self.target.identifier, names)
-
-
-def _entries_within(first: int, end: int, others: Iterable[Entry]) -> list[Entry]:
-    return [entry for entry in others if entry.origin.first_row < end and entry.end > first]
-
-
-def _overlaps(csvs: Iterable[AnsweredCsv]) -> set[Origin]:
-    """The CSVs that have rows of another one: a killed run of ingest has left parts of two sizes."""
-    overlapping: set[Origin] = set()
-    for one, other in pairwise(sorted(csvs, key=lambda csv: csv.origin)):
-        if one.origin.file == other.origin.file and one.origin.first_row + one.rows > other.origin.first_row:
-            overlapping |= {one.origin, other.origin}
-    return overlapping
 
 
 def _ranges(ranges: Sequence[Range]) -> sql.Composed:

@@ -218,3 +218,20 @@ def test_small_files_together_are_loaded_as_alone(fresh: str, tmp_path: Path, ex
         assert json.loads(note.read_text()) == json.loads(
             (tmp_path / "alone" / note.name.removesuffix(".csv.json") / "rejected" / note.name).read_text()
         )
+
+
+def test_rows_that_a_trigger_keeps_out_are_told(
+    database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may have put them elsewhere, as old partitions are made; or nowhere, and load said that all was well."""
+    write_version(tmp_path / "in/a.csv", "old", 1)
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    execute(
+        database,
+        "create function drop_odd() returns trigger language plpgsql as "
+        "$$ begin if new.row % 2 = 1 then return null; end if; return new; end $$;"
+        "create trigger drop_odd before insert on question_answer for each row execute function drop_odd()",
+    )
+    write_version(tmp_path / "in/b.csv", "new", 5)
+    assert run_load(database, tmp_path / "in", tmp_path / "out") == 0
+    assert "b.csv: triggers kept 3 of 5 rows out of the table question_answer" in caplog.text
