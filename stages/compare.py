@@ -4,37 +4,22 @@ A and B are what the answer stage wrote: two CSVs, or two folders of CSVs. Compa
 replaces an old one.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from runtime import command
 from runtime.errors import AnswermillError, OptionError
-from stages.csvs.labels import add_expected, check_labelled
+from stages.comparing.options import CompareOptions, arguments
+from stages.csvs.labels import check_labelled
 
 
-def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command's options."""
-    parser = command.parser("compare", "Shows where two runs over the same rows differ, and which is right.")
-    parser.add_argument("a", type=command.location, metavar="A", help="an answered CSV, or a folder of them")
-    parser.add_argument("b", type=command.location, metavar="B", help="another run over the same rows")
-    add_expected(parser)
-    parser.add_argument(
-        "--limit", type=command.positive, default=20, metavar="N", help="number of differing rows to show"
-    )
-    parser.add_argument("--json", action="store_true", help="write one JSON object")
-    parser.add_argument("--question-column", default="question", help="column with the questions")
-    parser.add_argument("--context-column", default="context", help="column with the contexts")
-    parser.add_argument("--prefix", default="", help="the --prefix that `answer` was given")
-    return parser.parse_args(argv)
-
-
-def compare(options: argparse.Namespace) -> int:
+def compare(options: CompareOptions) -> int:
     """Reads both runs and writes what differs to stdout. Returns the exit code: 0 also if rows differ."""
     from stages.comparing.comparison import Comparison
     from stages.comparing.report import as_json, as_text
 
-    check_kinds(options)
+    check_kinds(options.a, options.b)
     comparison = Comparison(options)
     comparison.read()
     counts = comparison.counts
@@ -49,9 +34,8 @@ def compare(options: argparse.Namespace) -> int:
     return code
 
 
-def check_kinds(options: argparse.Namespace) -> None:
+def check_kinds(a: Path, b: Path) -> None:
     """Raises OptionError for a CSV and a folder, whose rows cannot be told to be the same."""
-    a, b = options.a, options.b
     if a.exists() and b.exists() and a.is_dir() != b.is_dir():
         raise OptionError(f"{a} and {b} are a file and a folder; give two CSVs, or two folders")
 

@@ -12,6 +12,7 @@ from pachyderm.options import deploy_arguments
 from stages import view
 from stages.answering import options as answer
 from stages.answering.earlier import NO_INFLUENCE, OF_THE_FILE, Settings
+from stages.comparing import options as compare
 from stages.ingesting import options as ingest
 from stages.loading import options as load
 
@@ -43,6 +44,11 @@ VIEW = (
     "other --output other.html --against before --model m --rows 1 --expected e --blank-is-no-answer --schema s "
     "--question-column q --context-column c --prefix p_ --table t --retry-for 1 --log-format json",
     "--database --output page.html",
+)
+COMPARE = (
+    "a b",
+    "c d --expected e --blank-is-no-answer --limit 1 --json --question-column q --context-column c --prefix p_ "
+    "--log-format json",
 )
 DEPLOY = (
     "plan --image a:1 --repo r",
@@ -77,6 +83,7 @@ def fits(value: object, hint: Any) -> bool:
         (answer.arguments, ANSWER),
         (load.arguments, LOAD),
         (view.arguments, VIEW),
+        (compare.arguments, COMPARE),
         (deploy, DEPLOY),
     ],
 )

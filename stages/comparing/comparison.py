@@ -1,11 +1,11 @@
 """Two runs, file by file: what they add up to, and the first rows that differ."""
 
-import argparse
 import logging
 from dataclasses import dataclass, field
 
 from runtime.errors import InputError
 from stages.comparing.counts import Counts
+from stages.comparing.options import CompareOptions
 from stages.comparing.pairs import FilePairs, Pair
 from stages.csvs.answered import Parts, answered_files, files_of_both
 
@@ -20,7 +20,7 @@ class Comparison:
 
     """
 
-    options: argparse.Namespace
+    options: CompareOptions
     counts: Counts = field(default_factory=Counts)
     shown: list[Pair] = field(default_factory=list)
     files: int = 0

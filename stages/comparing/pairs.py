@@ -1,11 +1,11 @@
 """Two runs' rows, put together row by row."""
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from runtime.errors import InputError
-from stages.csvs.answered import AnsweredRow, Choice, Names, Parts, read_file
+from stages.comparing.options import CompareOptions
+from stages.csvs.answered import AnsweredRow, Choice, Parts, read_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class FilePairs:
 
     """
 
-    def __init__(self, file: str, a: Parts, b: Parts, options: argparse.Namespace) -> None:
+    def __init__(self, file: str, a: Parts, b: Parts, options: CompareOptions) -> None:
         self.only = [0, 0]
         self._file = file
         self._options = options
@@ -91,7 +91,7 @@ class FilePairs:
 
     def _sides(self, parts: Parts) -> Iterator[tuple[int, Side]]:
         """What one run says of the file's rows, with their numbers, which rise."""
-        names, last = Names.of(self._options), 0
+        names, last = self._options.names, 0
         for name, path in parts.items():
             try:
                 for row in read_file(self._file, name, path, names):

@@ -1,6 +1,5 @@
 """Answered rows, as a page shows them, out of CSVs that `answer` wrote."""
 
-import argparse
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -63,12 +62,6 @@ class Names:
     context: str = "context"
     prefix: str = ""
     kept: str | None = None
-
-    @classmethod
-    def of(cls, options: argparse.Namespace) -> "Names":
-        """As the options of `compare` say."""
-        kept = options.expected if options.blank_is_no_answer else None
-        return cls(options.question_column, options.context_column, options.prefix, kept)
 
     @property
     def required(self) -> list[str]:

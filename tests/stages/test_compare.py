@@ -14,9 +14,9 @@ import pytest
 
 from runtime.errors import InputError
 from stages.common.names import part_path
-from stages.compare import arguments
 from stages.comparing.comparison import Comparison
 from stages.comparing.counts import sign_test
+from stages.comparing.options import arguments
 from stages.comparing.pairs import FilePairs
 from stages.csvs.answered import answered_files
 from tests.conftest import ROOT, Stage
