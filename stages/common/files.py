@@ -99,11 +99,31 @@ def open_regular(path: Path) -> io.BufferedReader:
     return io.BufferedReader(open_raw(path))
 
 
-def open_raw(path: Path) -> io.FileIO:
-    """As `open_regular`, but without a buffer, which takes longer to make than a small file to be read."""
-    # Without O_NONBLOCK, opening a pipe waits for its writer.
+def open_below(root: Path, path: Path) -> io.BufferedReader:
+    """As `open_regular`, for a path without links below the folder `root`, and follows none.
+
+    Raises OSError if a link has taken the place of a part of the path since it was resolved.
+    """
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        for name in path.relative_to(root).parts[:-1]:
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        return io.BufferedReader(open_raw(Path(path.name), folder))
+    finally:
+        os.close(folder)
+
+
+def open_raw(path: Path, folder: int | None = None) -> io.FileIO:
+    """As `open_regular`, but without a buffer, which takes longer to make than a small file to be read.
+
+    With the descriptor of a folder, the path is a name in it, and no link.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for its writer.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if folder is None else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags, dir_fd=folder)
     except OSError as error:
         # A socket, or a device that is not there.
         if error.errno in (errno.ENXIO, errno.ENODEV):

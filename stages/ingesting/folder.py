@@ -1,5 +1,6 @@
 """A folder of this machine, or one file of it, as a source."""
 
+import errno
 import os
 import shutil
 import time
@@ -9,7 +10,7 @@ from typing import BinaryIO
 
 from runtime.command import describe
 from runtime.errors import AnswermillError, InputError
-from stages.common.files import files_below, is_hidden, open_regular
+from stages.common.files import files_below, is_hidden, open_below, open_regular
 from stages.ingesting.source import TRIES, Advance, Listing, SourceObject
 
 # Seconds for which a file's times cannot tell one state from the next: those of some file systems are so coarse.
@@ -65,7 +66,7 @@ class FolderSource:
             file.seek(0)
             file.truncate()
             try:
-                with open_regular(self._real(path)) as stream:
+                with self._open(path) as stream:
                     before = _state(path, os.fstat(stream.fileno()))
                     shutil.copyfileobj(stream, file, 1 << 20)
                     after = _state(path, os.fstat(stream.fileno()))
@@ -82,6 +83,20 @@ class FolderSource:
                 advance(after.size)
                 return after
         raise AnswermillError(f"{path}: it changes whenever it is read; copy it when nothing writes to it")
+
+    def _open(self, path: Path) -> BinaryIO:
+        """Opens the file that the path stands for. Raises InputError as `_real`, also for a link that is new there."""
+        real = self._real(path)
+        if self._follow_links or path == self.root:
+            return open_regular(real)
+        try:
+            return open_below(self.root.resolve(), real)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise InputError(
+                    "a link took its place while it was opened", remedy="put the file itself there"
+                ) from error
+            raise
 
     def _is_inside(self, path: Path) -> bool:
         # Unlike Path.resolve, it takes a link to itself.
