@@ -30,6 +30,9 @@ def read_listing(path: Path) -> BucketListing:
             data = json.load(stream)
         paths = {name: Origin(utf8(part["file"]), _row(part["first_row"])) for name, part in data["files"].items()}
         at = _with_zone(datetime.fromisoformat(data["listed_at"]))
+        # Prune goes by the notes in INPUT, but a listing without these is not one of ours.
+        if not isinstance(data["rejected"], dict):
+            raise TypeError("not the notes of refused objects")
         complete = data["complete"] is True and data["version"] == 1
     except OSError as error:
         raise AnswermillError(f"--listing {path}: {error.strerror}; {remedy}") from error
