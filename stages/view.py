@@ -121,8 +121,8 @@ def readings(options: ViewOptions) -> "tuple[Reading, Reading]":
         mine, others = files_of_both(options.answers, options.against)
     else:
         mine, others = (answered_files(source) if source else {} for source in (options.answers, options.against))
-    kept = options.expected if options.blank_is_no_answer else None
-    names = Names(options.question_column, options.context_column, options.prefix, kept)
+    columns = options.question_column, options.context_column, options.prefix
+    names = Names.of(*columns, options.expected, options.blank_is_no_answer)
     return Reading(options.answers or Path(), mine, names), Reading(options.against or Path(), others, names)
 
 

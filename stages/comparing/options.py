@@ -28,8 +28,8 @@ class CompareOptions:
     @property
     def names(self) -> Names:
         """What the columns of both runs are called."""
-        kept = self.expected if self.blank_is_no_answer else None
-        return Names(self.question_column, self.context_column, self.prefix, kept)
+        columns = self.question_column, self.context_column, self.prefix
+        return Names.of(*columns, self.expected, self.blank_is_no_answer)
 
 
 def arguments(argv: Sequence[str] | None = None) -> CompareOptions:

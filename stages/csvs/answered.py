@@ -63,6 +63,11 @@ class Names:
     prefix: str = ""
     kept: str | None = None
 
+    @classmethod
+    def of(cls, question: str, context: str, prefix: str, expected: str, blank_is_no_answer: bool) -> "Names":
+        """As the options say of commands that judge answers by a column of `expected` ones."""
+        return cls(question, context, prefix, expected if blank_is_no_answer else None)
+
     @property
     def required(self) -> list[str]:
         """Columns without which a CSV holds no answers."""
