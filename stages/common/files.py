@@ -111,6 +111,10 @@ def open_below(root: Path, path: Path) -> io.BufferedReader:
             os.close(folder)
             folder = inner
         return io.BufferedReader(open_raw(Path(path.name), folder))
+    except OSError as error:
+        # It has the name in the folder alone.
+        error.filename = str(path)
+        raise
     finally:
         os.close(folder)
 

@@ -1,11 +1,14 @@
 """A link that somebody puts into a drop folder at the worst moment leads nobody out of it."""
 
 import io
+import os
+import re
 from pathlib import Path
 
 import pytest
 
-from runtime.errors import InputError
+from runtime.errors import AnswermillError, InputError
+from stages.common.files import open_below
 from stages.ingesting.folder import FolderSource
 from stages.ingesting.source import SourceObject
 
@@ -56,3 +59,17 @@ def test_what_lies_in_the_folder_is_fetched_through_its_links(drop: Path, link: 
         (drop / "out").symlink_to("../secret/b")
         fetch(FolderSource(root), root / "out/c.csv")
     assert fetch(FolderSource(root, follow_links=True), root / "out/c.csv") == b"secret"
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root reads every file")
+def test_a_file_that_may_not_be_read_is_named_in_full(drop: Path) -> None:
+    (drop / "a/b/c.csv").chmod(0)
+    with pytest.raises(AnswermillError, match=re.escape(f"{drop}/a/b/c.csv: Permission denied; give the right")):
+        fetch(FolderSource(drop), drop / "a/b/c.csv")
+
+
+def test_an_error_of_a_path_below_a_folder_names_it_in_full(drop: Path) -> None:
+    for path in ("a/b/none.csv", "a/none/c.csv"):
+        with pytest.raises(FileNotFoundError) as told:
+            open_below(drop, drop / path)
+        assert told.value.filename == str(drop / path)

@@ -15,7 +15,7 @@ import pytest
 
 from runtime.errors import InputError
 from stages import ingest
-from stages.common.files import csv_files, open_regular, whole_file
+from stages.common.files import csv_files, open_below, open_regular, whole_file
 from stages.ingesting import folder as folder_source
 from stages.ingesting.options import arguments
 from tests.conftest import ROOT, Stage
@@ -210,14 +210,14 @@ def test_a_file_that_may_not_be_read_fails_alone(tmp_path: Path, source: Path, m
         (source / name).write_bytes(rows(4))
     assert run(source, tmp_path / "out") == 0
     (source / "b.csv").write_bytes(rows(1))
-    real = open_regular
+    real = open_below
 
-    def refuse(path: Path) -> object:
+    def refuse(root: Path, path: Path) -> object:
         if path.name == "a.csv":
             raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
+        return real(root, path)
 
-    monkeypatch.setattr(folder_source, "open_regular", refuse)
+    monkeypatch.setattr(folder_source, "open_below", refuse)
     assert run(source, tmp_path / "out", "--again") == 1
     assert set(tree(tmp_path / "out")) == {"a.csv", "a.csv.parts/row-0000000004.csv", "b.csv"}
     assert json.loads((tmp_path / "out/listing.json").read_bytes())["complete"] is False
