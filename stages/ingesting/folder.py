@@ -16,6 +16,8 @@ from stages.ingesting.source import TRIES, Advance, Listing, SourceObject
 # Seconds for which a file's times cannot tell one state from the next: those of some file systems are so coarse.
 COARSEST_CLOCK = 2.0
 
+INSTEAD_OF_LINK = "put the file itself there, or give --follow-links if you trust whoever can write to the folder"
+
 
 class FolderSource:
     """The files below a folder, or one file; a `stages.ingesting.source.Source`.
@@ -93,9 +95,7 @@ class FolderSource:
             return open_below(self.root.resolve(), real)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise InputError(
-                    "a link took its place while it was opened", remedy="put the file itself there"
-                ) from error
+                raise InputError("a link took its place while it was opened", remedy=INSTEAD_OF_LINK) from error
             raise
 
     def _is_inside(self, path: Path) -> bool:
@@ -106,10 +106,7 @@ class FolderSource:
         """The path without links. Raises InputError for a link out of the folder, or to nothing."""
         real = Path(os.path.realpath(path))
         if path != self.root and not self._is_inside(real):
-            raise InputError(
-                "a link that leads out of the folder",
-                remedy="put the file itself there, or give --follow-links if you trust whoever can write to the folder",
-            )
+            raise InputError("a link that leads out of the folder", remedy=INSTEAD_OF_LINK)
         if path.is_symlink() and not os.path.exists(real):  # noqa: PTH110 - Path.exists raises where it may not ask
             raise InputError("a link to nothing", remedy="remove it, or put the file there")
         return real
