@@ -30,7 +30,10 @@ NO_INFLUENCE = frozenset(
     }
 )
 # Options that change the file, but no answer in it.
-OF_THE_FILE = frozenset({"question_column", "context_column", "prefix", "limit", "format"})
+OF_THE_FILE = frozenset({"limit", "format"})
+# What columns are usually called. By other names the same rows ask something else, or what stands in a column that is
+# called like one of answers is the user's. The usual ones are in no digest, so that those in older listings hold.
+USUAL_NAMES = {"question_column": "question", "context_column": "context", "prefix": ""}
 
 
 class Settings(NamedTuple):
@@ -44,7 +47,8 @@ class Settings(NamedTuple):
         """The settings of a run. An option that is new here counts, until it is known to change no answer."""
         names = {field.name for field in fields(options)} - NO_INFLUENCE
         given = {name: getattr(options, name) for name in names}
-        answers = {name: value for name, value in given.items() if name not in OF_THE_FILE}
+        usual = {name for name, value in USUAL_NAMES.items() if given[name] == value}
+        answers = {name: value for name, value in given.items() if name not in OF_THE_FILE | usual}
         return cls(_digest([bundle_id, answers]), _digest([bundle_id, given]))
 
 

@@ -99,6 +99,33 @@ def test_answers_of_another_folder_are_reused(stage: Stage, source: Path, tmp_pa
     assert "reused_rows=0 " in told
 
 
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (["--question-column", "other"], []),
+        ([], ["--question-column", "other"]),
+        (["--context-column", "passage"], []),
+        (["--prefix", "qa_"], []),
+    ],
+)
+def test_answers_to_another_column_are_not_reused(
+    stage: Stage, tmp_path: Path, int8_bundle: Path, before: list[str], now: list[str]
+) -> None:
+    """A file that holds two questions, two contexts, or the answers of somebody else's run beside its own."""
+    context = "Anna Smith called Peter Jones on Monday in Berlin."
+    theirs = {"answer": "Peter", "score": "0.5", "confidence": "", "start": "18", "end": "23", "error": "", "model": "m"}
+    row = {"question": "Who called?", "other": "When did she call?", "context": context, "passage": f"Yes. {context}"}
+    with (tmp_path / "in.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*row, *theirs])
+        writer.writeheader()
+        writer.writerow(row | theirs)
+    out = tmp_path / "out"
+    run(stage, tmp_path / "in.csv", out, int8_bundle, *before)
+    assert "reused_rows=0 " in run(stage, tmp_path / "in.csv", out, int8_bundle, *now)
+    run(stage, tmp_path / "in.csv", tmp_path / "fresh", int8_bundle, *now)
+    assert tree(out) == tree(tmp_path / "fresh")
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_what_an_interrupted_run_wrote_is_reused(
     stage: Stage, tmp_path: Path, int8_bundle: Path, number: signal.Signals
