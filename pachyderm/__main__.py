@@ -99,9 +99,9 @@ def _check(given: argparse.Namespace) -> int:
     from pachyderm.spec.rules import check
 
     files = spec_files(given.specs)
-    verdict = check(read_specs(files), given.repo)
-    verdict.enforce(strict=given.strict)
-    if verdict.lint:
+    findings = check(read_specs(files), given.repo)
+    findings.enforce(strict=given.strict)
+    if findings.lint:
         logging.info("%d specs: a cluster accepts them; --strict fails for what is named above", len(files))
     else:
         logging.info("%d specs follow all rules", len(files))

@@ -45,7 +45,7 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class FileCounts:
     """Numbers of files, parts counted one by one; None if a number is not known.
 
     Attributes:
@@ -97,7 +97,7 @@ def _age(job: Mapping[str, Any], moment: str, now: datetime) -> float:
     return max(0.0, (now - (at if at.tzinfo else at.replace(tzinfo=UTC))).total_seconds())
 
 
-def problems(queues: Sequence[Queue], files: Files, patience: float) -> Iterator[str]:
+def problems(queues: Sequence[Queue], files: FileCounts, patience: float) -> Iterator[str]:
     """What is stuck, and what to do, a line each."""
     # Without ingest, somebody puts the files into a repo.
     has_ingest = any(queue.pipeline == "ingest" for queue in queues)
@@ -127,7 +127,7 @@ def age(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def report(queues: Sequence[Queue], files: Files, stuck: Sequence[str]) -> Iterator[str]:
+def report(queues: Sequence[Queue], files: FileCounts, stuck: Sequence[str]) -> Iterator[str]:
     """The lines for people: a table, the files, and what is stuck."""
     from pachyderm.local.status import align
 
@@ -147,7 +147,7 @@ def report(queues: Sequence[Queue], files: Files, stuck: Sequence[str]) -> Itera
     yield from (f"stuck: {line}" for line in stuck)
 
 
-def look(pachctl: Pachctl, table: str, now: datetime) -> tuple[list[Queue], Files]:
+def look(pachctl: Pachctl, table: str, now: datetime) -> tuple[list[Queue], FileCounts]:
     """Asks the cluster, and the database where it is named. Raises PachydermError."""
     there = [name for name in PIPELINES if pachctl.exists(("inspect", "pipeline", name))]
     if not there:
@@ -155,7 +155,7 @@ def look(pachctl: Pachctl, table: str, now: datetime) -> tuple[list[Queue], File
     queues = [queue_of(name, list(objects(pachctl.run(("list", "job", "-p", name, "--raw")))), now) for name in there]
     # After a failed job `@master` is only what that one did.
     outputs = {queue.pipeline: f"{queue.pipeline}@{queue.success}" for queue in queues if queue.success}
-    return queues, Files(
+    return queues, FileCounts(
         _count_listed(pachctl, outputs.get("ingest")),
         *_count_loaded(pachctl, outputs.get("load")),
         _count_in_table(table),

@@ -14,7 +14,7 @@ from runtime.cpu import available_cpus
 from runtime.decoding import Decoding
 from runtime.errors import OptionError
 from runtime.graph import Graph, LazyGraph
-from runtime.rows import Pair, Ranked, Ranking, Reading, RowJob
+from runtime.rows import Pair, Ranked, Ranking, RowAnswerer, RowJob
 from runtime.spans import Floats
 from runtime.windows import Window, Windower
 
@@ -81,8 +81,8 @@ class Answerer:
         manifest = self.bundle.manifest
         decoding = decoding or manifest.decoding
         windower = self._windower(decoding)
-        reading = Reading(self._graph, self._float_graph, self.second_look, manifest.confidence, windower, decoding)
-        return self._in_order(pairs, reading)
+        rows = RowAnswerer(self._graph, self._float_graph, self.second_look, manifest.confidence, windower, decoding)
+        return self._in_order(pairs, rows)
 
     def logits(self, window: Window) -> tuple[Floats, Floats]:
         """Start and end logits of one window, each (tokens,) float32. Raises UnanswerableRowError."""
@@ -99,7 +99,7 @@ class Answerer:
             self._windowers[limits] = Windower(self.bundle.folder / TOKENIZER, inputs.cls_token_id, decoding)
         return self._windowers[limits]
 
-    def _in_order(self, pairs: Iterable[Pair], reading: Reading) -> Iterator[Ranking]:
+    def _in_order(self, pairs: Iterable[Pair], rows: RowAnswerer) -> Iterator[Ranking]:
         """Answers in the order of `pairs`. Equal pairs in flight share one computation."""
         in_flight: deque[tuple[Pair, Future[Ranking]]] = deque()
         known: dict[Pair, tuple[Future[Ranking], int]] = {}
@@ -107,7 +107,7 @@ class Answerer:
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="answermill")
 
         def start(pair: Pair) -> Future[Ranking]:
-            job = RowJob(pair, reading)
+            job = RowJob(pair, rows)
             pool.submit(job.begin, pool)
             return job.future
 

@@ -51,8 +51,8 @@ class Ranking(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """How rows are read.
+class RowAnswerer:
+    """What answers a row: the graphs, and how their logits are decoded.
 
     Attributes:
         graph: reads every row.
@@ -104,10 +104,10 @@ class Reading:
 class RowJob:
     """One row: tokenized by one thread, its windows spread over all, decoded by whichever ends last."""
 
-    def __init__(self, pair: Pair, reading: Reading) -> None:
+    def __init__(self, pair: Pair, answerer: RowAnswerer) -> None:
         self.future: Future[Ranking] = Future()
         self._pair = pair
-        self._reading = reading
+        self._answerer = answerer
         self._windows: list[Window] = []
         self._spans: dict[int, tuple[Spans, Spans]] = {}
         self._lock = threading.Lock()
@@ -115,7 +115,7 @@ class RowJob:
     def begin(self, pool: ThreadPoolExecutor) -> None:
         """Cuts the row into windows, hands out all but the first, and runs that one."""
         try:
-            self._windows = self._reading.windower.windows(*self._pair)
+            self._windows = self._answerer.windower.windows(*self._pair)
             for index in range(1, len(self._windows)):
                 pool.submit(self._run, index)
         except UnanswerableRowError as error:
@@ -127,7 +127,7 @@ class RowJob:
 
     def _run(self, index: int) -> None:
         try:
-            spans = self._reading.candidates(self._reading.graph, self._windows[index])
+            spans = self._answerer.candidates(self._answerer.graph, self._windows[index])
             with self._lock:
                 self._spans[index] = spans
                 last = len(self._spans) == len(self._windows)
@@ -145,11 +145,11 @@ class RowJob:
                 self.future.set_result(Ranking.failure(error))
 
     def _decode(self) -> Ranking:
-        context, reading = self._pair[1] or "", self._reading
-        ranking = reading.ranking(context, self._windows, [self._spans[index] for index in range(len(self._windows))])
-        if reading.needs_second_look(ranking):
+        context, answerer = self._pair[1] or "", self._answerer
+        ranking = answerer.ranking(context, self._windows, [self._spans[index] for index in range(len(self._windows))])
+        if answerer.needs_second_look(ranking):
             # All windows by this one thread: such rows are few, and the others have rows of their own.
-            graph = reading.float_graph.get()
-            spans = [reading.candidates(graph, window) for window in self._windows]
-            ranking = reading.ranking(context, self._windows, spans)
-        return reading.with_confidence(ranking)
+            graph = answerer.float_graph.get()
+            spans = [answerer.candidates(graph, window) for window in self._windows]
+            ranking = answerer.ranking(context, self._windows, spans)
+        return answerer.with_confidence(ranking)

@@ -20,7 +20,7 @@ from stages.csvs.labels import add_expected, check_labelled
 
 if TYPE_CHECKING:
     from stages.csvs.answered import AnsweredRow
-    from stages.viewing.reading import Reading
+    from stages.viewing.reading import CsvRun
     from stages.viewing.survey import Judged
     from stages.viewing.worst import Worst
 
@@ -95,8 +95,8 @@ def view(options: ViewOptions) -> int:
     from stages.viewing.shell import check_page, page
 
     check_page("--output", options.output)
-    reading, other = readings(options)
-    worst, data = answers_data(options, reading, other)
+    run, other = csv_runs(options)
+    worst, data = answers_data(options, run, other)
     rows = worst.rows()
 
     def with_rows(columns: Mapping[str, Any]) -> bytes:
@@ -109,13 +109,13 @@ def view(options: ViewOptions) -> int:
         file.write(content)
     figures = {"rows": data["survey"]["rows"], "shown": len(data["rows"]["row"]), "bytes": len(content)}
     summarise("done", {**figures, "page": options.output})
-    return command.exit_code([*reading.failed, *other.failed], reading.files + other.files)
+    return command.exit_code([*run.failed, *other.failed], run.files + other.files)
 
 
-def readings(options: ViewOptions) -> "tuple[Reading, Reading]":
+def csv_runs(options: ViewOptions) -> "tuple[CsvRun, CsvRun]":
     """The run that the page is about, and the one to compare with; without files where there is none."""
     from stages.csvs.answered import Names, answered_files, files_of_both
-    from stages.viewing.reading import Reading
+    from stages.viewing.reading import CsvRun
 
     if options.answers and options.against:
         mine, others = files_of_both(options.answers, options.against)
@@ -123,10 +123,10 @@ def readings(options: ViewOptions) -> "tuple[Reading, Reading]":
         mine, others = (answered_files(source) if source else {} for source in (options.answers, options.against))
     columns = options.question_column, options.context_column, options.prefix
     names = Names.of(*columns, options.expected, options.blank_is_no_answer)
-    return Reading(options.answers or Path(), mine, names), Reading(options.against or Path(), others, names)
+    return CsvRun(options.answers or Path(), mine, names), CsvRun(options.against or Path(), others, names)
 
 
-def answers_data(options: ViewOptions, reading: "Reading", other: "Reading") -> "tuple[Worst, dict[str, Any]]":
+def answers_data(options: ViewOptions, run: "CsvRun", other: "CsvRun") -> "tuple[Worst, dict[str, Any]]":
     """The worst rows, and all else that the page knows. Raises AnswermillError if there is no row."""
     from stages.viewing import survey
     from stages.viewing.reading import OtherRun
@@ -134,7 +134,7 @@ def answers_data(options: ViewOptions, reading: "Reading", other: "Reading") -> 
 
     before = OtherRun(other, options.expected)
     counts, worst, changes = survey.Survey(), Worst(options.rows), survey.Changes()
-    for row in source_of(options, reading):
+    for row in source_of(options, run):
         known = survey.judge_row(row, options.expected, before.glimpse_of(row))
         counts.add(known)
         worst.add(known)
@@ -150,8 +150,8 @@ def answers_data(options: ViewOptions, reading: "Reading", other: "Reading") -> 
         "title": f"Answers: {name}",
         "name": name,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "failed": (reading.failures() + other.failures())[:NAMED],
-        "failedFiles": len(reading.failed) + len(other.failed),
+        "failed": (run.failures() + other.failures())[:NAMED],
+        "failedFiles": len(run.failed) + len(other.failed),
         "survey": counts.as_data(),
         "before": before.counts.as_data() if options.against else None,
         "changes": changes.as_data() if options.against else None,
@@ -160,13 +160,13 @@ def answers_data(options: ViewOptions, reading: "Reading", other: "Reading") -> 
     }
 
 
-def source_of(options: ViewOptions, reading: "Reading") -> "Iterator[AnsweredRow]":
+def source_of(options: ViewOptions, run: "CsvRun") -> "Iterator[AnsweredRow]":
     """The rows that the page is about."""
     if not options.database:
-        return iter(reading)
+        return iter(run)
     from stages.viewing.table import read_table
 
-    return read_table(options.schema, options.table, options.retry_for, reading.names.kept)
+    return read_table(options.schema, options.table, options.retry_for, run.names.kept)
 
 
 def bundle_of(options: ViewOptions, rows: "Sequence[Judged]") -> dict[str, Any] | None:

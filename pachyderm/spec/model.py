@@ -23,7 +23,7 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
-class Pipeline:
+class PipelineName:
     """The name of a pipeline, and its project."""
 
     project: Project = Project()
@@ -198,7 +198,7 @@ class TfJob:
 class Spec:
     """A pipeline spec. Only `transform: null` differs from leaving it out: that takes the default one away."""
 
-    pipeline: Pipeline = Pipeline()
+    pipeline: PipelineName = PipelineName()
     description: str = ""
     transform: Transform | None = Transform()
     parallelism_spec: Parallelism = Parallelism()

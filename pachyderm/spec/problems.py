@@ -14,7 +14,7 @@ def lint(path: str, reason: str) -> Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Findings:
     """What is wrong with specs, a line each: file, path, reason.
 
     Attributes:
@@ -34,11 +34,11 @@ class Verdict:
             logging.warning("%s", line)
 
 
-def verdict(problems: Collection[tuple[str, Problem]]) -> Verdict:
-    """The verdict on problems, each with the file that it is in."""
+def findings(problems: Collection[tuple[str, Problem]]) -> Findings:
+    """The findings for problems, each with the file that it is in."""
     errors = [_line(where, problem.path, problem.reason) for where, problem in problems if not problem.is_legal]
     unwise = [(where, problem) for where, problem in problems if problem.is_legal]
-    return Verdict(errors, [_line(where, path, f"legal, but {reason}") for where, (path, reason, _) in unwise])
+    return Findings(errors, [_line(where, path, f"legal, but {reason}") for where, (path, reason, _) in unwise])
 
 
 def _line(*parts: str) -> str:

@@ -15,7 +15,7 @@ from pachyderm.spec.input_rules import VARIABLE, input_problems, name_problems
 from pachyderm.spec.inputs import Cron
 from pachyderm.spec.kubernetes import pod_problems
 from pachyderm.spec.model import Egress, Spec, Transform
-from pachyderm.spec.problems import Verdict, lint, verdict
+from pachyderm.spec.problems import Findings, findings, lint
 from pachyderm.spec.reading import in_order
 from runtime.typed_json import Problem
 
@@ -28,7 +28,7 @@ _SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer")
 _MOVING = ("latest", "main", "master", "dev", "edge", "nightly", "stable")
 
 
-def check(raw_specs: Mapping[str, Mapping[str, Any]], repos: Collection[str] = ()) -> Verdict:
+def check(raw_specs: Mapping[str, Mapping[str, Any]], repos: Collection[str] = ()) -> Findings:
     """What is wrong with specs that are to run together.
 
     `repos` are those that exist and that no pipeline writes.
@@ -43,7 +43,7 @@ def check(raw_specs: Mapping[str, Mapping[str, Any]], repos: Collection[str] = (
             problems += [(where, problem) for problem in _spec_problems(specs[where])]
     if all(problem.is_legal for _, problem in problems):
         problems += _joint_problems(specs, repos)
-    return verdict(problems)
+    return findings(problems)
 
 
 def _spec_problems(spec: Spec) -> Iterator[Problem]:

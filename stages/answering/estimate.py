@@ -57,7 +57,7 @@ class Estimate:
         }
 
 
-class _Row(NamedTuple):
+class _SampleRow(NamedTuple):
     pair: Pair
     tokens: int
     windows: int
@@ -67,14 +67,14 @@ class _Sample:
     """Rows that the model will see, and every n-th of them to answer now; `in_flight` rows are in work together."""
 
     def __init__(self, in_flight: int) -> None:
-        self.rows: list[_Row] = []
+        self.rows: list[_SampleRow] = []
         self.tokens = 0
         self._seen = self._drawn = 0
         self._step = 1
         self._in_flight = in_flight
         self._last: OrderedDict[Pair, int] = OrderedDict()
 
-    def add(self, row: _Row) -> None:
+    def add(self, row: _SampleRow) -> None:
         """Takes the next row of the run into account."""
         self._drawn += 1
         if self._shares(row.pair):
@@ -122,7 +122,7 @@ def estimate(job: AnswerJob, files: dict[str, Path], unchanged: int, known: Know
         tokens = sum(window.ids.size for window in windows)
         result.windows += len(windows)
         result.tokens += tokens
-        sample.add(_Row(pair, tokens, len(windows)))
+        sample.add(_SampleRow(pair, tokens, len(windows)))
     if sample.rows:
         result.seconds = _seconds_per_token(job, sample.rows) * sample.tokens
     return result
@@ -153,7 +153,7 @@ def _rows(job: AnswerJob, path: Path) -> Iterator[Pair]:
             return
 
 
-def _seconds_per_token(job: AnswerJob, sample: list[_Row]) -> float:
+def _seconds_per_token(job: AnswerJob, sample: list[_SampleRow]) -> float:
     # The first runs of a session are slower than all that follow; which rows these are does not matter.
     _answer(job, (row.pair for row in sorted(sample, key=lambda row: row.windows)[: job.answerer.threads]))
     began = time.perf_counter()

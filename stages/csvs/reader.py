@@ -48,10 +48,10 @@ class Reader:
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
         """`digest` is fed every byte that is read."""
-        self._source = _Source(stream, digest)
-        self._records = Records(self._source, required)
+        self._stream = _CountedStream(stream, digest)
+        self._records = Records(self._stream, required)
         self.header = self._records.header
-        self.header_bytes = self._source.count
+        self.header_bytes = self._stream.count
         self._block_bytes = block_bytes
         # From the first record on that nobody has taken yet.
         self._data = b""
@@ -90,7 +90,7 @@ class Reader:
 
     def _regular_blocks(self) -> Iterator[Block]:
         """Blocks that keep the rules. Raises IrregularError at the first that does not."""
-        while chunk := self._source.read_block(*self._read_bytes()):
+        while chunk := self._stream.read_block(*self._read_bytes()):
             self._data += chunk
             block = whole_records(self._data, len(self.header))
             if len(self._data) - block.size > LONGEST:
@@ -119,7 +119,7 @@ class Reader:
 
     def _mended_blocks(self) -> Iterator[Block]:
         """What nobody has taken yet, by way of `Records`: slower, but it can read what needs mending."""
-        self._source.give_back(self._data)
+        self._stream.give_back(self._data)
         self._data = b""
         records = iter(self._records)
         while True:
@@ -133,7 +133,7 @@ class Reader:
                 return
 
 
-class _Source:
+class _CountedStream:
     """A stream that feeds a digest, counts its bytes, and takes some of them back."""
 
     def __init__(self, stream: io.BufferedReader, digest: "_Hash | None") -> None:

@@ -11,7 +11,7 @@ from stages.viewing.survey import NAME, Glimpse, Judged, Survey, cut, glimpse, j
 
 
 @dataclass(slots=True)
-class Reading:
+class CsvRun:
     """A run in CSVs.
 
     Attributes:
@@ -56,12 +56,12 @@ class OtherRun:
 
     """
 
-    def __init__(self, reading: Reading, expected_column: str) -> None:
+    def __init__(self, run: CsvRun, expected_column: str) -> None:
         self.counts = Survey()
         self.only_there = 0
-        self._reading = reading
+        self._run = run
         self._expected_column = expected_column
-        self._left = dict.fromkeys(reading.parts)
+        self._left = dict.fromkeys(run.parts)
         self._file: str | None = None
         self._rows: Iterator[AnsweredRow] = iter(())
         self._next: AnsweredRow | None = None
@@ -84,7 +84,7 @@ class OtherRun:
     def _open(self, file: str) -> None:
         is_new = file in self._left
         self._left.pop(file, None)
-        self._file, self._rows = file, self._reading.rows_of(file) if is_new else iter(())
+        self._file, self._rows = file, self._run.rows_of(file) if is_new else iter(())
         self._next = next(self._rows, None)
 
     def _pass_over(self, row: int | None) -> None:

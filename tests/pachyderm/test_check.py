@@ -14,7 +14,7 @@ from pachyderm_sdk.api import pps
 from pachyderm.spec.fields import read_spec
 from pachyderm.spec.inputs import Cron, Input, Pfs, Time
 from pachyderm.spec.model import Seconds, Spec, Transform, Uint
-from pachyderm.spec.problems import Verdict
+from pachyderm.spec.problems import Findings
 from pachyderm.spec.reading import parse_pipeline, read_specs, spec_files
 from pachyderm.spec.rules import check
 from tests.conftest import ROOT
@@ -27,13 +27,13 @@ ANSWER, LOAD, INGEST = "question-answer.pipeline.json", "load.pipeline.json", "i
 
 def test_the_shipped_specs_keep_all_rules() -> None:
     assert sorted(SHIPPED) == [INGEST, LOAD, "prune.pipeline.json", ANSWER]
-    assert check(SHIPPED) == Verdict([], [])
+    assert check(SHIPPED) == Findings([], [])
 
 
 def test_null_and_nothing_mean_the_default() -> None:
     for absent in (None, 0):
         assert parse_pipeline({**SHIPPED[LOAD], "datumTries": absent}).tries == 3
-    assert check({**SHIPPED, LOAD: {**SHIPPED[LOAD], "datumTries": None, "description": None}}) == Verdict([], [])
+    assert check({**SHIPPED, LOAD: {**SHIPPED[LOAD], "datumTries": None, "description": None}}) == Findings([], [])
 
 
 def test_defaults_are_filled_in_as_the_server_does() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pachyderm.spec.problems import Verdict
+from pachyderm.spec.problems import Findings
 from pachyderm.spec.reading import read_specs, spec_files
 from pachyderm.spec.rules import check
 
@@ -249,21 +249,21 @@ def planted(path: str, value: Any, spec: dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
-def verdict(file: str, path: str, value: Any) -> Verdict:
+def findings(file: str, path: str, value: Any) -> Findings:
     """On the shipped specs with this planted in one of them."""
     return check({**SHIPPED, file: planted(path, value, SHIPPED[file])})
 
 
 @pytest.mark.parametrize(("file", "path", "value", "message"), REFUSED, ids=lambda value: str(value)[:40])
 def test_what_a_server_refuses_is_an_error_with_its_place(file: str, path: str, value: Any, message: str) -> None:
-    errors = verdict(file, path, value).errors
+    errors = findings(file, path, value).errors
     assert any(message in line for line in errors), errors
     assert all(line.startswith(tuple(SHIPPED)) and "legal, but" not in line for line in errors)
 
 
 @pytest.mark.parametrize(("file", "path", "value", "message"), UNWISE, ids=lambda value: str(value)[:40])
 def test_what_is_legal_but_unwise_is_no_error(file: str, path: str, value: Any, message: str) -> None:
-    found = verdict(file, path, value)
+    found = findings(file, path, value)
     assert found.errors == []
     assert any(message in line for line in found.lint), found.lint
     assert all("legal, but" in line for line in found.lint)
@@ -274,12 +274,12 @@ def test_what_is_taken_and_fine_is_not_mentioned(file: str, path: str, value: An
     spec = planted(path, value, SHIPPED[file])
     if "service" in spec:
         spec["parallelismSpec"] = {"constant": 1}
-    assert check({**SHIPPED, file: spec}) == Verdict([], [])
+    assert check({**SHIPPED, file: spec}) == Findings([], [])
 
 
 def test_a_spout_has_no_input() -> None:
     spout = {"pipeline": {"name": "spout"}, "transform": {"image": "a:1", "cmd": ["a"]}, "spout": {}}
-    assert check({"spout": spout}) == Verdict([], [])
+    assert check({"spout": spout}) == Findings([], [])
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_a_spout_has_no_input() -> None:
     ],
 )
 def test_all_kinds_of_inputs_pass(input_: dict[str, Any]) -> None:
-    assert verdict(ANSWER, "input", input_) == Verdict([], [])
+    assert findings(ANSWER, "input", input_) == Findings([], [])
 
 
 def test_two_pipelines_of_one_name_are_found() -> None:

@@ -11,7 +11,7 @@ from runtime.errors import OptionError
 from stages import view
 from stages.common.mirror import open_mirror
 from stages.csvs.answered import AnsweredRow, Choice, Names
-from stages.viewing.reading import OtherRun, Reading
+from stages.viewing.reading import CsvRun, OtherRun
 from tests.conftest import Stage
 from tests.stages.test_view_size import data_of
 from tests.support.pages import answered
@@ -118,7 +118,7 @@ def row(number: int, file: str = "a.csv") -> AnsweredRow:
     return AnsweredRow(file, number, "q", PASSAGE, Choice("Ada", 0.9, None, 0, 3), "", "m")
 
 
-class Noted(Reading):
+class Noted(CsvRun):
     """A run whose rows are counted as they are read."""
 
     def rows_of(self, file: str) -> Iterator[AnsweredRow]:
@@ -130,11 +130,11 @@ class Noted(Reading):
 
 def test_another_run_is_read_along_and_not_kept() -> None:
     """Kept for a comparison, a million rows took 460 MB."""
-    reading = Noted(Path("old"), {name: {} for name in ("a.csv", "b.csv", "c.csv")}, Names())
-    other = OtherRun(reading, "expected")
+    run = Noted(Path("old"), {name: {} for name in ("a.csv", "b.csv", "c.csv")}, Names())
+    other = OtherRun(run, "expected")
     for number in range(1, 8):
         assert (other.glimpse_of(row(number)) is None) == bool(number % 2)
-        assert reading.files <= number + 2
+        assert run.files <= number + 2
     assert other.glimpse_of(row(2, "c.csv")) is not None
     assert other.glimpse_of(row(1, "d.csv")) is None
     other.finish()
