@@ -3,7 +3,6 @@
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,7 +22,7 @@ SAMPLE, SAMPLE_WINDOWS = 64, 128
 _LEAST = 4
 
 Pair = tuple[str | None, str | None]
-Known = Callable[[str], AbstractContextManager["OldAnswers"]]
+Known = Callable[[str], "OldAnswers"]
 
 
 @dataclass(slots=True)
@@ -134,9 +133,9 @@ def _pairs(
     """The rows, and whether the answer of each is known."""
     for name, path in files.items():
         try:
-            with known(name) if known else nullcontext() as old:
-                for pair in _rows(job, path):
-                    yield pair, old is not None and old.get(*pair) is not None
+            old = known(name) if known else None
+            for pair in _rows(job, path):
+                yield pair, old is not None and old.get(*pair) is not None
         except (InputError, OSError) as error:
             result.rejected.append(f"{name}: {error}")
 

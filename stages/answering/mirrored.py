@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.errors import InputError
-from stages.answering.earlier import MadeFrom, Settings, file_digest, hidden_path, if_whole, old_answers
+from stages.answering.earlier import Leftovers, MadeFrom, Settings, file_digest, hidden_path, if_whole, old_answers
 from stages.answering.formats import target_name
 from stages.answering.reuse import OldAnswers
 from stages.answering.stream import File, Stream
-from stages.common.files import partial_name, size_of
+from stages.common.files import size_of
 from stages.common.mirror import Mirror
 from stages.common.names import enumeration
 
@@ -35,7 +35,7 @@ class MirroredRun:
         self._job, self._settings, self._mirror, self._output = job, settings, mirror, output
         self._counts, self._progress = counts, progress
         self._sources: dict[str, tuple[str, object]] = {}
-        self._known: dict[str, OldAnswers] = {}
+        self._leftovers = Leftovers()
 
     def run(
         self, files: Mapping[str, Path], again: bool, library: OldAnswers | None, spread: "DaskSpread | None" = None
@@ -57,8 +57,7 @@ class MirroredRun:
         """Removes what this stage wrote below OUTPUT that is not among `names`."""
         gone = self._mirror.settle(names)
         for name in gone:
-            for leftover in self._leftovers(name):
-                leftover.unlink(missing_ok=True)
+            self._leftovers.remove(self._output / name)
         if gone:
             logging.info("removed answers of %d files that are gone: %s", len(gone), enumeration(sorted(gone), 5))
 
@@ -94,22 +93,19 @@ class MirroredRun:
 
     def _old_answers(self, name: str, made_from: MadeFrom | None, library: OldAnswers | None) -> OldAnswers | None:
         """The answers in the file's last output and in what an interrupted run left of it."""
+        target = self._output / name
+        if made_from is None and not self._leftovers.of(target):
+            return library
         kept, partial = (hidden_path(self._output, name, self._settings, kind) for kind in ("kept", "partial"))
         # Both begin alike; the longer one knows more.
         if partial.exists() and (not kept.exists() or partial.stat().st_size > kept.stat().st_size):
             partial.replace(kept)
-        for leftover in self._leftovers(name):
-            if leftover != kept:
-                leftover.unlink(missing_ok=True)
-        known = old_answers(self._job.columns, library, self._settings, [kept], self._output / name, made_from)
-        if not len(known):
-            return library
-        self._known[name] = known
-        return known
+        self._leftovers.remove(target, but=kept)
+        return old_answers(self._job.columns, library, self._settings, [kept], target, made_from)
 
     def _mark_whole(self, file: File) -> None:
         name = target_name(file.name, self._job.format)
-        self._release(name)
+        self._leftovers.remove(file.target)
         source, version = self._sources.pop(file.name)
         # A file that changed meanwhile was answered as it was at some moment: the next run answers it again.
         if _version(file.source) == version:
@@ -117,22 +113,12 @@ class MirroredRun:
             self._mirror.mark_whole(name, str(made_from))
 
     def _record_failure(self, file: File, error: InputError | OSError) -> None:
-        self._release(target_name(file.name, self._job.format))
+        self._leftovers.remove(file.target)
         logging.error("%s: %s", file.name, error)
         self.failures[file.name] = f"{file.name}: {error}"
         if isinstance(error, InputError):
             # What an earlier version of the file gave is no answer to this one.
             file.target.unlink(missing_ok=True)
-
-    def _release(self, name: str) -> None:
-        if known := self._known.pop(name, None):
-            known.close()
-        for leftover in self._leftovers(name):
-            leftover.unlink(missing_ok=True)
-
-    def _leftovers(self, name: str) -> list[Path]:
-        target = self._output / name
-        return list(target.parent.glob(partial_name(target.name).removesuffix("partial") + "*"))
 
 
 def _version(path: Path) -> tuple[int, int, int]:

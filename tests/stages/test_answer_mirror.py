@@ -16,6 +16,7 @@ import pytest
 from runtime.errors import AnswermillError, OptionError
 from stages.answer import load_job
 from stages.answering import estimate
+from stages.answering.earlier import Leftovers, Settings, hidden_path
 from stages.answering.metrics import Report, exclusive_metrics, write_reports
 from stages.answering.options import arguments
 from stages.answering.reuse import OldAnswers
@@ -157,7 +158,36 @@ def test_a_damaged_answer_is_not_reused(tmp_path: Path, text: str, start: str, r
     known = OldAnswers(Columns("question", "context", ""))
     known.add(old)
     assert (known.get("q", "abc def") is not None) == reused
-    known.close()
+
+
+def test_no_file_of_old_answers_stays_open(tmp_path: Path) -> None:
+    """A folder of more files than a process may open could not be reused: "Too many open files" after 1,000."""
+    known = OldAnswers(Columns("question", "context", ""))
+    before = sorted(Path("/proc/self/fd").iterdir())
+    for number in range(3):
+        path = tmp_path / f"{number}.csv"
+        path.write_text(
+            f"question,context,answer,score,confidence,start,end,error,model\nq{number},abc def,def,0.5,,4,7,,m\n"
+        )
+        known.add(path)
+        path.unlink()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+    answer = known.get("q1", "abc def")
+    assert answer and (answer.text, answer.score, answer.confidence, answer.start) == ("def", 0.5, None, 4)
+
+
+def test_leftovers_of_a_folder_are_listed_once(tmp_path: Path) -> None:
+    """To list a folder for each of its files makes a run over many small files quadratic."""
+    settings = Settings("a" * 64, "f")
+    mine, later = (hidden_path(tmp_path, name, settings, "partial") for name in ("d/a.csv", "d/b.csv"))
+    mine.parent.mkdir()
+    mine.touch()
+    leftovers = Leftovers()
+    assert leftovers.of(tmp_path / "d/a.csv") == [mine]
+    later.touch()
+    assert leftovers.of(tmp_path / "d/b.csv") == leftovers.of(tmp_path / "none/b.csv") == []
+    leftovers.remove(tmp_path / "d/a.csv")
+    assert list(mine.parent.iterdir()) == [later]
 
 
 def test_parts_are_disjoint_complete_and_even() -> None:
