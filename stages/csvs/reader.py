@@ -5,7 +5,8 @@ which mends it or names the row. Nothing is read twice, so that a pipe can be re
 """
 
 import io
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import polars as pl
 
 from runtime.errors import InputError
 from stages.common.files import open_regular
+from stages.csvs.parsing import SMALL_BYTES, parse
 from stages.csvs.records import LONGEST, Records
 from stages.csvs.regular import Block, IrregularError, whole_records
 
@@ -70,15 +72,25 @@ class Reader:
 
     def frames(self) -> Iterator[tuple[pl.DataFrame, Block]]:
         """The same blocks, each with its rows as text columns. A missing value is null, a quoted empty one is ""."""
+        is_read = False
+        if not self._source.is_small():
+            is_read = yield from self._regular_frames()
+        if not is_read:
+            yield from self._mended_frames()
+
+    def _regular_frames(self) -> Generator[tuple[pl.DataFrame, Block], None, bool]:
+        """Frames up to the first block that breaks a rule. Returns whether there is none."""
         blocks = self._regular_blocks()
         while True:
             try:
                 if (block := next(blocks, None)) is None:
-                    return
+                    return True
                 frame = parse(block.text, block.ends.size, self.header)
             except (IrregularError, pl.exceptions.PolarsError):
-                break
+                return False
             yield frame, block
+
+    def _mended_frames(self) -> Iterator[tuple[pl.DataFrame, Block]]:
         for block in self._mended_blocks():
             try:
                 frame = parse(block.text, block.ends.size, self.header)
@@ -123,10 +135,10 @@ class Reader:
         self._data = b""
         records = iter(self._records)
         while True:
-            began = self._records.offset
+            began = self._source.position()
             lines, error = _take(records)
             if lines:
-                yield Block(self._records.offset - began, b"".join(lines), np.cumsum([len(line) for line in lines]))
+                yield Block(self._source.position() - began, b"".join(lines), np.cumsum([len(line) for line in lines]))
             if error:
                 raise error
             if not lines:
@@ -142,6 +154,17 @@ class _CountedStream:
         self._back = io.BytesIO()
         self._is_pipe = not stream.seekable()
         self.count = 0
+
+    def is_small(self) -> bool:
+        """Whether it is a file of few bytes."""
+        try:
+            return not self._is_pipe and os.fstat(self._stream.fileno()).st_size <= SMALL_BYTES
+        except io.UnsupportedOperation:
+            return False
+
+    def position(self) -> int:
+        """Bytes that were read and not given back."""
+        return self.count - len(self._back.getbuffer()) + self._back.tell()
 
     def peek(self, size: int = 0) -> bytes:
         return self._stream.peek(size)
@@ -185,18 +208,6 @@ def _take(records: Iterator[bytes]) -> tuple[list[bytes], InputError | None]:
     except InputError as error:
         return lines, error
     return lines, None
-
-
-def parse(records: bytes, count: int, header: Sequence[str]) -> pl.DataFrame:
-    """So many records as text columns. Raises PolarsError if they are not UTF-8 or one is too wide."""
-    # Behind a header of our own: polars takes U+FEFF at the start of what it reads for a BOM and drops it.
-    numbers = [str(index) for index in range(len(header))]
-    text = b"".join([",".join(numbers).encode(), b"\n", records])
-    frame = pl.read_csv(io.BytesIO(text), schema=dict.fromkeys(numbers, pl.String), infer_schema=False)
-    frame.columns = list(header)
-    if frame.height != count:
-        raise pl.exceptions.ComputeError(f"{frame.height} rows of {count} records")
-    return frame
 
 
 def read_frames(path: Path, required: Sequence[str], rows: int = FRAME_ROWS) -> Iterator[tuple[pl.DataFrame, int]]:

@@ -10,7 +10,8 @@ from typing import BinaryIO
 import polars as pl
 
 from runtime.errors import InputError
-from stages.csvs.reader import Reader, parse
+from stages.csvs.parsing import parse
+from stages.csvs.reader import Reader
 from stages.csvs.regular import IrregularError, whole_records_of_each
 from stages.loading.copying import AnsweredCsv, examine, is_verbatim, reordered_rows, rows_to_copy, verbatim_rows
 from stages.loading.target import Target

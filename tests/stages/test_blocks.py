@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import InputError
-from stages.csvs import regular
+from stages.csvs import parsing, reader, regular
 from stages.csvs.reader import Reader, read_frames
 from stages.csvs.records import Records
 from stages.csvs.regular import IrregularError, whole_records, whole_records_of_each
 
+QUOTE = '"'
 SOUP = st.lists(st.sampled_from([b"a", b",", b'"', b"\n", b"\r\n", b"\r", b'""', b"\0", b"\xff", "é".encode(), b" "]))
 
 
@@ -37,12 +38,14 @@ def piped(content: bytes) -> io.BufferedReader:
     return open(source, "rb")  # noqa: PTH123 - the caller closes it
 
 
-@given(st.lists(SOUP, max_size=12), st.integers(1, 40), st.booleans(), st.sampled_from([1, 2, 5, 4 << 20]))
+@given(
+    st.lists(SOUP, max_size=12), st.integers(1, 40), st.booleans(), st.sampled_from([1, 2, 5, 4 << 20]), st.booleans()
+)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_block_is_read_as_its_records_are_one_by_one(
-    tmp_path: Path, lines: list[list[bytes]], block: int, is_pipe: bool, piece: int
+    tmp_path: Path, lines: list[list[bytes]], block: int, is_pipe: bool, piece: int, may_be_small: bool
 ) -> None:
-    """However few of its bytes are looked at together."""
+    """However few of its bytes are looked at together, and whether or not it counts as a small file."""
     path = tmp_path / "a.csv"
     text = b"x,y\n" + b"".join(b"".join(line) + b"\n" for line in lines)[:-1]
     # Python's csv swallows any number of carriage returns before a line feed; polars keeps all but one.
@@ -51,7 +54,8 @@ def test_a_block_is_read_as_its_records_are_one_by_one(
     expected = accepted(path)
     rows: list[list[str]] = []
     sliced = mock.patch.object(regular, "_SLICE_BYTES", piece)
-    with sliced, piped(text) if is_pipe else path.open("rb") as stream:
+    small = mock.patch.object(reader, "SMALL_BYTES", 1000 if may_be_small else -1)
+    with sliced, small, piped(text) if is_pipe else path.open("rb") as stream:
         try:
             for frame, _ in Reader(stream, (), block_bytes=block).frames():
                 rows += [["" if value is None else value for value in row] for row in frame.rows()]
@@ -73,6 +77,29 @@ def test_bodies_together_are_what_each_is_alone(bodies: list[bytes], width: int)
     for body, block in zip(bodies, together, strict=True):
         alone = whole_records(body, width)
         assert (block.size, block.text, block.ends.tolist()) == (len(body), alone.text, alone.ends.tolist())
+
+
+@given(st.lists(st.lists(st.text('ab ,"\n\r\ufeff\u2028é'), min_size=2, max_size=2), min_size=1, max_size=6))
+@settings(max_examples=300, deadline=None)
+def test_small_records_are_parsed_as_polars_parses_them(rows: list[list[str]]) -> None:
+    """A missing value and a quoted empty one stay two things."""
+    text = "".join(
+        ",".join(f'"{value.replace(QUOTE, QUOTE * 2)}"' if value else "" for value in row) + "\n" for row in rows
+    )
+    assume(text.strip("\n"))
+    small = parsing.parse(text.encode(), len(rows), ["x", "y"])
+    with mock.patch.object(parsing, "SMALL_BYTES", -1):
+        assert small.equals(parsing.parse(text.encode(), len(rows), ["x", "y"]))
+
+
+@pytest.mark.parametrize("size", [1, parsing.SMALL_BYTES])
+def test_a_quoted_empty_value_is_not_a_missing_one(tmp_path: Path, size: int) -> None:
+    """In a small file and in a larger one."""
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n" + ',""\n' * size)
+    with path.open("rb") as stream:
+        rows = {row for frame, _ in Reader(stream, ()).frames() for row in frame.rows()}
+    assert rows == {(None, "")}
 
 
 @pytest.mark.parametrize(
