@@ -73,7 +73,7 @@ class Reader:
     def frames(self) -> Iterator[tuple[pl.DataFrame, Block]]:
         """The same blocks, each with its rows as text columns. A missing value is null, a quoted empty one is ""."""
         is_read = False
-        if not self._source.is_small():
+        if not self._stream.is_small():
             is_read = yield from self._regular_frames()
         if not is_read:
             yield from self._mended_frames()
@@ -135,10 +135,10 @@ class Reader:
         self._data = b""
         records = iter(self._records)
         while True:
-            began = self._source.position()
+            began = self._stream.position()
             lines, error = _take(records)
             if lines:
-                yield Block(self._source.position() - began, b"".join(lines), np.cumsum([len(line) for line in lines]))
+                yield Block(self._stream.position() - began, b"".join(lines), np.cumsum([len(line) for line in lines]))
             if error:
                 raise error
             if not lines:

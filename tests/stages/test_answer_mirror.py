@@ -114,7 +114,8 @@ def test_answers_to_another_column_are_not_reused(
 ) -> None:
     """A file that holds two questions, two contexts, or the answers of somebody else's run beside its own."""
     context = "Anna Smith called Peter Jones on Monday in Berlin."
-    theirs = {"answer": "Peter", "score": "0.5", "confidence": "", "start": "18", "end": "23", "error": "", "model": "m"}
+    theirs = {"answer": "Peter", "score": "0.5", "confidence": "", "start": "18", "end": "23"}
+    theirs |= {"error": "", "model": "m"}
     row = {"question": "Who called?", "other": "When did she call?", "context": context, "passage": f"Yes. {context}"}
     with (tmp_path / "in.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [*row, *theirs])
