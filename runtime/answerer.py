@@ -22,6 +22,8 @@ from runtime.windows import Window, Windower
 ROWS_IN_FLIGHT = 32
 # And code points of their texts, beyond which no further row is drawn: 40 rows of 500,000 took 640 MB.
 TEXT_IN_FLIGHT = 1 << 17
+# Half of a surrogate pair: as little of a text as a list or an array, which have no hash.
+NO_TEXT = "\ud800"
 
 
 class Answerer:
@@ -115,7 +117,7 @@ class Answerer:
             while True:
                 while len(in_flight) < self._window and text < self._text and (drawn := next(source, None)) is not None:
                     question, context = drawn
-                    pair = question, context
+                    pair = _hashable(question), _hashable(context)
                     future, uses = known.get(pair) or (start(pair), 0)
                     known[pair] = future, uses + 1
                     text += 0 if uses else _length(pair)
@@ -133,8 +135,13 @@ class Answerer:
             pool.shutdown(cancel_futures=True)
 
 
+def _hashable(text: str | None) -> str | None:
+    """The text; what is none ends as an error of its row, and not of the rows that are compared with it."""
+    return text if isinstance(text, str | None) else NO_TEXT
+
+
 def _length(pair: Pair) -> int:
-    return sum(len(text) for text in pair if isinstance(text, str))
+    return sum(len(text) for text in pair if text)
 
 
 def _ratio(bundle: Bundle, second_look: float | Literal["auto", "off"]) -> float | None:

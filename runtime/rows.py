@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from runtime import confidence
 from runtime.answer import Answer, are_apart, ranked_answers
 from runtime.decoding import Decoding
@@ -69,8 +71,14 @@ class RowAnswerer:
     decoding: Decoding
 
     def candidates(self, graph: Graph, window: Window) -> tuple[Spans, Spans]:
-        """The spans that the answers come from, and those that tell how close the second-best comes."""
+        """The spans that the answers come from, and those that tell how close the second-best comes.
+
+        Raises UnanswerableRowError.
+        """
         logits = graph.logits(window)
+        if not all(np.isfinite(each.max(initial=-np.inf, where=window.allowed)) for each in logits):
+            # The best of such spans is whichever comes first, and its score 0.
+            raise UnanswerableRowError("the model gives no numbers for this row")
         longest = self.decoding.max_answer_len
         spans = candidate_spans(*logits, window.allowed, count=self.decoding.candidates, max_answer_len=longest)
         if self.decoding.candidates > 1:

@@ -125,9 +125,13 @@ def is_weak(answer: "Answer", least: Least) -> bool:
     return unsure or (answer.score is not None and answer.score < least.score)
 
 
-def without_weak(answer: "Answer", least: Least) -> "Answer":
-    """The answer; where it is weak, "no answer" with the weak one's score, so that one can see how weak it was."""
-    return replace(answer, text="", start=0, end=0) if is_weak(answer, least) else answer
+def without_weak(ranked: Ranked, least: Least) -> list["Answer"]:
+    """The answers; of each weak one "no answer" with its score, so that one can see how weak it was.
+
+    Only the best has a confidence. Where that is too low, an answer that is less likely still is weak, too.
+    """
+    unsure = is_weak(ranked[0], Least(confidence=least.confidence))
+    return [replace(each, text="", start=0, end=0) if unsure or is_weak(each, least) else each for each in ranked]
 
 
 def with_answers(

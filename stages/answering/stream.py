@@ -86,7 +86,7 @@ class Stream:
         try:
             for ranked in self._job.answerer.rank(self._pairs(files), self._job.decoding):
                 block, row = self._rows.popleft()
-                block.answers[row] = [without_weak(answer, self._job.least) for answer in ranked]
+                block.answers[row] = without_weak(ranked, self._job.least)
                 block.missing -= 1
                 self._progress.advance(block.size / block.frame.height, 1, bool(ranked[0].error))
                 self._write()

@@ -1,5 +1,6 @@
 """What is a bundle, and what only looks like one: every file that is used is listed, plain, regular and unchanged."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -7,11 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
 from runtime import Answer, Answerer
 from runtime.bundle import EXTERNAL, Bundle
+from runtime.decoding import Decoding
 from runtime.errors import BundleError
 from runtime.manifest import Manifest
 
@@ -132,16 +135,63 @@ def test_what_is_no_manifest_is_refused_in_one_line(bundle: Path, text: str) -> 
         Bundle.open(bundle)
 
 
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("decoding", "align_to_words", False),
+        ("decoding", "handle_impossible_answer", True),
+        ("decoding", "max_seq_len", 256),
+        ("decoding", "doc_stride", 64),
+        ("decoding", "max_answer_len", 30),
+        ("decoding", "top_k", 2),
+        ("inputs", "token_types", False),
+        ("inputs", "cls_token_id", 102),
+    ],
+)
+def test_bundles_that_answer_otherwise_have_other_names(
+    int8_bundle: Path, part: str, field: str, value: object
+) -> None:
+    """Answers are taken for those of a bundle by its name: of two exports of one checkpoint, say, with other words."""
+    manifest = json.loads((int8_bundle / "manifest.json").read_text("utf-8"))
+    before = Manifest.from_json(json.dumps(manifest)).bundle_id
+    manifest[part][field] = value
+    assert Manifest.from_json(json.dumps(manifest)).bundle_id != before
+
+
+def sign(bundle: Path, name: str) -> None:
+    """Makes the manifest say that the file is as it is now."""
+    digest = hashlib.sha256((bundle / name).read_bytes()).hexdigest()
+    change(bundle, lambda manifest: manifest["files"][name].update(sha256=digest))
+
+
+def test_numbers_that_are_none_are_their_rows_error(bundle: Path) -> None:
+    """One damaged embedding, which the rows of an export need not touch, gave "" from 5 to 4, and no error."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(bundle / "model.onnx"))
+    (scales,) = (
+        each for each in model.graph.initializer if each.name == "bert.embeddings.word_embeddings.weight/scales"
+    )
+    values = numpy_helper.to_array(scales).copy()
+    values[Tokenizer.from_file(str(bundle / "tokenizer.json")).token_to_id("purple")] = np.nan
+    scales.CopyFrom(numpy_helper.from_array(values, scales.name))
+    onnx.save(model, str(bundle / "model.onnx"))
+    sign(bundle, "model.onnx")
+    good, bad = ("Who called?", "Ada called at noon."), ("Who is purple?", "Ada is purple at noon.")
+    for top_k in (1, 3):
+        before, error, after = Answerer.load(bundle).rank([good, bad, good], Decoding(top_k=top_k))
+        assert error == (Answer.failure("the model gives no numbers for this row"),)
+        assert before == after and len(before) == top_k
+
+
 def test_a_token_beyond_the_embeddings_is_its_rows_error(bundle: Path) -> None:
     """Tokens were added to the tokenizer, and the model was not resized."""
-    import hashlib
-
     path = bundle / "tokenizer.json"
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.add_tokens(["zyxword"])
     tokenizer.save(str(path))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    change(bundle, lambda manifest: manifest["files"]["tokenizer.json"].update(sha256=digest))
+    sign(bundle, "tokenizer.json")
     good = "Who called?", "Ada called at noon."
     bad = "Who called?", "Ada called zyxword at noon. " * 300
     before, error, after = Answerer.load(bundle).answer([good, bad, good])

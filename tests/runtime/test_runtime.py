@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from runtime import Answer, Answerer, Decoding
@@ -69,6 +70,8 @@ def test_a_row_alone_is_answered_as_in_company(int8: Answerer, int8_answers: lis
         (("why " * 300, "because " * 100), "question too long"),
         (("half a pair \ud83d", "context"), "not text"),
         (("question", 7), "not text"),
+        ((["question"], {"context"}), "not text"),
+        (("question", np.zeros(2)), "not text"),
     ],
 )
 def test_unanswerable_row_carries_its_error_alone(

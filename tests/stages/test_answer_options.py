@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import struct
 import subprocess
 import sys
@@ -67,6 +68,24 @@ def test_min_score_leaves_weaker_answers_blank(stage: Stage, tmp_path: Path, sho
     for before, after in zip(every, read(tmp_path / "some/news.csv"), strict=True):
         weak = float(before["score"]) < limit
         blank = {"answer": "", "start": "0", "end": "0"} if weak else {}
+        assert after == {**before, **blank}
+
+
+def test_no_rank_stands_in_for_an_unsure_answer(stage: Stage, tmp_path: Path, short: Path, int8_bundle: Path) -> None:
+    """Only the best answer has a confidence; where it is blank for that, the second-best took its place."""
+    bundle = shutil.copytree(int8_bundle, tmp_path / "model")
+    manifest = json.loads((bundle / "manifest.json").read_text("utf-8"))
+    manifest["confidence"] = {"coefficients": [0, 1, 0, 0], "rows": 100, "source": "x", "calibration_error": 0.1}
+    (bundle / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    assert stage("answer", short, tmp_path / "all", "--model", bundle, "--top-k", 3).returncode == 0
+    every = read(tmp_path / "all/news.csv")
+    limit = sorted(float(row["confidence"]) for row in every if row["rank"] == "1")[2]
+    options = ("--top-k", 3, "--min-confidence", limit)
+    done = stage("answer", short, tmp_path / "some", "--model", bundle, *options)
+    assert "rows=4 answered=2 below_min_score=2 " in done.stderr
+    weak = {row["question"] for row in every if row["rank"] == "1" and float(row["confidence"]) < limit}
+    for before, after in zip(every, read(tmp_path / "some/news.csv"), strict=True):
+        blank = {"answer": "", "start": "0", "end": "0"} if before["question"] in weak else {}
         assert after == {**before, **blank}
 
 
