@@ -82,7 +82,7 @@ class GcsSource:
         """One listing. An object that is named like the prefix counts only where nothing lies below the prefix."""
         prefix = f"{self._key}/" if self._key and not self._key.endswith("/") else self._key
         objects: dict[str, SourceObject] = {}
-        others, token = 0, None
+        others, token, tokens = 0, None, set[str]()
         with self._one_line_errors(self._url):
             while True:
                 page, token = self._ask(
@@ -98,6 +98,9 @@ class GcsSource:
                 others += len(page) - len(chosen)
                 if not token:
                     break
+                if token in tokens:
+                    raise AnswermillError(f"{self._url}: the pages of its listing never end; try again without a proxy")
+                tokens.add(token)
         if prefix and not objects and not others:
             if prefix != self._key and (one := self._look_up(self._key)):
                 return Listing({self._key.rsplit("/", 1)[-1]: one})

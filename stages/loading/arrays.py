@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from psycopg import sql
 
 
-def texts(values: Iterable[str | None]) -> sql.Composed:
-    """An array of text."""
+def texts(values: Iterable[str]) -> sql.Composed:
+    """An array of text. None of its elements is null: where `array_nulls` is off, that is a word."""
     # As one text: psycopg takes four times as long for a list.
-    quoted = ",".join("null" if value is None else f'"{_escape(value)}"' for value in values)
+    quoted = ",".join(f'"{_escape(value)}"' for value in values)
     return sql.SQL("{}::pg_catalog.text[]").format(sql.Literal(f"{{{quoted}}}"))
 
 
@@ -16,10 +16,10 @@ def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def integers(values: Iterable[int | None]) -> sql.Composed:
+def integers(values: Iterable[int]) -> sql.Composed:
     """An array of bigint."""
     # As text: the type to which a list of numbers is cast would not be named with its schema.
-    numbers = ",".join("null" if value is None else str(value) for value in values)
+    numbers = ",".join(map(str, values))
     return sql.SQL("{}::pg_catalog.int8[]").format(sql.Literal(f"{{{numbers}}}"))
 
 

@@ -55,13 +55,17 @@ _PASSING_SIGNS = (
 )
 _VALUE = re.compile(r'(invalid [\w ]*(?:value|number):? )"[^"]*"')
 _REMEDIES = {
-    "25006": "connect to the primary, say with PGTARGETSESSIONATTRS=read-write",
+    "25006": "connect to the primary, say with PGTARGETSESSIONATTRS=read-write; an account or a database there "
+    'that only reads by default may write with PGOPTIONS="-c default_transaction_read_only=off"',
+    "25P03": "raise idle_in_transaction_session_timeout, or set it to 0 for this account",
+    "25P04": "raise transaction_timeout, or set it to 0 for this account; or cut the file into smaller ones",
     "3D000": "create it, or correct PGDATABASE or DATABASE_URL",
     "3F000": "create the schema, or correct --schema",
     "42501": "grant it: docs/load.md has the statements",
     "53100": "free space on the server, then run it again",
     "55P03": "end the session that holds the lock, or raise lock_timeout and --retry-for",
     "57014": 'raise statement_timeout, say PGOPTIONS="-c statement_timeout=0", or cut the file into smaller ones',
+    "57P05": "raise idle_session_timeout, or set it to 0 for this account",
 }
 _CONNECTION_REMEDIES = {
     "stopped answering": "check whether the server is suspended or overloaded, or the network is cut",

@@ -8,7 +8,7 @@ listing.
 import json
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import psycopg
@@ -17,7 +17,7 @@ from psycopg import sql
 from runtime.errors import DatabaseError
 from stages.common.names import Origin
 from stages.loading.arrays import integers, rows_from, texts
-from stages.loading.schema import columns_of, exists
+from stages.loading.schema import columns_of, exists, hidden_rows
 from stages.loading.target import Target
 
 _CREATE = """create table if not exists {memory} (
@@ -25,6 +25,8 @@ _CREATE = """create table if not exists {memory} (
     rows bigint not null, settings text not null, loaded_at timestamptz not null default pg_catalog.clock_timestamp(),
     primary key (file, first_row))"""
 _COLUMNS = {"file", "first_row", "path", "sha256", "bytes", "rows", "settings", "loaded_at"}
+# A time as a number: psycopg reads no other DateStyle than ISO, and not every TimeZone, which the account may have set.
+_MICROSECONDS = "(extract(epoch from {}) operator(pg_catalog.*) 1000000)::pg_catalog.int8"
 _OLD_COLUMNS = {"file", "sha256", "bytes", "rows", "settings"}
 
 
@@ -66,14 +68,17 @@ def prepare_memory(connection: psycopg.Connection, target: Target) -> None:
                 f"let its owner run: drop table {name}; truncate {table}; and load everything again"
             )
         raise DatabaseError(f"{name} is a table of another kind; choose another --table, or rename that one")
-    allowed = connection.execute(
+    is_allowed, is_restricted = connection.execute(
         sql.SQL(
-            "select pg_catalog.bool_and(pg_catalog.has_table_privilege({}::pg_catalog.text, needed)) from "
+            "select pg_catalog.bool_and(pg_catalog.has_table_privilege({0}::pg_catalog.text, needed)), "
+            "pg_catalog.row_security_active({0}::pg_catalog.text) from "
             "pg_catalog.unnest(array['select', 'insert', 'delete']::pg_catalog.text[]) as needed"
         ).format(sql.Literal(name))
-    ).fetchone()
-    if allowed != (True,):
+    ).fetchall()[0]
+    if not is_allowed:
         raise DatabaseError(f"this account may not use {name}; {_statements(connection, target)}")
+    if is_restricted:
+        raise hidden_rows(connection, target.memory)
 
 
 def _statements(connection: psycopg.Connection, target: Target) -> str:
@@ -90,21 +95,27 @@ def settings_of(target: Target) -> str:
 
 def clock(connection: psycopg.Connection) -> datetime:
     """The database's clock."""
-    row = connection.execute("select pg_catalog.clock_timestamp()").fetchone()
-    if row is None:
-        raise DatabaseError("the database does not tell the time")
-    now: datetime = row[0]
-    return now
+    query = sql.SQL("select " + _MICROSECONDS).format(sql.SQL("pg_catalog.clock_timestamp()"))
+    return _time(connection.execute(query).fetchall()[0][0])
+
+
+def _time(microseconds: int) -> datetime:
+    """The time so long after the beginning of 1970."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
 
 
 def entries(connection: psycopg.Connection, target: Target, files: Iterable[str] | None = None) -> list[Entry]:
     """The entries of these files, or all."""
-    query = sql.SQL("select file, first_row, path, sha256, bytes, rows, settings, loaded_at from {}").format(
-        target.memory
+    loaded_at = sql.SQL(_MICROSECONDS).format(sql.Identifier("loaded_at"))
+    query = sql.SQL("select file, first_row, path, sha256, bytes, rows, settings, {} from {}").format(
+        loaded_at, target.memory
     )
     if files is not None:
         query += sql.SQL(" where file operator(pg_catalog.=) any({})").format(texts(files))
-    return [Entry(Origin(file, first), *rest) for file, first, *rest in connection.execute(query)]
+    return [
+        Entry(Origin(file, first), path, sha256, size, rows, settings, _time(loaded_at))
+        for file, first, path, sha256, size, rows, settings, loaded_at in connection.execute(query)
+    ]
 
 
 def take_turns(connection: psycopg.Connection, files: Iterable[str]) -> None:
@@ -148,13 +159,14 @@ def write(connection: psycopg.Connection, target: Target, written: Iterable[Entr
             texts(entry.sha256 for entry in entries_now),
             integers(entry.size for entry in entries_now),
             integers(entry.rows for entry in entries_now),
-            texts(entry.loaded_at.isoformat() if entry.loaded_at else None for entry in entries_now),
+            texts(entry.loaded_at.isoformat() if entry.loaded_at else "now" for entry in entries_now),
         )
         connection.execute(
             sql.SQL(
                 "insert into {} (file, first_row, path, sha256, bytes, rows, settings, loaded_at) "
                 "select file, first_row, path, sha256, bytes, rows, {}::pg_catalog.text, "
-                "coalesce(loaded_at::pg_catalog.timestamptz, pg_catalog.clock_timestamp()) "
+                "case when loaded_at operator(pg_catalog.=) 'now'::pg_catalog.text then pg_catalog.clock_timestamp() "
+                "else loaded_at::pg_catalog.timestamptz end "
                 "from {} as now (file, first_row, path, sha256, bytes, rows, loaded_at)"
             ).format(target.memory, sql.Literal(settings), rows)
         )

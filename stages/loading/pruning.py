@@ -5,26 +5,27 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-import psycopg
-from psycopg import sql
-
 from runtime import command
-from runtime.errors import AnswermillError, OptionError
+from runtime.errors import AnswermillError, DatabaseError, OptionError
 from runtime.logs import summarise
 from stages.common.inputs import read_input
 from stages.common.names import REJECTED, enumeration, subject
 from stages.loading import judging, memory, ready
 from stages.loading.connection import Session
+from stages.loading.deleting import delete_rows, kept_files
 from stages.loading.digests import read_digests
 from stages.loading.files import origins_of
 from stages.loading.listing import BucketListing, read_listing
 from stages.loading.memory import Entry
 from stages.loading.options import LoadOptions
+from stages.loading.ranges import Range
 from stages.loading.target import Target
 from stages.loading.waiting import WatchedConnection
 
 # Files a transaction: each takes a lock, and a server has room for some thousands.
 _FILES_AT_A_TIME = 200
+# Before every row: somebody may have put in some with numbers of his own. The sign is none of a literal's in SQL.
+_LEAST_ROW = -(2**63 - 1)
 
 
 def prune(opened: Session, target: Target, options: LoadOptions) -> int:
@@ -116,8 +117,14 @@ def delete(connection: WatchedConnection, target: Target, gone: list[Entry], dry
             now = {entry.origin: entry for entry in memory.entries(connection, target, {e.origin.file for e in some})}
             still = [entry for entry in some if now.get(entry.origin) == entry]
             memory.forget(connection, target, [entry.origin for entry in still])
-            for entry in still:
-                rows += _delete_rows(connection, target, entry, alone=_is_alone(entry, now.values()))
+            ranges = [_range_of(entry, alone=_is_alone(entry, now.values())) for entry in still]
+            rows += sum(sum(delete_rows(connection, target, [where]).values()) for where in ranges)
+            if kept := kept_files(connection, target, ranges):
+                name = target.identifier.as_string(connection)
+                raise DatabaseError(
+                    f"{enumeration(kept, judging.SHOWN)}: the rows stay in {name}, since a trigger or a rule there "
+                    "keeps what is deleted; drop it, psql shows it with \\d, and prune again"
+                )
     return rows
 
 
@@ -125,13 +132,7 @@ def _is_alone(entry: Entry, there: Iterable[Entry]) -> bool:
     return not any(other.origin.file == entry.origin.file and other.origin != entry.origin for other in there)
 
 
-def _delete_rows(connection: psycopg.Connection, target: Target, entry: Entry, *, alone: bool) -> int:
-    """Deletes an entry's rows; where it is all that is left of its file, all rows of the file."""
-    query = sql.SQL("delete from {} where file operator(pg_catalog.=) {}::pg_catalog.text").format(
-        target.identifier, sql.Literal(entry.origin.file)
-    )
-    if not alone:
-        query += sql.SQL(
-            " and row operator(pg_catalog.>=) {}::pg_catalog.int8 and row operator(pg_catalog.<) {}::pg_catalog.int8"
-        ).format(sql.Literal(entry.origin.first_row), sql.Literal(entry.end))
-    return connection.execute(query).rowcount
+def _range_of(entry: Entry, *, alone: bool) -> Range:
+    """An entry's rows; where it is all that is left of its file, all rows of the file."""
+    file, first = entry.origin
+    return Range(file, _LEAST_ROW, None) if alone else Range(file, first, entry.end)

@@ -50,18 +50,32 @@ def prepare(connection: psycopg.Connection, target: Target, migrate: bool) -> No
 def _check_kind(connection: psycopg.Connection, target: Target) -> bool:
     """Whether the table is partitioned. Raises DatabaseError for what is no table."""
     name = target.identifier.as_string(connection)
-    kind = connection.execute(
+    kind, persistence, is_restricted = connection.execute(
         sql.SQL(
-            "select relkind::pg_catalog.text from pg_catalog.pg_class "
-            "where oid operator(pg_catalog.=) pg_catalog.to_regclass({}::pg_catalog.text)"
+            "select relkind::pg_catalog.text, relpersistence::pg_catalog.text, pg_catalog.row_security_active(oid) "
+            "from pg_catalog.pg_class where oid operator(pg_catalog.=) pg_catalog.to_regclass({}::pg_catalog.text)"
         ).format(sql.Literal(name))
-    ).fetchall()[0][0]
+    ).fetchall()[0]
     if kind not in ("r", "p"):
         what = _KINDS.get(kind, "no table")
         raise DatabaseError(
             f"{name} is {what}, which COPY cannot fill; name a table with --table, such as the one behind it"
         )
+    if persistence == "t":
+        raise DatabaseError(f"{name} is a temporary table, which goes with the connection; name a schema with --schema")
+    if is_restricted:
+        raise hidden_rows(connection, target.identifier)
     return bool(kind == "p")
+
+
+def hidden_rows(connection: psycopg.Connection, table: sql.Identifier) -> DatabaseError:
+    """The error of row-level security: what an account does not see it does not delete, and nothing says so."""
+    user = sql.Identifier(connection.info.user).as_string(connection)
+    name = table.as_string(connection)
+    return DatabaseError(
+        f"row-level security may hide rows of {name} from this account; let its owner run: "
+        f"alter table {name} disable row level security; or a superuser: alter role {user} bypassrls;"
+    )
 
 
 def _who(connection: psycopg.Connection, target: Target) -> str:

@@ -25,7 +25,7 @@ rules, in all orders.
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import psycopg
@@ -34,8 +34,8 @@ from psycopg import sql
 from runtime.errors import InputError
 from stages.common.names import Origin, enumeration, utf8
 from stages.loading import memory
-from stages.loading.arrays import integers, rows_from, texts
 from stages.loading.copying import AnsweredCsv, columns_of, prefetch, row_of_line
+from stages.loading.deleting import as_due, delete_rows, kept_files
 from stages.loading.failures import one_line, remedy, shorten
 from stages.loading.files import check_latest
 from stages.loading.memory import Entry
@@ -131,7 +131,7 @@ class TableLoader:
                 "select due.file, due.first, (select pg_catalog.count(*) from {} as kept "
                 "where kept.file operator(pg_catalog.=) due.file and kept.row operator(pg_catalog.>=) due.first "
                 "and kept.row operator(pg_catalog.<) due.last) from {}"
-            ).format(self.target.identifier, _ranges([where for where, _ in candidates.values()]))
+            ).format(self.target.identifier, as_due([where for where, _ in candidates.values()]))
         )
         there = {Origin(file, first): int(rows) for file, first, rows in counted}
         if self.keep:
@@ -145,24 +145,32 @@ class TableLoader:
         if not csvs:
             return {}
         ranges = [rows_due(csv, known[csv.origin.file]) for csv in csvs]
-        if len(ranges) == 1:
-            where = ranges[0]
-            query = sql.SQL(
-                "delete from {} where file operator(pg_catalog.=) {}::pg_catalog.text "
-                "and row operator(pg_catalog.>=) {}::pg_catalog.int8"
-            ).format(self.target.identifier, sql.Literal(where.file), sql.Literal(where.first))
-            if where.end is not None:
-                query += sql.SQL(" and row operator(pg_catalog.<) {}::pg_catalog.int8").format(sql.Literal(where.end))
-            return {csvs[0].origin: self.connection.execute(query).rowcount}
-        counted = self.connection.execute(
-            sql.SQL(
-                "with gone as (delete from {} as old using {} where old.file operator(pg_catalog.=) due.file "
-                "and old.row operator(pg_catalog.>=) due.first "
-                "and (due.last is null or old.row operator(pg_catalog.<) due.last) returning due.file, due.first) "
-                "select file, first, pg_catalog.count(*) from gone group by file, first"
-            ).format(self.target.identifier, _ranges(ranges))
-        )
-        return {Origin(file, first): int(rows) for file, first, rows in counted}
+        before = delete_rows(self.connection, self.target, ranges)
+        self._check_deleted(csvs, ranges, before, known)
+        return before
+
+    def _check_deleted(
+        self,
+        csvs: Sequence[AnsweredCsv],
+        ranges: Sequence[Range],
+        before: Mapping[Origin, int],
+        known: Mapping[str, Sequence[Entry]],
+    ) -> None:
+        """Raises InputError for a file of which the table keeps rows that were deleted.
+
+        Those with fewer rows than their entry says are looked at: somebody may have deleted the others by hand.
+        """
+        entries = {entry.origin: entry.rows for csv in csvs for entry in known[csv.origin.file]}
+        fewer = [
+            where
+            for csv, where in zip(csvs, ranges, strict=True)
+            if before.get(csv.origin, 0) < entries.get(csv.origin, 0)
+        ]
+        if fewer and kept_files(self.connection, self.target, fewer):
+            raise InputError(
+                "its earlier rows stay in the table, since a trigger or a rule there keeps what is deleted",
+                remedy="drop that trigger or rule, which psql shows with \\d, and load it again",
+            )
 
     def _copy(self, csvs: Sequence[AnsweredCsv]) -> dict[Origin, int]:
         """Sends the rows, one COPY for all CSVs with the same columns. Returns how many rows each has."""
@@ -192,17 +200,6 @@ class TableLoader:
     def _copy_statement(self, columns: Sequence[str]) -> sql.Composed:
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
         return sql.SQL("copy {} ({}) from stdin (format csv, header)").format(self.target.identifier, names)
-
-
-def _ranges(ranges: Sequence[Range]) -> sql.Composed:
-    """The ranges as `due (file, first, last)`."""
-    return sql.SQL("{} as due (file, first, last)").format(
-        rows_from(
-            texts(where.file for where in ranges),
-            integers(where.first for where in ranges),
-            integers(where.end for where in ranges),
-        )
-    )
 
 
 def input_error(error: psycopg.Error, csv: AnsweredCsv, target: Target, encoding: str | None) -> InputError:

@@ -67,6 +67,21 @@ def test_a_bucket_is_mirrored_through_pages_of_listings(store: Proxy, stage: Sta
     assert "gcsfs" not in done.stderr
 
 
+@pytest.mark.parametrize("page", [1, 2, 1000])
+def test_a_listing_without_an_end_is_refused(store: Proxy, stage: Stage, tmp_path: Path, page: int) -> None:
+    """Nor is it proof that an object is gone: what an earlier run brought stays."""
+    for name in ("a", "b"):
+        store.put(f"in/{name}.csv", text(2))
+    assert stage("ingest", URL, tmp_path / "out", **store.environment).returncode == 0
+    store.delete("in/b.csv")
+    store.put("in/c.csv", text(2))
+    store.page, store.circular = page, True
+    done = stage("ingest", URL, tmp_path / "out", **store.environment)
+    assert done.returncode == 1
+    assert done.stderr == f"ingest: {URL}: the pages of its listing never end; try again without a proxy\n"
+    assert sorted(files(tmp_path / "out")) == ["a.csv", "b.csv"]
+
+
 def test_one_object_is_a_url_too(store: Proxy, stage: Stage, tmp_path: Path) -> None:
     store.put("in/a.csv", text(2))
     done = stage("ingest", f"{URL}/a.csv", tmp_path, **store.environment)

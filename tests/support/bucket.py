@@ -42,6 +42,7 @@ class Proxy:
         fault: gives a status to answer with, or `reset`, `stall`, `half` or `flip`.
         before: called with each request before it is answered.
         requester_pays: whether requests without a project that pays are refused.
+        circular: whether the last page of a listing leads to the first again, as behind a cache that forgets the token.
         seen: all requests.
 
     """
@@ -51,6 +52,7 @@ class Proxy:
     fault: Fault = lambda _: None
     before: Callable[[Request], None] = lambda _: None
     requester_pays: bool = False
+    circular: bool = False
     seen: list[Request] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -118,8 +120,8 @@ class Proxy:
             first = int(query.get("pageToken", 0))
             items = sorted(listing.get("items", []), key=lambda item: str(item["name"]))
             page = {"kind": listing["kind"], "items": items[first : first + self.page]}
-            if first + self.page < len(items):
-                page["nextPageToken"] = str(first + self.page)
+            if first + self.page < len(items) or self.circular:
+                page["nextPageToken"] = str((first + self.page) % max(1, len(items)))
             body = json.dumps(page).encode()
         return status, {name: value for name, value in got.items() if name.lower() != "content-length"}, body
 
