@@ -15,6 +15,8 @@ DEFAULT_REVISION = "564e9b582944a57a3e586bbb98fd6f0a4118db7f"
 
 # The files that an export needs; the weights of other frameworks stay on the hub.
 FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "README.md")
+# How the revision of a local folder begins.
+_OF_WEIGHTS = "sha256:"
 FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)^---", re.DOTALL | re.MULTILINE)
 # Characters: some ten times what cards have. Longer ones go without a licence.
 LONGEST_FRONT_MATTER = 20_000
@@ -47,6 +49,13 @@ class Checkpoint:
         """Bytes of the weights."""
         return sum(path.stat().st_size for path in weights(self.folder))
 
+    def check_unchanged(self) -> None:
+        """Raises ExportError if a local folder's weights are others by now than those that `revision` names."""
+        if self.revision.startswith(_OF_WEIGHTS) and self.revision != _weights_revision(self.folder):
+            raise ExportError(
+                f"{self.name}: its weights changed while they were read; export it again when nothing writes to it"
+            )
+
 
 def find(model: str, revision: str | None) -> Checkpoint:
     """The checkpoint in a local folder, or else from the hub; downloads it unless it is in the cache.
@@ -64,11 +73,15 @@ def find(model: str, revision: str | None) -> Checkpoint:
 
 def _local(folder: Path) -> Checkpoint:
     inspect(folder, folder.name)
+    return Checkpoint(folder, folder.name, _weights_revision(folder), _licence(folder))
+
+
+def _weights_revision(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in weights(folder):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    return Checkpoint(folder, folder.name, f"sha256:{digest.hexdigest()}", _licence(folder))
+    return f"{_OF_WEIGHTS}{digest.hexdigest()}"
 
 
 def _from_hub(model: str, revision: str | None) -> Checkpoint:

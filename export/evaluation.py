@@ -1,14 +1,18 @@
 """Reads the rows that a bundle is judged by: questions, contexts and, if the file has them, expected answers."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime.blanks import BLANK
 from runtime.errors import ExportError, InputError
 from runtime.labelled import read_labelled
 
+# Of a surrogate pair, which JSON can hold and no tokenizer takes.
+_HALF = re.compile("[\ud800-\udfff]")
 _WHAT = "--evaluate takes a CSV with the columns question and context, a folder of such CSVs, or a SQuAD JSON"
 
 
@@ -46,7 +50,7 @@ def _read(path: Path) -> Iterator[Row]:
 
 def _csv(path: Path) -> Iterator[Row]:
     for row in read_labelled(path, dict.fromkeys(("question", "context"), _WHAT)):
-        if row["question"].strip() and row["context"].strip():
+        if _is_shown(row["question"]) and _is_shown(row["context"]):
             expected = row.get("expected")
             yield Row(row["question"], row["context"], (expected,) if expected else ())
 
@@ -57,4 +61,12 @@ def _squad(path: Path) -> Iterator[Row]:
         for paragraph in article["paragraphs"]:
             for question in paragraph["qas"]:
                 expected = tuple(dict.fromkeys(answer["text"] for answer in question["answers"]))
-                yield Row(question["question"], paragraph["context"], expected)
+                if not all(isinstance(each, str) for each in expected):
+                    raise TypeError("an answer's text is not text")
+                if _is_shown(question["question"]) and _is_shown(paragraph["context"]):
+                    yield Row(question["question"], paragraph["context"], expected)
+
+
+def _is_shown(text: object) -> bool:
+    """Whether a field says something; all that a row without can have is an error."""
+    return isinstance(text, str) and bool(text.strip(BLANK)) and not _HALF.search(text)

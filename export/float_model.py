@@ -57,6 +57,7 @@ def make_float_model(source: Checkpoint, request: ExportRequest, work: Path) -> 
     folder.mkdir()
     with step("convert"):
         converted = convert(source, plain)
+        source.check_unchanged()
     alignment.check_offsets(Tokenizer.from_file(str(plain / TOKENIZER)), request.rows, source.name)
     with step("fuse"):
         fuse(plain / MODEL, fused)

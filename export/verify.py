@@ -8,9 +8,10 @@ import numpy as np
 from export.evaluation import Row
 from export.threads import side_by_side
 from runtime import Answer, Answerer
+from runtime.errors import ExportError
 from runtime.rows import Ranking
 from runtime.squad import exact_match, f1
-from runtime.windows import Window, Windower
+from runtime.windows import UnanswerableRowError, Window, Windower
 
 # Number of windows on which logits are compared, spread over the lengths that the rows offer.
 COMPARED_WINDOWS = 32
@@ -39,13 +40,21 @@ def observed_rows(windower: Windower, rows: Sequence[Row]) -> np.ndarray:
 
 
 def _spread(windower: Windower, rows: Sequence[Row], count: int) -> list[tuple[int, Window]]:
-    """As `spread_of_windows`, each with the index of its row."""
-    windows = [
-        (index, window) for index, row in enumerate(rows) for window in windower.windows(row.question, row.context)
-    ]
+    """As `spread_of_windows`, each with the index of its row. Raises ExportError if no row has any."""
+    windows = [(index, window) for index, row in enumerate(rows) for window in _windows(windower, row)]
+    if not windows:
+        raise ExportError("this model can answer none of the rows that it is to be judged by; name others: --evaluate")
     windows.sort(key=lambda each: each[1].ids.size)
     picked = np.linspace(0, len(windows) - 1, min(count, len(windows)))
     return [windows[int(index)] for index in picked]
+
+
+def _windows(windower: Windower, row: Row) -> list[Window]:
+    """The row's windows; none of one that has only an error, such as for its long question."""
+    try:
+        return windower.windows(row.question, row.context)
+    except UnanswerableRowError:
+        return []
 
 
 def logit_differences(model: Any, plain: Answerer, fused: Answerer, windows: Sequence[Window]) -> tuple[float, float]:

@@ -8,13 +8,16 @@ say no more than the row.
 """
 
 import argparse
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import logging
+import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,10 +84,7 @@ def calibrate(options: argparse.Namespace) -> int:
     right = np.asarray([is_right for _, is_right in judged], dtype=np.float64)
     known = np.asarray(manifest.confidence.coefficients) if manifest.confidence else None
     curve = confidence.curve(inputs, right, options.labelled.name, known)
-    folder = options.output.with_name(f".{options.output.name}.calibrating")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
+    with _draft(options.output) as folder:
         for name in manifest.files:
             shutil.copy(options.bundle / name, folder / name)
         (folder / DIAGRAM).write_text(confidence.diagram(inputs, right, known), "utf-8")
@@ -95,12 +95,42 @@ def calibrate(options: argparse.Namespace) -> int:
         changed = dataclasses.replace(manifest, confidence=curve, decoding=decoding, files=dict(sorted(files.items())))
         (folder / MANIFEST).write_text(changed.to_json(), "utf-8")
         folder.rename(options.output)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
     logging.info("wrote %s: %s", options.output, changed.bundle_id)
     summarise("done", {"rows": len(right), "calibration_error": curve.calibration_error})
     return command.DONE
+
+
+@contextlib.contextmanager
+def _draft(output: Path) -> Iterator[Path]:
+    """An empty hidden folder for a bundle, to be renamed to `output`; it goes if that fails.
+
+    Raises AnswermillError while another run has it: two that write one bundle would give neither's.
+    """
+    folder = output.with_name(f".{output.name}.calibrating")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        if not _is_free(folder, lock):
+            raise AnswermillError(f"{output}: another run is writing it; wait for it, or choose another folder")
+        try:
+            for leftover in folder.iterdir():
+                leftover.unlink()
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    finally:
+        os.close(lock)
+
+
+def _is_free(folder: Path, lock: int) -> bool:
+    """Locks the folder, of which `lock` is a descriptor, until that is closed."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Of a run that has just ended, it is the output by now.
+        return os.path.samestat(os.fstat(lock), folder.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def labelled_rows(options: argparse.Namespace) -> dict[tuple[str, str], set[str]]:

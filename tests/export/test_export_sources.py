@@ -10,9 +10,14 @@ from threading import Thread
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from export import checkpoint, pipeline
+from export.evaluation import read_rows
+from export.request import ExportRequest
+from export.thresholds import Thresholds
 from runtime import Bundle
+from runtime.errors import ExportError
 from tests.conftest import CHECKPOINT, SAMPLES
 from tests.export.test_export import export, refusal
 
@@ -62,6 +67,18 @@ def test_refusal_of_a_hub_is_told_by_its_reason(hub: str, tmp_path: Path, model:
     done = export(model, "--revision", "v9", "--output", tmp_path / "model", HF_ENDPOINT=hub, HF_HOME=str(tmp_path))
     assert message in refusal(done)
     assert not (tmp_path / "model").exists()
+
+
+def test_weights_that_change_while_they_are_read_are_told(tmp_path: Path) -> None:
+    """As under a training that goes on; the bundle would name weights that it was not made from."""
+    folder = shutil.copytree(CHECKPOINT, tmp_path / "checkpoint")
+    source = checkpoint.find(str(folder), None)
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: 1.01 * weight for name, weight in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    request = ExportRequest(None, read_rows(ROWS), Thresholds())
+    with pytest.raises(ExportError, match="its weights changed while they were read; export it again when"):
+        pipeline.export(source, tmp_path / "model", request)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_torch_weights_and_a_vocabulary_do_as_well(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Near ties are answered again in fp32; a row's answer stays a function of the row, the bundle and the options."""
 
 import csv
+import fcntl
 import io
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -15,7 +17,7 @@ import pytest
 
 from runtime import Answerer, Decoding, confidence
 from runtime.answer import Answer, are_apart
-from runtime.bundle import FLOAT_MODEL
+from runtime.bundle import FLOAT_MODEL, Bundle
 from runtime.calibrate import arguments, labelled_rows
 from runtime.errors import BundleError, OptionError
 from runtime.manifest import Confidence, Manifest
@@ -196,6 +198,24 @@ def test_calibrate_says_what_is_wrong(int8_bundle: Path, tmp_path: Path) -> None
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert message in done.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_two_runs_do_not_calibrate_one_bundle(int8_bundle: Path, tmp_path: Path) -> None:
+    """Whoever came second emptied the folder that the first was writing. A killed run's is no obstacle."""
+    rows = write_labelled(tmp_path / "rows.csv", [(f"Who called {n}?", f"Ada called {n}.", "Ada") for n in range(101)])
+    draft = tmp_path / ".new.calibrating"
+    draft.mkdir()
+    (draft / "model.onnx").write_bytes(b"half")
+    lock = os.open(draft, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    done = run("calibrate", int8_bundle, rows, "--output", tmp_path / "new")
+    assert (done.returncode, "another run is writing it" in done.stderr) == (1, True), done.stderr
+    assert (draft / "model.onnx").read_bytes() == b"half" and not (tmp_path / "new").exists()
+    os.close(lock)
+    done = run("calibrate", int8_bundle, rows, "--output", tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    assert Bundle.open(tmp_path / "new").manifest.confidence
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "rows.csv"]
 
 
 def write_labelled(path: Path, rows: Iterable[tuple[str, str, str]]) -> Path:
