@@ -186,15 +186,15 @@ $(VENV)/demo: pyproject.toml constraints.txt | $(PY)
 
 $(VENV)/test: $(VENV)/demo
 	@echo "installing what the tests need"
-	@$(PIP) -e '.[test,dask]'
+	@$(PIP) -e '.[test,dask]' $(call or_show,test)
 	@touch $@
 
 $(VENV)/audit: pyproject.toml constraints.txt | $(PY)
 	@echo "installing the auditor"
-	@$(PIP) -e '.[audit]'
+	@$(PIP) -e '.[audit]' $(call or_show,audit)
 	@touch $@
 
 $(VENV)/bench: $(VENV)/demo
 	@echo "installing the peers"
-	@$(PIP) -e '.[bench]'
+	@$(PIP) -e '.[bench]' $(call or_show,bench)
 	@touch $@

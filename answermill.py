@@ -74,7 +74,7 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Hands over to the verb's own `main`. Returns the exit code."""
-    from runtime.command import begin
+    from runtime.startup import begin
 
     begin()
     first, *rest = (sys.argv[1:] if argv is None else list(argv)) or [""]

@@ -14,8 +14,9 @@ from typing import NoReturn, Protocol, TypeVar
 
 from runtime.errors import AnswermillError
 from runtime.logs import start_logging
+from runtime.startup import INTERRUPTED, open_streams
 
-DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+DONE, FAILED, USAGE, TERMINATED = 0, 1, 2, 143
 EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 143 terminated."
 GRACE = 0.7
 # Three weeks. In milliseconds it still fits into 32 bits, which is what PostgreSQL and poll take.
@@ -201,26 +202,6 @@ def _failure(error: BaseException) -> Sequence[str]:
     return []
 
 
-def begin() -> None:
-    """What a program does first: sees to its streams, and that Ctrl-C ends it quietly while modules are loaded."""
-    open_streams()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)
-
-
-def open_streams() -> None:
-    """Makes streams that the caller has closed lead nowhere.
-
-    Python has None in their place, and the first file that is opened would get their number, and with it what a library
-    writes to stderr.
-    """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 - it lives as long as the process
-            os.set_inheritable(stream.fileno(), True)
-            setattr(sys, name, stream)
-
-
 def describe(error: OSError, place: Path | None = None) -> str:
     """`/data/out: No space left on device`, with every file that the error names, or the place if it names none."""
     files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name) or str(place or "")
@@ -251,11 +232,6 @@ class _Ending:
         self.code = INTERRUPTED
         _end_soon(INTERRUPTED)
         raise KeyboardInterrupt
-
-
-def _leave(_signal: int, _frame: object) -> NoReturn:
-    # Nothing is there yet that must be put away, and a library in C would make an ImportError of an exception.
-    os._exit(INTERRUPTED)
 
 
 def _end_soon(code: int) -> None:

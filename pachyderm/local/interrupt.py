@@ -9,7 +9,8 @@ from types import FrameType
 from typing import NoReturn
 
 from pachyderm.local.worker.process import StoppedError
-from runtime.command import INTERRUPTED, TERMINATED
+from runtime.command import TERMINATED
+from runtime.startup import INTERRUPTED
 
 # After this many seconds what does not end by itself, such as a copy of a huge file, is left to the next run.
 _GRACE = 1.5

@@ -94,10 +94,15 @@ def log_lines(root: Path, pipeline: str, number: int | None, datum: str | None) 
     folders = [journal.of(job.number) for job in reversed(jobs)]
     folder = next((folder for folder in folders if any(folder.logs())), folders[0])
     known = folder.results()
-    for path in folder.logs():
-        label = known[path.stem].label if path.stem in known else path.stem[:12]
-        if datum and not (path.stem.startswith(datum) or datum in label):
-            continue
+    labels = {path: known[path.stem].label if path.stem in known else path.stem[:12] for path in folder.logs()}
+    if datum:
+        labels = {path: label for path, label in labels.items() if path.stem.startswith(datum) or datum in label}
+    if datum and not labels:
+        raise PachydermError(
+            f"--datum {datum}: no datum of this job has such an id or path, and a log; "
+            f"`answermill status {pipeline}` names its datums"
+        )
+    for path, label in labels.items():
         for line in path.read_text("utf-8", "replace").splitlines():
             yield printable(f"{label}: {line}")
 

@@ -6,6 +6,8 @@ runs again elsewhere: a file appears when it is whole, so that what the first on
 
 import contextlib
 import logging
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -65,15 +67,39 @@ class DaskSpread:
                 workers = self._options.threads or available_cpus()
                 # Whoever may speak to a scheduler runs code as its user; only our own processes have these keys.
                 secured = {"security": Security.temporary(), "protocol": "tls://", "dashboard_address": None}
-                address = stack.enter_context(
-                    LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, **secured)
-                )
+                # An interrupted run leaves Dask's semaphores to Python's tracker, which would warn of them.
+                sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
+                with _signals_later():
+                    cluster = LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, **secured)
+                address = stack.enter_context(cluster)
             try:
                 client = stack.enter_context(Client(address))
             except (OSError, ValueError) as error:
                 reason = without_secrets(str(error), self._address)
                 raise AnswermillError(f"no Dask scheduler at {safe_url(self._address)}: {reason}") from error
             yield client
+
+
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Lets SIGINT and SIGTERM wait, since half a cluster cannot be closed; processes that start here get no SIGINT.
+
+    Ctrl-C reaches them too, and each would write a traceback. They end with this process.
+    """
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def task_of(file: File | RemoteFile) -> File | RemoteFile:

@@ -204,12 +204,12 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def name_errors(path: Path | str) -> Iterator[None]:
-    """Errors of a full disk say where: writing does not name the file, and polars gives no number either."""
+    """Makes errors of a full disk or a closed pipe say where: writing names no file, and polars not even a number."""
     try:
         yield
     except OSError as error:
-        if full := _lacks_space(error):
-            raise OSError(full, os.strerror(full), str(path)) from error
+        if number := _write_error(error):
+            raise OSError(number, os.strerror(number), str(path)) from error
         raise
 
 
@@ -219,12 +219,12 @@ def _is_special(path: Path) -> bool:
     return is_device or (path.exists() and not path.is_file())
 
 
-def _lacks_space(error: OSError) -> int | None:
-    """The number of the error, if a file could not grow any more."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+def _write_error(error: OSError) -> int | None:
+    """The number of the error, if a file could not grow any more, or nobody reads the pipe any more."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPIPE)
     if error.errno is None:
-        return next((number for number in full if re.search(rf"(os error|\[Errno) {number}\b", str(error))), None)
-    return error.errno if error.errno in full else None
+        return next((number for number in numbers if re.search(rf"(os error|\[Errno) {number}\b", str(error))), None)
+    return error.errno if error.errno in numbers else None
 
 
 def partial_name(name: str) -> str:

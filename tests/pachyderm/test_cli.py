@@ -127,6 +127,9 @@ def test_logs_of_one_datum_and_of_an_earlier_job(shell: Shell) -> None:
     assert shell.show("logs", "talk") == "/a: third\n"
     assert shell.show("logs", "talk", "--job", "1") == "/a: first\n/b: second\n"
     assert shell.show("logs", "talk", "--job", "1", "--datum", "/b") == "/b: second\n"
+    done = shell.do(shell.words("logs", "talk", "--datum", "/b"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "--datum /b: no datum of this job has such an id or path, and a log" in done.stderr
 
 
 def test_what_is_not_there_is_said_in_one_line(shell: Shell) -> None:

@@ -57,6 +57,19 @@ def test_dask_answers_though_a_worker_is_killed(stage: Stage, source: Path, tmp_
     assert "unchanged_files=5" in run(stage, source, out, int8_bundle)
 
 
+def test_ctrl_c_while_workers_start_is_quiet(source: Path, tmp_path: Path, int8_bundle: Path) -> None:  # noqa: F811
+    """It reaches the workers too: each wrote a traceback, and so did Dask about the half of a cluster."""
+    words = [source, tmp_path / "out", "--model", int8_bundle, "--dask", "local", "--threads", 2]
+    command = [sys.executable, "-m", "stages.answer", *map(str, words)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        children = Path(f"/proc/{process.pid}/task")
+        while process.poll() is None and not any(each.read_text() for each in children.glob("*/children")):
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        told = process.stderr.read() if process.stderr else ""
+    assert (process.returncode, told) == (130, "answer: interrupted\n")
+
+
 @pytest.fixture
 def scheduler() -> Iterator[str]:
     """The address of a scheduler with a worker, each a process of its own."""

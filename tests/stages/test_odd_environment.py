@@ -159,13 +159,26 @@ def test_a_full_disk_behind_piped_answers_is_one_line(tmp_path: Path, int8_bundl
     assert b"answer: stdout: No space left on device" in done.stderr
 
 
-# Sends the signal to itself when the verb's module is about to be loaded.
+def test_piped_answers_that_nobody_reads_end_quietly(tmp_path: Path, int8_bundle: Path) -> None:
+    """It said `[Errno 32] Broken pipe`, as in `answermill answer - - … | head -1`."""
+    write_version(tmp_path / "in/a.csv", "one", 3)
+    words = [*ANSWERMILL, "answer", "-", "-", "--prefix", "qa_", "--model", str(int8_bundle)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with (tmp_path / "in/a.csv").open("rb") as source:
+        done = subprocess.run(words, cwd=ROOT, stdin=source, stdout=writer, stderr=subprocess.PIPE, timeout=240)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+# Sends the signal to itself when the module is about to be loaded: the verb's, or what all command lines share.
 LOADING = """
 import os, signal, sys
 
 class Finder:
     def find_spec(self, name, path, target=None):
-        if name == "stages.compare":
+        if name == sys.argv[-1]:
+            sys.argv.pop()
             os.kill(os.getpid(), int(sys.argv.pop()))
 
 sys.meta_path.insert(0, Finder())
@@ -175,8 +188,9 @@ sys.exit(answermill.main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize(("number", "codes"), [(signal.SIGINT, {130}), (signal.SIGTERM, {143, -signal.SIGTERM})])
-def test_a_signal_while_modules_are_loaded_is_quiet(number: signal.Signals, codes: set[int]) -> None:
-    words = [sys.executable, "-c", LOADING, "compare", "a", "b", str(int(number))]
+@pytest.mark.parametrize("module", ["runtime.command", "stages.compare"])
+def test_a_signal_while_modules_are_loaded_is_quiet(number: signal.Signals, codes: set[int], module: str) -> None:
+    words = [sys.executable, "-c", LOADING, "compare", "a", "b", str(int(number)), module]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode in codes, done.stderr) == (True, "")
 
