@@ -31,7 +31,7 @@ from runtime.cpu import available_cpus, limit_pools
 from stages.common.batching import OPTION
 from stages.common.names import Origin
 from stages.load import target_of
-from stages.loading.copying import AnsweredCsv, columns_of, examine, rows_to_copy
+from stages.loading.copying import columns_of, examine, rows_to_copy
 from stages.loading.files import open_csv
 from stages.loading.options import arguments
 from stages.loading.schema import prepare
@@ -99,7 +99,7 @@ def cost_of_copies(url: str, answers: Path) -> Cost:
     target = target_of(arguments([str(answers), str(answers)]))
     files = []
     for path in sorted(answers.glob("*.csv")):
-        answered = AnsweredCsv(path.name, Origin(path.name, 1), open_csv(path))
+        answered = open_csv(path.name, Origin(path.name, 1), path, None)
         examine(answered, target)
         files.append((columns_of(answered, target), b"".join(rows_to_copy(answered, target))))
         answered.close()

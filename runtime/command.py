@@ -26,6 +26,7 @@ _REMEDIES = {
     errno.ENOSPC: _FREE,
     errno.EDQUOT: _FREE,
     errno.EFBIG: "raise the limit (ulimit -f), or use a file system that takes larger files",
+    errno.EIO: "check the disk, or the network drive, that it is on",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "raise the limit of open files (fs.file-max)",
     errno.EROFS: "choose a folder on a file system that can be written",

@@ -40,6 +40,7 @@ class AnsweredCsv:
         origin: the object that its rows come from, and the row of the first.
         stream: the file, opened once, so that every pass sees one version of it.
         opened_at: the database's clock before that, where it is a datum's; None in a plain run.
+        state: of the file when it was opened, as `state_of` gives it.
         size, sha256, rows, header: of what `examine` read; 0 and empty before. The size is in bytes.
         blocks: all records of a small file; None for one that is read again while it is copied.
         skipped: data rows of this CSV, from 1, that are left out.
@@ -56,6 +57,7 @@ class AnsweredCsv:
     header: tuple[str, ...] = ()
     blocks: tuple[Block, ...] | None = None
     skipped: frozenset[int] = frozenset()
+    state: tuple[int, int, int] = (0, 0, 0)
 
     def close(self) -> None:
         """Closes the stream, whichever version it is of."""
@@ -68,10 +70,29 @@ class AnsweredCsv:
             setattr(self, name, getattr(newer, name))
 
 
+def state_of(stat: os.stat_result) -> tuple[int, int, int]:
+    """What changes when somebody writes into the file."""
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+class _Named(io.FileIO):
+    """Reads from an open file; its errors say which that is."""
+
+    def __init__(self, csv: AnsweredCsv) -> None:
+        super().__init__(csv.stream.fileno(), closefd=False)
+        self._path = csv.path
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from error
+
+
 def reader_of(csv: AnsweredCsv, target: Target, digest: "_Hash | None" = None) -> Reader:
     """Reads the file from its beginning. Raises InputError as `Reader` does."""
     csv.stream.seek(0)
-    return Reader(io.BufferedReader(io.FileIO(csv.stream.fileno(), closefd=False)), target.required, digest)
+    return Reader(io.BufferedReader(_Named(csv)), target.required, digest)
 
 
 def examine(csv: AnsweredCsv, target: Target) -> None:

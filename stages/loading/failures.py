@@ -12,6 +12,7 @@ _PASSING = {
     "40P01": "deadlock",
     "53300": "too many connections",
     "55P03": "lock timeout",
+    "57014": "statement timeout, or somebody's cancel; of a COPY `is_about_rows` and `is_cancelled` decide first",
     "57P01": "admin shutdown",
     "57P02": "crash shutdown",
     "57P03": "starting up or shutting down",
@@ -103,12 +104,21 @@ def is_about_rows(error: psycopg.Error) -> bool:
     """Whether other files can still be loaded: a value, a constraint, a limit, a trigger, or the time for a statement.
 
     A trigger may raise whatever SQLSTATE its author has made up. What names a thing that does not exist is about a row
-    too, if it comes with a line of COPY: a value for a column of type regclass.
+    too, if it comes with a line of COPY: a value for a column of type regclass. So is the time for a statement: what
+    waits for a lock that long has nothing against the rows.
     """
     state = error.sqlstate or ""
-    if state.startswith("42"):
+    if state == "57014" or state.startswith("42"):
         return state != "42501" and "COPY" in (error.diag.context or "")
-    return state == "57014" or (bool(state) and not state.startswith(_ENVIRONMENT))
+    return bool(state) and not state.startswith(_ENVIRONMENT)
+
+
+def is_cancelled(error: psycopg.Error, connection: psycopg.Connection) -> bool:
+    """Whether somebody has ended the statement: its time cannot have, where it has no limit."""
+    if error.sqlstate != "57014":
+        return False
+    query = "select pg_catalog.current_setting('statement_timeout'::pg_catalog.text)"
+    return connection.execute(query).fetchone() == ("0",)
 
 
 def one_line(error: psycopg.Error) -> str:

@@ -1,26 +1,28 @@
 """The files of a load: whose rows they hold, which share a transaction, whether they are current, passing them on."""
 
-import io
+import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from runtime.errors import AnswermillError, DatabaseError, InputError
 from stages.common.files import is_hidden, open_raw, partial_name, size_of
 from stages.common.inputs import Input
 from stages.common.names import Origin, origin_of, subject, utf8
-from stages.loading.copying import AnsweredCsv
+from stages.loading.copying import AnsweredCsv, state_of
 from stages.loading.digests import DIGESTS, digests_in, key
 from stages.loading.memory import Entry
 from stages.loading.small import SMALL_BYTES
 
 # A commit a file costs as much as some hundred rows; small files share one.
 GROUP_BYTES, GROUP_FILES = 4 << 20, 200
+# Why a file cannot be opened, if that is its owner's to mend.
+_OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
 class ReplacedError(Exception):
-    """Other files are in the place of these CSVs since they were opened."""
+    """These CSVs are not what they were when they were opened: others are in their place, or they were written to."""
 
     def __init__(self, csvs: Sequence[AnsweredCsv]) -> None:
         self.csvs = csvs
@@ -72,17 +74,24 @@ def groups(files: Mapping[str, Path]) -> Iterator[list[str]]:
         yield group
 
 
-def open_csv(location: Path) -> io.FileIO:
-    """The file, open to read. Raises InputError if it is no file, not there, or not ours to read."""
+def open_csv(path: str, origin: Origin, location: Path, opened_at: datetime | None) -> AnsweredCsv:
+    """The CSV, open to read. Raises InputError if it is no file, not there, or not ours to read; else OSError."""
     try:
-        return open_raw(location)
+        stream = open_raw(location)
     except OSError as error:
+        if error.errno not in _OF_THE_FILE:
+            # No descriptor is left, or a disk fails: nothing that the file's owner could mend.
+            raise
         raise InputError(f"it cannot be read: {error.strerror}", remedy="correct its rights, or remove it") from error
+    return AnsweredCsv(path, origin, stream, opened_at, state=state_of(os.fstat(stream.fileno())))
 
 
 def check_current(csvs: Sequence[AnsweredCsv], files: Mapping[str, Path]) -> None:
-    """Raises ReplacedError: while this loader waited, another may have loaded a newer version, which must stay."""
-    if replaced := [csv for csv in csvs if not is_current(csv.stream, files[csv.path])]:
+    """Raises ReplacedError: while this loader waited, another may have loaded a newer version, which must stay.
+
+    Or somebody wrote into the file while it was read, and what was read is of no version.
+    """
+    if replaced := [csv for csv in csvs if not is_current(csv, files[csv.path])]:
         raise ReplacedError(replaced)
 
 
@@ -107,10 +116,11 @@ def check_latest(csvs: Iterable[AnsweredCsv], known: Mapping[str, Iterable[Entry
                 )
 
 
-def is_current(stream: BinaryIO, location: Path) -> bool:
-    """Whether the open file is still the one that is at its path."""
+def is_current(csv: AnsweredCsv, location: Path) -> bool:
+    """Whether the open file is still the one that is at its path, as it was when it was opened."""
     try:
-        return os.path.samestat(os.fstat(stream.fileno()), location.stat())
+        now = os.fstat(csv.stream.fileno())
+        return csv.state == state_of(now) and os.path.samestat(now, location.stat())
     except OSError:
         return False
 

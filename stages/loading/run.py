@@ -1,5 +1,6 @@
 """One run of load: which files share a transaction, what becomes of a file that is refused, and the counts."""
 
+import errno
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 
+from runtime.command import describe
 from runtime.errors import InputError
 from stages.common.files import whole_file
 from stages.common.mirror import Mirror, keeps_listing
@@ -19,7 +21,7 @@ from stages.loading.connection import Session
 from stages.loading.copying import AnsweredCsv, examine
 from stages.loading.counts import LoadCounts
 from stages.loading.digests import digest_path, touch
-from stages.loading.failures import is_about_rows
+from stages.loading.failures import is_about_rows, is_cancelled
 from stages.loading.files import ReplacedError, check_current, groups, open_csv, origins_of, pass_on
 from stages.loading.memory import clock
 from stages.loading.options import LoadOptions
@@ -33,6 +35,8 @@ from stages.loading.waiting import WatchedConnection
 MOST_SKIPPED = 100
 # Times that a file is opened in one run; each time something has replaced it while the run waited for its lock.
 MOST_REOPENED = 5
+# No descriptor is left, for any file.
+_FOR_ALL_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class LoadRun:
@@ -67,7 +71,7 @@ class LoadRun:
     ) -> tuple[list[AnsweredCsv], list[str]]:
         """Opens and examines CSVs. Returns those that keep the rules, and the names of those that failed."""
         opened: list[AnsweredCsv] = []
-        faults: dict[str, InputError] = {}
+        faults: dict[str, InputError | OSError] = {}
 
         @stack.callback
         def close() -> None:
@@ -76,8 +80,10 @@ class LoadRun:
 
         for path in group:
             try:
-                csv = AnsweredCsv(path, self._origins[path], open_csv(files[path]), self._opened_at)
-            except InputError as error:
+                csv = open_csv(path, self._origins[path], files[path], self._opened_at)
+            except (InputError, OSError) as error:
+                if isinstance(error, OSError) and error.errno in _FOR_ALL_FILES:
+                    raise
                 faults[path] = error
                 continue
             opened.append(csv)
@@ -86,7 +92,7 @@ class LoadRun:
             try:
                 if csv.path not in faults:
                     refuse_ranks(csv, self._target)
-            except InputError as error:
+            except (InputError, OSError) as error:
                 faults[csv.path] = error
         failed = [name for path, error in faults.items() for name in self._refuse(path, files[path], error)]
         return [csv for csv in opened if csv.path not in faults], failed
@@ -96,7 +102,7 @@ class LoadRun:
 
         The old one stays open, so that whoever tries again finds once more that it has been replaced.
         """
-        fresh = AnsweredCsv(csv.path, csv.origin, open_csv(location), self._opened_at)
+        fresh = open_csv(csv.path, csv.origin, location, self._opened_at)
         try:
             examine(fresh, self._target)
             refuse_ranks(fresh, self._target)
@@ -140,7 +146,12 @@ class LoadRun:
         """Loads CSVs in one transaction. Raises InputError for one that breaks a rule or that the server refuses."""
         for _ in range(MOST_REOPENED):
             try:
-                return self._attempt(csvs, files)
+                try:
+                    return self._attempt(csvs, files)
+                except InputError:
+                    # What was wrong may be that somebody wrote into it.
+                    check_current(csvs, files)
+                    raise
             except ReplacedError as error:
                 for csv in error.csvs:
                     self._reopen(csv, files[csv.path])
@@ -166,7 +177,7 @@ class LoadRun:
             try:
                 return attempt(connection)
             except psycopg.Error as error:
-                if connection.closed or not is_about_rows(error):
+                if connection.closed or not is_about_rows(error) or is_cancelled(error, connection):
                     raise
                 if len(csvs) > 1:
                     raise InputError(str(error), remedy="load each file by itself") from error
@@ -190,11 +201,14 @@ class LoadRun:
         self.counts.add(counts, csv.size)
         self.written.update([csv.path, *self._digests([csv])])
 
-    def _refuse(self, path: str, location: Path, error: InputError) -> list[str]:
+    def _refuse(self, path: str, location: Path, error: InputError | OSError) -> list[str]:
         """Names a file that is not loaded. Returns its name if that counts as a failure."""
-        logging.error("%s: %s", path, error)
         # What an earlier run has passed on stays, as its rows do.
         self.written.add(path)
+        if isinstance(error, OSError):
+            logging.error("%s", describe(OSError(error.errno, error.strerror, path)))
+            return [path]
+        logging.error("%s: %s", path, error)
         if self._options.on_bad_row == "fail":
             return [path]
         self.counts.rejected += 1

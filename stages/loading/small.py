@@ -19,21 +19,24 @@ from stages.loading.target import Target
 SMALL_BYTES = 1 << 18
 
 
-def examine_each(csvs: Sequence[AnsweredCsv], target: Target) -> dict[str, InputError]:
-    """As `examine` of each, but small ones keep their records. Returns what is wrong with those that break a rule."""
-    faults: dict[str, InputError] = {}
+def examine_each(csvs: Sequence[AnsweredCsv], target: Target) -> dict[str, InputError | OSError]:
+    """As `examine` of each, but small ones keep their records.
+
+    Returns what is wrong with those that break a rule or cannot be read.
+    """
+    faults: dict[str, InputError | OSError] = {}
     apart: list[AnsweredCsv] = []
     headers: dict[bytes, tuple[str, ...]] = {}
     alike: dict[bytes, list[tuple[AnsweredCsv, bytes]]] = defaultdict(list)
     for csv in csvs:
-        content = _read_small(csv.stream)
-        line = content[: content.find(b"\n") + 1]
         try:
+            content = _read_small(csv.stream)
+            line = content[: content.find(b"\n") + 1]
             if len(content) <= SMALL_BYTES and (line in headers or _learn(line, content, target, headers)):
                 alike[line].append((csv, content))
             else:
                 apart.append(csv)
-        except InputError as error:
+        except (InputError, OSError) as error:
             faults[csv.path] = error
     faults |= _examine_apart(apart, target)
     for line, group in alike.items():
@@ -60,7 +63,7 @@ def _learn(line: bytes, content: bytes, target: Target, headers: dict[bytes, tup
 
 def _examine_alike(
     line: bytes, header: tuple[str, ...], group: Sequence[tuple[AnsweredCsv, bytes]], target: Target
-) -> dict[str, InputError]:
+) -> dict[str, InputError | OSError]:
     bodies = [content[len(line) :] for _, content in group]
     bodies = [body if body.endswith(b"\n") or not body else body + b"\n" for body in bodies]
     try:
@@ -76,12 +79,12 @@ def _examine_alike(
     return {}
 
 
-def _examine_apart(csvs: Sequence[AnsweredCsv], target: Target) -> dict[str, InputError]:
-    faults = {}
+def _examine_apart(csvs: Sequence[AnsweredCsv], target: Target) -> dict[str, InputError | OSError]:
+    faults: dict[str, InputError | OSError] = {}
     for csv in csvs:
         try:
             examine(csv, target)
-        except InputError as error:
+        except (InputError, OSError) as error:
             faults[csv.path] = error
     return faults
 
