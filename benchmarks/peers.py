@@ -114,6 +114,8 @@ def _ask(ask: Any, rows: Sequence[Pair], batch: int) -> Iterator[object]:
 
 
 def _decode(folder: Path, rows: Sequence[Pair], logits: Callable[[np.ndarray], np.ndarray]) -> Iterator[object]:
+    from tokenizers import Tokenizer
+
     from runtime.answer import ranked_answers
     from runtime.decoding import Decoding
     from runtime.manifest import Manifest
@@ -123,7 +125,7 @@ def _decode(folder: Path, rows: Sequence[Pair], logits: Callable[[np.ndarray], n
     bundle = folder / "answermill-fp32"
     cls = Manifest.from_json((bundle / "manifest.json").read_text("utf-8")).inputs.cls_token_id
     decoding = Decoding()
-    windower = Windower(bundle / "tokenizer.json", cls, decoding)
+    windower = Windower(Tokenizer.from_file(str(bundle / "tokenizer.json")), cls, decoding)
 
     def one(row: Pair) -> object:
         candidates = []

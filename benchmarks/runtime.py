@@ -85,10 +85,13 @@ def spread(rows: Sequence[Row], limit: int) -> list[Pair]:
 
 def count_tokens(folder: Path, rows: Sequence[Pair]) -> int:
     """Tokens that the model sees, overlaps counted twice."""
+    from tokenizers import Tokenizer
+
     from runtime.decoding import Decoding
     from runtime.windows import Windower
 
-    windower = Windower(folder / "answermill-fp32/tokenizer.json", None, Decoding())
+    tokenizer = Tokenizer.from_file(str(folder / "answermill-fp32/tokenizer.json"))
+    windower = Windower(tokenizer, None, Decoding())
     return sum(window.ids.size for row in rows for window in windower.windows(*row))
 
 

@@ -58,7 +58,8 @@ def make_float_model(source: Checkpoint, request: ExportRequest, work: Path) -> 
     with step("convert"):
         converted = convert(source, plain)
         source.check_unchanged()
-    alignment.check_offsets(Tokenizer.from_file(str(plain / TOKENIZER)), request.rows, source.name)
+    tokenizer = Tokenizer.from_file(str(plain / TOKENIZER))
+    alignment.check_offsets(tokenizer, request.rows, source.name)
     with step("fuse"):
         fuse(plain / MODEL, fused)
         optimise(fused, folder / MODEL)
@@ -76,7 +77,7 @@ def make_float_model(source: Checkpoint, request: ExportRequest, work: Path) -> 
     )
     with step("answer"):
         manifest, rankings = _float_rankings(manifest, folder, plain, request)
-    windower = Windower(plain / TOKENIZER, converted.inputs.cls_token_id, converted.decoding)
+    windower = Windower(tokenizer, converted.inputs.cls_token_id, converted.decoding)
     return FloatModel(converted, manifest, folder, fused, windower, rankings)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import onnxruntime as ort
 
 from runtime.answer import Answer
-from runtime.bundle import TOKENIZER, Bundle
+from runtime.bundle import Bundle
 from runtime.cpu import available_cpus
 from runtime.decoding import Decoding
 from runtime.errors import OptionError
@@ -46,6 +46,8 @@ class Answerer:
         self._graph = Graph(session, token_types)
         self._float_graph = LazyGraph(lambda: Graph(bundle.float_session(), token_types))
         self._window, self._text = ROWS_IN_FLIGHT * threads, TEXT_IN_FLIGHT * threads
+        # Not when a row needs it: another bundle may lie in the folder by then.
+        self._tokenizer = bundle.tokenizer()
         self._windowers: dict[tuple[int, int], Windower] = {}
 
     @classmethod
@@ -82,7 +84,7 @@ class Answerer:
         """As `rank`, with the ratio that decides about a second look."""
         manifest = self.bundle.manifest
         decoding = decoding or manifest.decoding
-        windower = self._windower(decoding)
+        windower = self.windower(decoding)
         rows = RowAnswerer(self._graph, self._float_graph, self.second_look, manifest.confidence, windower, decoding)
         return self._in_order(pairs, rows)
 
@@ -90,7 +92,8 @@ class Answerer:
         """Start and end logits of one window, each (tokens,) float32. Raises UnanswerableRowError."""
         return self._graph.logits(window)
 
-    def _windower(self, decoding: Decoding) -> Windower:
+    def windower(self, decoding: Decoding) -> Windower:
+        """What cuts rows into windows. Raises OptionError for limits that the model cannot keep."""
         inputs = self.bundle.manifest.inputs
         if decoding.max_seq_len > inputs.max_tokens:
             raise OptionError(
@@ -98,7 +101,7 @@ class Answerer:
             )
         limits = decoding.max_seq_len, decoding.doc_stride
         if limits not in self._windowers:
-            self._windowers[limits] = Windower(self.bundle.folder / TOKENIZER, inputs.cls_token_id, decoding)
+            self._windowers[limits] = Windower(self._tokenizer, inputs.cls_token_id, decoding)
         return self._windowers[limits]
 
     def _in_order(self, pairs: Iterable[Pair], rows: RowAnswerer) -> Iterator[Ranking]:

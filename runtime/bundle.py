@@ -1,15 +1,18 @@
 """A bundle on disk: found, checked against its digests, opened as an onnxruntime session."""
 
+import contextlib
 import hashlib
 import logging
 import mmap
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
 import onnxruntime as ort
+from tokenizers import Tokenizer
 
 from runtime.cpu import cpu_flags
 from runtime.errors import BundleError
@@ -36,7 +39,7 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Bundle":
-        """Checks every digest; the time is that of reading the files once.
+        """Checks the digests of all files but those that are loaded, whose digests are checked then.
 
         Raises BundleError if there is no bundle, or a file is absent, changed or cut short, and if a file would
         be used that no digest covers.
@@ -56,12 +59,18 @@ class Bundle:
         if unlisted := [name for name in (MODEL, TOKENIZER) if name not in manifest.files]:
             raise BundleError(f"{folder}: manifest.json lists no {unlisted[0]}: export the bundle again")
         for name, digest in manifest.files.items():
-            # Checked when the first row needs it, so that loading takes no longer than without it.
-            if name != FLOAT_MODEL and _sha256(folder, name) != digest.sha256:
+            if name not in (MODEL, FLOAT_MODEL, TOKENIZER) and _sha256(folder, name) != digest.sha256:
                 raise _digest_error(folder / name)
-        _refuse_external_data(folder / MODEL)
         _warn_of_missing_flags(manifest)
         return cls(folder, manifest)
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer. Raises BundleError."""
+        with self._checked(TOKENIZER) as path:
+            try:
+                return Tokenizer.from_file(str(path))
+            except Exception as error:  # tokenizers raises bare Exception for whatever is wrong with the file
+                raise BundleError(f"{path}: not a tokenizer: {error}") from error
 
     def session(self) -> ort.InferenceSession:
         """One session for all threads: each run is one row on one core, which beats splitting a product over cores.
@@ -92,9 +101,6 @@ class Bundle:
     def float_session(self) -> ort.InferenceSession:
         """As `session`, of the fp32 graph of the second look, which is checked now. Raises BundleError."""
         self.check_float_graph()
-        if _sha256(self.folder, FLOAT_MODEL) != self.manifest.files[FLOAT_MODEL].sha256:
-            raise _digest_error(self.folder / FLOAT_MODEL)
-        _refuse_external_data(self.folder / FLOAT_MODEL)
         # Folds the casts that weights stored as float16 come with, once and not at every run.
         session = self.open_session(FLOAT_MODEL, ort.GraphOptimizationLevel.ORT_ENABLE_BASIC)
         # Another vocabulary would give answers like any other, and wrong ones.
@@ -109,7 +115,7 @@ class Bundle:
     def open_session(
         self, name: str, level: ort.GraphOptimizationLevel = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     ) -> ort.InferenceSession:
-        """A session of one graph of the bundle."""
+        """A session of one graph of the bundle. Raises BundleError."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -117,14 +123,44 @@ class Bundle:
         # Rows differ in length, and a memory pattern is kept for every length ever seen.
         options.enable_mem_pattern = False
         options.log_severity_level = 3
-        try:
-            return ort.InferenceSession(str(self.folder / name), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions share no base but Exception
-            raise BundleError(f"{self.folder / name} cannot be loaded: {error}") from error
+        with self._checked(name) as path:
+            _refuse_external_data(path)
+            try:
+                return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # onnxruntime's exceptions share no base but Exception
+                raise BundleError(f"{path} cannot be loaded: {error}") from error
+
+    @contextlib.contextmanager
+    def _checked(self, name: str) -> Iterator[Path]:
+        """The path of a file that is loaded meanwhile: what its digest is checked of is what is loaded.
+
+        Another bundle may be copied into the folder at any moment. Bytes that are read once would do as well, but
+        onnxruntime keeps them beside the weights: 45 MB more for the shipped checkpoint.
+        """
+        path, digest = self.folder / name, self.manifest.files.get(name)
+        before = _state(path)
+        # A bundle that is being made has no digests yet.
+        if digest and _sha256(self.folder, name) != digest.sha256:
+            raise _digest_error(path)
+        yield path
+        if _state(path) != before:
+            raise _digest_error(path)
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What changes when somebody writes or replaces the file; None if it cannot be known."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def _digest_error(path: Path) -> BundleError:
-    return BundleError(f"{path} is not the file that was exported: export the bundle again")
+    return BundleError(
+        f"{path} is not the file that was exported: run again if somebody has just replaced the bundle, or export it "
+        "again"
+    )
 
 
 def _warn_of_missing_flags(manifest: Manifest) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +9,7 @@ from tokenizers import Tokenizer
 
 from runtime.blanks import BLANK
 from runtime.decoding import Decoding
-from runtime.errors import BundleError, OptionError
+from runtime.errors import OptionError
 from runtime.pieces import Cutter
 from runtime.tokens import RowTokens, is_longer, tokenize
 
@@ -79,12 +78,9 @@ class Window:
 class Windower:
     """Cuts rows into windows. Safe to share between threads: nothing changes after construction."""
 
-    def __init__(self, tokenizer_file: Path, cls_token_id: int | None, decoding: Decoding) -> None:
-        """Raises BundleError for a tokenizer that cannot be read, OptionError for limits that leave no room."""
-        try:
-            self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
-        except Exception as error:  # tokenizers raises bare Exception for whatever is wrong with the file
-            raise BundleError(f"{tokenizer_file}: not a tokenizer: {error}") from error
+    def __init__(self, tokenizer: Tokenizer, cls_token_id: int | None, decoding: Decoding) -> None:
+        """The tokenizer neither pads nor truncates from now on. Raises OptionError for limits that leave no room."""
+        self._tokenizer = tokenizer
         self._cls_token_id = cls_token_id
         self._overlap = decoding.doc_stride
         self._length = decoding.max_seq_len

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from runtime.answerer import ROWS_IN_FLIGHT
-from runtime.bundle import TOKENIZER
 from runtime.errors import InputError
-from runtime.windows import UnanswerableRowError, Windower
+from runtime.windows import UnanswerableRowError
 from stages.answering.rows import AnswerJob
 
 if TYPE_CHECKING:
@@ -103,8 +102,8 @@ class _Sample:
 def estimate(job: AnswerJob, files: dict[str, Path], unchanged: int, known: Known | None = None) -> Estimate:
     """Counts the rows of `files`, and answers some of them from all over; `known` gives the old answers for a file."""
     result = Estimate(files=len(files), unchanged=unchanged)
-    bundle, sample = job.answerer.bundle, _Sample(ROWS_IN_FLIGHT * job.answerer.threads)
-    windower = Windower(bundle.folder / TOKENIZER, bundle.manifest.inputs.cls_token_id, job.decoding)
+    sample = _Sample(ROWS_IN_FLIGHT * job.answerer.threads)
+    windower = job.answerer.windower(job.decoding)
     for pair, is_known in _pairs(job, files, result, known):
         result.rows += 1
         if is_known:

@@ -37,10 +37,11 @@ def read_manifest(folder: Path) -> Manifest:
 
 def token_counts(folder: Path, rows: Iterable[AnsweredRow]) -> list[int]:
     """Tokens that the model saw of each row, those of overlapping windows counted twice."""
+    from runtime.bundle import Bundle
     from runtime.windows import UnanswerableRowError, Windower
 
     manifest = read_manifest(folder)
-    windower = Windower(folder / "tokenizer.json", manifest.inputs.cls_token_id, manifest.decoding)
+    windower = Windower(Bundle(folder, manifest).tokenizer(), manifest.inputs.cls_token_id, manifest.decoding)
 
     def tokens(row: AnsweredRow) -> int:
         try:

@@ -1,5 +1,6 @@
 """The second look's graph at export: weights are stored in half the room only where that changes no answer."""
 
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def test_weights_that_change_an_answer_stay_in_float32(
     factor: float, weights: str, fp32_bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The rows' own ratios are so low that none is a near tie: the closest are compared all the same."""
-    manifest = Bundle.open(fp32_bundle).manifest
+    manifest = dataclasses.replace(Bundle.open(fp32_bundle).manifest, files={})
     for name in ("tokenizer.json", "config.json"):
         (tmp_path / name).write_bytes((fp32_bundle / name).read_bytes())
     stretch(fp32_bundle / MODEL, tmp_path / MODEL, factor)

@@ -1,5 +1,6 @@
 """What is a bundle, and what only looks like one: every file that is used is listed, plain, regular and unchanged."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -10,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
 from runtime import Answer, Answerer
+from runtime import bundle as bundle_module
 from runtime.bundle import EXTERNAL, Bundle
 from runtime.decoding import Decoding
 from runtime.errors import BundleError
@@ -53,7 +55,7 @@ def test_a_fifo_is_refused_and_not_waited_for(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     os.mkfifo(bundle / name)
     with pytest.raises(BundleError, match="not a regular file"):
-        Bundle.open(bundle)
+        Answerer.load(bundle)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
@@ -61,7 +63,7 @@ def test_a_link_that_leaves_the_bundle_is_refused(bundle: Path, name: str) -> No
     (bundle / name).rename(bundle.parent / name)
     (bundle / name).symlink_to(bundle.parent / name)
     with pytest.raises(BundleError, match="leaves the bundle"):
-        Bundle.open(bundle)
+        Answerer.load(bundle)
 
 
 def test_weights_in_other_files_are_refused(bundle: Path) -> None:
@@ -72,7 +74,43 @@ def test_weights_in_other_files_are_refused(bundle: Path) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     change(bundle, lambda manifest: manifest["files"]["model.onnx"].update(sha256=digest))
     with pytest.raises(BundleError, match="weights in other files"):
-        Bundle.open(bundle)
+        Answerer.load(bundle)
+
+
+PAIR = "Who called Lucy?", "Ada called Lucy at noon."
+
+
+def test_a_bundle_that_is_copied_over_a_loaded_one_answers_nothing(bundle: Path, fp32_bundle: Path) -> None:
+    """Also where the next rows want windows of another length, for which the tokenizer was read again."""
+    answerer = Answerer.load(bundle)
+    decoding = dataclasses.replace(answerer.bundle.manifest.decoding, max_seq_len=64, doc_stride=16)
+    (wanted,) = Answerer.load(bundle).answer([PAIR], decoding)
+    tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+    tokenizer.normalizer = normalizers.Replace("called", "was called by")
+    tokenizer.save(str(bundle / "tokenizer.json"))
+    (bundle / "model.onnx").write_bytes((fp32_bundle / "model.onnx").read_bytes())
+    assert list(answerer.answer([PAIR], decoding)) == [wanted]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_file_that_is_replaced_while_it_is_loaded_is_refused(
+    bundle: Path, name: str, in_place: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its digest was checked, and then other bytes were loaded under the old bundle's id."""
+    digest_of, path = bundle_module._sha256, bundle / name
+
+    def replace_afterwards(folder: Path, checked: str) -> str:
+        digest = digest_of(folder, checked)
+        if checked == name:
+            other = path if in_place else path.with_suffix(".new")
+            other.write_bytes(path.read_bytes())
+            other.replace(path)
+        return digest
+
+    monkeypatch.setattr(bundle_module, "_sha256", replace_afterwards)
+    with pytest.raises(BundleError, match="run again if somebody has just replaced the bundle"):
+        Answerer.load(bundle)
 
 
 ODD: list[tuple[str, Callable[[dict[str, Any]], None]]] = [

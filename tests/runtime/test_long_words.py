@@ -64,7 +64,7 @@ def test_tokens_are_those_of_the_whole_text(tokenizer_file: Path, text: str, pie
     """With their places and words, in whatever script, with whatever marks at the cuts."""
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     with mock.patch.object(pieces_module, "PIECE_CHARS", piece):
-        windows = Windower(tokenizer_file, None, Decoding(max_seq_len=4096)).windows("Who?", f"{text}a")
+        windows = Windower(tokenizer, None, Decoding(max_seq_len=4096)).windows("Who?", f"{text}a")
     row, whole = windows[0].row, tokenizer.encode("Who?", f"{text}a")
     assert row.ids().tolist() == whole.ids
     context = [token for token, sequence in enumerate(whole.sequence_ids) if sequence == 1]
@@ -82,7 +82,7 @@ def test_a_long_question_is_shortened_like_a_context(tokenizer_file: Path, scrip
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     question = f"x{SCRIPTS[script] * 40}x"
     with mock.patch.object(pieces_module, "PIECE_CHARS", 64):
-        windows = Windower(tokenizer_file, None, Decoding(max_seq_len=4096)).windows(question, "Ada")
+        windows = Windower(tokenizer, None, Decoding(max_seq_len=4096)).windows(question, "Ada")
     whole: Encoding = tokenizer.encode(question, "Ada")
     row = windows[0].row
     assert row.ids().tolist() == whole.ids

@@ -75,7 +75,7 @@ def test_windows_are_those_of_tokenizers(
     # A [CLS] in the question counts as a word of the first piece only.
     assume(piece > len(context) or "[CLS]" not in question)
     decoding = Decoding(max_seq_len=length, doc_stride=overlap)
-    windower = Windower(tokenizer_file, CLS, decoding)
+    windower = Windower(Tokenizer.from_file(str(tokenizer_file)), CLS, decoding)
     try:
         with mock.patch.object(pieces_module, "PIECE_CHARS", piece):
             windows = windower.windows(question, context)
@@ -100,8 +100,7 @@ def test_every_separator_cuts_without_a_trace(tmp_path: Path, added: list[str]) 
     """Of whatever added tokens the tokenizer has, none is cut in two; whatever else is long is cut."""
     tokenizer = Tokenizer.from_file(str(CHECKPOINT / "tokenizer.json"))
     tokenizer.add_tokens(added)
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    windower = Windower(tmp_path / "tokenizer.json", None, Decoding())
+    windower = Windower(Tokenizer.from_str(tokenizer.to_str()), None, Decoding())
     cutter = pieces_module.Cutter.of(tokenizer)
     assert cutter
     separators = cutter._separators()
@@ -130,13 +129,14 @@ def word_chars(encoding: Encoding, token: int) -> tuple[int, int] | None:
 MEGABYTE = """
 import re, sys
 from pathlib import Path
+from tokenizers import Tokenizer
 from runtime.decoding import Decoding
 from runtime.windows import UnanswerableRowError, Windower
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
-windower = Windower(Path(sys.argv[1]), None, Decoding())
+windower = Windower(Tokenizer.from_file(sys.argv[1]), None, Decoding())
 windower.windows("What?", "rain and snow")
 before = peak()
 texts = {
