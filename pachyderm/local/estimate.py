@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pachyderm.local.datums import Datum, cut_into_sets
 from pachyderm.local.store.journal import Journal
@@ -12,15 +13,22 @@ from pachyderm.spec.reading import Pipeline
 _ENOUGH = 1000
 
 
-def seconds_of(journal: Journal, pipeline: Pipeline, todo: Sequence[Datum], workers: int) -> float | None:
-    """Seconds that these datums will take with at most so many workers; None where none was ever processed.
+class Seconds(NamedTuple):
+    """What a job will take; `outdated` if it is judged by datums of another spec, or of before a `--reprocess`."""
+
+    number: float
+    outdated: bool = False
+
+
+def seconds_of(journal: Journal, pipeline: Pipeline, salt: str, todo: Sequence[Datum], workers: int) -> Seconds | None:
+    """What these datums will take with at most so many workers; None where none was ever processed.
 
     Each is taken to need the mean of the earlier ones, or as much for a byte as they did, whichever comes closer to
     what they took; and each set, where a process serves the datums, the mean of the earlier starts.
     """
-    known = _history(journal)
+    known, outdated = _history(journal, pipeline.digest, salt)
     if not todo or not known:
-        return None if todo else 0.0
+        return None if todo else Seconds(0.0)
     starts = [result.start for result in known if result.start]
     start = sum(starts) / len(starts) if starts else 0.0
     total = sum(result.seconds - result.start for result in known)
@@ -34,16 +42,19 @@ def seconds_of(journal: Journal, pipeline: Pipeline, todo: Sequence[Datum], work
     free = [0.0] * min(workers, len(sets))
     for datums in sets:
         heapq.heapreplace(free, free[0] + start + sum(each + per_byte * datum.size for datum in datums))
-    return max(free)
+    return Seconds(max(free), outdated)
 
 
 def _error(known: Sequence[Result], each: float, per_byte: float) -> float:
     return sum(abs(result.seconds - result.start - each - per_byte * result.size) for result in known)
 
 
-def _history(journal: Journal) -> list[Result]:
+def _history(journal: Journal, spec: str, salt: str) -> tuple[list[Result], bool]:
+    """What is known of earlier datums, and whether they are all of another model or other options, as it may be."""
+    jobs = [job for job in reversed(journal.jobs()) if job.counts.get(PROCESSED)]
+    alike = [job for job in jobs if (job.spec, job.salt) == (spec, salt)]
     known: list[Result] = []
-    for job in reversed(journal.jobs()):
-        if job.counts.get(PROCESSED) and len(known) < _ENOUGH:
+    for job in alike or jobs:
+        if len(known) < _ENOUGH:
             known += [result for result in journal.of(job.number).results().values() if result.state == PROCESSED]
-    return known
+    return known, not alike

@@ -27,6 +27,7 @@ class Plan:
         waits_for: pipelines of this run that would make its input first; the figures are for the input of now.
         new, changed, skipped: datums.
         seconds: that the new and changed ones take, by what earlier ones did; None where there were none.
+        outdated: whether those ran under another spec, or before a `--reprocess`: with another model, as it may be.
 
     """
 
@@ -37,6 +38,7 @@ class Plan:
     changed: int
     skipped: int
     seconds: float | None
+    outdated: bool
 
 
 def plan(options: Options) -> list[Plan]:
@@ -63,8 +65,9 @@ def _plan(
     wanted = datums(pipeline, commits, salt)
     todo = [datum for datum in wanted if datum.id not in earlier or earlier[datum.id].hash != datum.hash]
     new = sum(datum.id not in earlier for datum in todo)
-    seconds = seconds_of(journal, pipeline, todo, room_for(pipeline, available_cpus(), options.workers))
-    return Plan(pipeline.name, runs, waits_for, new, len(todo) - new, len(wanted) - len(todo), seconds)
+    seconds = seconds_of(journal, pipeline, salt, todo, room_for(pipeline, available_cpus(), options.workers))
+    counts = new, len(todo) - new, len(wanted) - len(todo)
+    return Plan(pipeline.name, runs, waits_for, *counts, seconds and seconds.number, bool(seconds and seconds.outdated))
 
 
 def _heads_to_be(options: Options, pipelines: Mapping[str, Pipeline], store: Store) -> dict[str, Commit]:
@@ -91,7 +94,8 @@ def table(plans: Sequence[Plan]) -> Iterator[list[str]]:
     """The plans in rows, with a head."""
     yield ["PIPELINE", "RUNS", "NEW", "CHANGED", "SKIPPED", "SECONDS", ""]
     for each in plans:
-        note = f"and what {' and '.join(each.waits_for)} will give" if each.waits_for else ""
+        notes = [f"and what {' and '.join(each.waits_for)} will give"] if each.waits_for else []
+        notes += ["seconds of another spec, or of before --reprocess"] if each.outdated else []
         counts = (str(each.new), str(each.changed), str(each.skipped))
         seconds = "unknown" if each.seconds is None else str(math.ceil(each.seconds))
-        yield [each.pipeline, "yes" if each.runs else "no", *counts, seconds, note]
+        yield [each.pipeline, "yes" if each.runs else "no", *counts, seconds, ", ".join(notes)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pachyderm.local.datums import Datum, datums
-from pachyderm.local.estimate import seconds_of
+from pachyderm.local.estimate import Seconds, seconds_of
 from pachyderm.local.store.files import File
 from pachyderm.local.store.journal import SUCCESS, Journal
 from pachyderm.local.store.repos import Commit
@@ -30,13 +30,13 @@ def to_do(*sizes: int) -> list[Datum]:
     return datums(pipeline(), {"repo": Commit("repo", 1, "c" * 32, Path("/nowhere"), files)}, "")
 
 
-def note_job(journal: Journal, took: list[tuple[int, float, float]], *others: Result) -> None:
+def note_job(journal: Journal, took: list[tuple[int, float, float]], *others: Result, spec: str = "spec") -> None:
     """A job whose datums took so long, and others of which nothing is to be learnt."""
     done = [
         Result(str(place), "", "", PROCESSED, 1, seconds, start=start, size=size)
         for place, (size, seconds, start) in enumerate(took)
     ]
-    job = journal.begin("id", {}, "", "")
+    job = journal.begin("id", {}, spec, "salt")
     journal.of(job.number).append([*done, *others])
     journal.save(replace(job.finish(SUCCESS), counts=dict(Counter(result.state for result in [*done, *others]))))
 
@@ -68,10 +68,28 @@ def test_a_job_takes_what_earlier_datums_took(
     note_job(journal, took[:2], skipped, failed)
     note_job(journal, took[2:])
     note_job(journal, [])
-    assert seconds_of(journal, pipeline(**fields), to_do(*sizes), workers) == pytest.approx(seconds)
-    assert seconds_of(journal, pipeline(**fields), [], workers) == 0.0
+    made = replace(pipeline(**fields), digest="spec")
+    told = seconds_of(journal, made, "salt", to_do(*sizes), workers)
+    assert told
+    assert told.number == pytest.approx(seconds)
+    assert not told.outdated
+    assert seconds_of(journal, made, "salt", [], workers) == Seconds(0.0)
+
+
+@pytest.mark.parametrize(("spec", "salt"), [("another", "salt"), ("spec", "renewed")])
+def test_seconds_of_another_model_are_called_outdated(tmp_path: Path, spec: str, salt: str) -> None:
+    """Options stand in the spec, and a new model takes `--reprocess`: what it will take, earlier datums do not say."""
+    journal, made = Journal(tmp_path), replace(pipeline(), digest=spec)
+    note_job(journal, EACH)
+    told = seconds_of(journal, made, salt, to_do(10), 1)
+    assert told == Seconds(5.0, outdated=True)
+    # One datum of its own counts more than any number of others.
+    job = journal.begin("id", {}, spec, salt)
+    journal.of(job.number).append([Result("0", "", "", PROCESSED, 1, 40.0, size=10)])
+    journal.save(replace(job.finish(SUCCESS), counts={PROCESSED: 1}))
+    assert seconds_of(journal, made, salt, to_do(10), 1) == Seconds(40.0)
 
 
 def test_of_a_pipeline_that_never_ran_nothing_is_foretold(tmp_path: Path) -> None:
-    assert seconds_of(Journal(tmp_path / "none"), pipeline(), to_do(1), 1) is None
-    assert seconds_of(Journal(tmp_path / "none"), pipeline(), [], 1) == 0.0
+    assert seconds_of(Journal(tmp_path / "none"), pipeline(), "", to_do(1), 1) is None
+    assert seconds_of(Journal(tmp_path / "none"), pipeline(), "", [], 1) == Seconds(0.0)
