@@ -117,7 +117,7 @@ def answer_urls(options: AnswerOptions) -> int:
     model = load_job(options).model
     counts, failures = Counts(), []
 
-    def finish(file: "RemoteFile", error: InputError | OSError | None) -> None:
+    def finish(file: "RemoteFile", error: InputError | OSError | None, _digest: str) -> None:
         if error:
             logging.error("%s: %s", file.name, error)
             failures.append(file.name)

@@ -34,7 +34,7 @@ def answer_datum(job: AnswerJob, source: Path, output: Path) -> dict[str, str]:
             failures[file.name] = f"{file.name}: {error}"
 
     with Progress(sum(size_of(path) for path in files.values())) as progress:
-        stream = Stream(job, counts, progress, lambda _: None, fail)
+        stream = Stream(job, counts, progress, lambda *_: None, fail)
         stream.run(File(name, path, output / target_name(name, job.format)) for name, path in files.items())
     log_counts(job.model, counts, progress.seconds, list(files))
     return failures

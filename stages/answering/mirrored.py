@@ -1,5 +1,6 @@
 """A run whose outputs outlive it: what is done is skipped, what is gone is removed, old answers are reused."""
 
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,7 +35,6 @@ class MirroredRun:
         self.failures: dict[str, str] = {}
         self._job, self._settings, self._mirror, self._output = job, settings, mirror, output
         self._counts, self._progress = counts, progress
-        self._sources: dict[str, tuple[str, object]] = {}
         self._leftovers = Leftovers()
 
     def run(
@@ -47,11 +47,11 @@ class MirroredRun:
         else:
             Stream(self._job, self._counts, self._progress, self._mark_whole, self._record_failure).run(due)
 
-    def _finish(self, file: File, error: InputError | OSError | None) -> None:
+    def _finish(self, file: File, error: InputError | OSError | None, digest: str) -> None:
         if error:
             self._record_failure(file, error)
         else:
-            self._mark_whole(file)
+            self._mark_whole(file, digest)
 
     def settle(self, names: set[str]) -> None:
         """Removes what this stage wrote below OUTPUT that is not among `names`."""
@@ -66,17 +66,14 @@ class MirroredRun:
             answers = target_name(name, self._job.format)
             target = self._output / answers
             try:
-                version = _version(path)
-                source = file_digest(path)
                 made_from = self._whole(answers)
-                if not again and made_from and made_from[:2] == (source, self._settings.file):
+                if not again and made_from and made_from[:2] == (file_digest(path), self._settings.file):
                     self._counts.unchanged += 1
                     self._progress.advance(size_of(path))
                     continue
             except (InputError, OSError) as error:
                 self._record_failure(File(name, path, target), error)
                 continue
-            self._sources[name] = source, version
             self._mirror.intend([answers])
             known = library if again else self._old_answers(answers, made_from, library)
             # Ranks are rows of their own, and not put together again.
@@ -103,13 +100,12 @@ class MirroredRun:
         self._leftovers.remove(target, but=kept)
         return old_answers(self._job.columns, library, self._settings, [kept], target, made_from)
 
-    def _mark_whole(self, file: File) -> None:
+    def _mark_whole(self, file: File, digest: str) -> None:
         name = target_name(file.name, self._job.format)
         self._leftovers.remove(file.target)
-        source, version = self._sources.pop(file.name)
-        # A file that changed meanwhile was answered as it was at some moment: the next run answers it again.
-        if _version(file.source) == version:
-            made_from = MadeFrom(source, self._settings.file, self._settings.answers, file_digest(file.target))
+        # Of the bytes that were answered: if the file has changed meanwhile, the next run answers it again.
+        with contextlib.suppress(InputError, OSError):  # Somebody may have taken it away as soon as it was there.
+            made_from = MadeFrom(digest, self._settings.file, self._settings.answers, file_digest(file.target))
             self._mirror.mark_whole(name, str(made_from))
 
     def _record_failure(self, file: File, error: InputError | OSError) -> None:
@@ -119,9 +115,3 @@ class MirroredRun:
         if isinstance(error, InputError):
             # What an earlier version of the file gave is no answer to this one.
             file.target.unlink(missing_ok=True)
-
-
-def _version(path: Path) -> tuple[int, int, int]:
-    """What changes when somebody writes or replaces the file."""
-    stat = path.stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns

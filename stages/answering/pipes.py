@@ -26,7 +26,7 @@ def answer_stdin(job: AnswerJob) -> tuple[Counts, float, bool]:
 
     with Progress(0) as progress, Stdout() as output, name_errors("stdout"):
         file = File("stdin", Path("/dev/stdin"), Path("/dev/stdout"), stream=cast("BinaryIO", output))
-        Stream(job, counts, progress, lambda _: None, fail).run([file])
+        Stream(job, counts, progress, lambda *_: None, fail).run([file])
     return counts, progress.seconds, not failures
 
 

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from runtime.errors import AnswermillError, InputError, OptionError
@@ -45,24 +45,36 @@ class RemoteFile:
     size: int
 
 
-def answer_one(file: File, job: AnswerJob) -> tuple[Counts, InputError | OSError | None]:
-    """Answers one file. Returns its counts, and what was wrong with it."""
-    counts, errors = Counts(), []
-    Stream(job, counts, Progress(0), lambda _: None, lambda _, error: errors.append(error)).run([file])
-    return counts, errors[0] if errors else None
+class Outcome(NamedTuple):
+    """What a worker says of a file: its counts, what was wrong with it, and the sha256 of the bytes that it answered.
+
+    The client's own view of a shared disk may be older or newer.
+    """
+
+    counts: Counts
+    error: InputError | OSError | None = None
+    digest: str = ""
 
 
-def answer_remote(file: RemoteFile, job: AnswerJob) -> tuple[Counts, InputError | OSError | None]:
+def answer_one(file: File, job: AnswerJob) -> Outcome:
+    """Answers one file."""
+    counts, errors, digests = Counts(), [], []
+    done, failed = lambda _, digest: digests.append(digest), lambda _, error: errors.append(error)
+    Stream(job, counts, Progress(0), done, failed).run([file])
+    return Outcome(counts, *errors) if errors else Outcome(counts, None, *digests)
+
+
+def answer_remote(file: RemoteFile, job: AnswerJob) -> Outcome:
     """Fetches a CSV, answers it and puts the answers in their place, whole. Raises OSError, for Dask to try again."""
     with tempfile.TemporaryDirectory(prefix="answermill-") as folder:
         source, target = Path(folder, "in.csv"), Path(folder, "out")
         with _hide_messages("fetched"):
             file.source.system.get_file(file.source.path, str(source))
-        counts, error = answer_one(File(file.name, source, target), job)
-        if not error:
+        outcome = answer_one(File(file.name, source, target), job)
+        if not outcome.error:
             with _hide_messages("written"):
                 _put(target, file.target)
-    return counts, error
+    return outcome
 
 
 def _put(source: Path, target: Remote) -> None:

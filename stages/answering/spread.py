@@ -16,7 +16,7 @@ from runtime.cpu import available_cpus
 from runtime.errors import AnswermillError, InputError
 from runtime.quoting import safe_url, without_secrets
 from stages.answering.options import AnswerOptions
-from stages.answering.remote import RemoteFile, answer_one, answer_remote
+from stages.answering.remote import Outcome, RemoteFile, answer_one, answer_remote
 from stages.answering.rows import AnswerJob, Counts
 from stages.answering.stream import File
 from stages.common.files import size_of
@@ -28,7 +28,7 @@ RETRIES = 3
 _JOB = "answermill_job"
 
 
-Finish = Callable[[Any, InputError | OSError | None], object]
+Finish = Callable[[Any, InputError | OSError | None, str], object]
 
 
 class DaskSpread:
@@ -47,10 +47,10 @@ class DaskSpread:
             tasks = {client.submit(answer_file, task_of(file), pure=False, retries=RETRIES): file for file in files}
             for task in as_completed(list(tasks)):
                 file = tasks.pop(task)
-                answered, error = outcome(task)
-                counts.merge(answered)
-                progress.advance(_size(file), answered.rows, answered.errors.total())
-                finish(file, error)
+                answered = outcome(task)
+                counts.merge(answered.counts)
+                progress.advance(_size(file), answered.counts.rows, answered.counts.errors.total())
+                finish(file, answered.error, answered.digest)
 
     @contextlib.contextmanager
     def _client(self) -> Iterator[Any]:
@@ -107,15 +107,15 @@ def task_of(file: File | RemoteFile) -> File | RemoteFile:
     return replace(file, known=None) if isinstance(file, File) else file
 
 
-def outcome(task: Any) -> tuple[Counts, InputError | OSError | None]:
+def outcome(task: Any) -> Outcome:
     """What a task has returned or, of one that failed each time, its last error."""
     error = task.exception()
     if error is None:
-        answered: tuple[Counts, InputError | OSError | None] = task.result()
+        answered: Outcome = task.result()
         return answered
     # A file's own errors are OSErrors and hold no secret; of others, as of a killed worker, that is not known.
     reason = str(error) if isinstance(error, OSError) else type(error).__name__
-    return Counts(), OSError(f"{reason}; it was tried {RETRIES + 1} times, and the workers' logs say more")
+    return Outcome(Counts(), OSError(f"{reason}; it was tried {RETRIES + 1} times, and the workers' logs say more"))
 
 
 def _size(file: File | RemoteFile) -> int:
@@ -138,8 +138,8 @@ def model_plugin(load: Callable[[AnswerOptions], AnswerJob], options: AnswerOpti
     return Model()
 
 
-def answer_file(file: File | RemoteFile) -> tuple[Counts, InputError | OSError | None]:
-    """Answers one file on a worker. Returns its counts, and what was wrong with it."""
+def answer_file(file: File | RemoteFile) -> Outcome:
+    """Answers one file on a worker."""
     from distributed import get_worker
 
     job: AnswerJob = getattr(get_worker(), _JOB)

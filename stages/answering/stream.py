@@ -1,10 +1,12 @@
 """All files as one stream of rows, so that no thread idles at a file's end; each file appears with its last row."""
 
+import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,12 +17,15 @@ from stages.answering.rows import AnswerJob, Counts, Ranked, renames, with_answe
 from stages.common.progress import Progress
 
 if TYPE_CHECKING:
+    from hashlib import _Hash
+
     import polars as pl
 
     from runtime.answer import Answer
 
 # Rows that are written at a time. A killed run answers again what it had not written: a second's work.
 BLOCK_ROWS = 64
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +63,13 @@ class _Block:
 class _End:
     file: File
     error: InputError | OSError | None = None
+    digest: str = ""
 
 
 class Stream:
     """Answers files one after another. `done` and `failed` are told of each when it is whole, or broke a rule.
+
+    `done` is also told the sha256 of the bytes that were answered: somebody may have replaced the file meanwhile.
 
     Rows are drawn and written by one thread: the answerer draws `_pairs` whenever it has room, and `run` writes what
     stands at the head of the line.
@@ -72,7 +80,7 @@ class Stream:
         job: AnswerJob,
         counts: Counts,
         progress: Progress,
-        done: Callable[[File], None],
+        done: Callable[[File, str], None],
         failed: Callable[[File, InputError | OSError], None],
     ) -> None:
         self._job, self._counts, self._progress = job, counts, progress
@@ -98,8 +106,9 @@ class Stream:
     def _pairs(self, files: Iterable[File]) -> Iterator[tuple[str | None, str | None]]:
         """The rows whose answers nobody knows."""
         for file in files:
+            digest = hashlib.sha256()
             try:
-                for block in self._blocks(file):
+                for block in self._blocks(file, digest):
                     self._line.append(block)
                     frame = block.frame
                     pairs = zip(frame[self._job.columns.question], frame[self._job.columns.context], strict=True)
@@ -115,15 +124,24 @@ class Stream:
                 # Only what reading raised: the answerer draws this, and raises its own errors elsewhere.
                 self._line.append(_End(file, error))
             else:
-                self._line.append(_End(file))
+                self._line.append(_End(file, digest=digest.hexdigest()))
 
-    def _blocks(self, file: File) -> Iterator[_Block]:
-        from stages.csvs.reader import read_frames
+    def _blocks(self, file: File, digest: "_Hash") -> Iterator[_Block]:
+        from stages.csvs.reader import open_source
+
+        with open_source(file.source) as stream:
+            yield from self._blocks_of(file, stream, digest)
+            # Behind a --limit; of stdin nobody wants to know the digest, and it may never end.
+            while not file.stream and (data := stream.read(_READ_BYTES)):
+                digest.update(data)
+
+    def _blocks_of(self, file: File, stream: BufferedReader, digest: "_Hash") -> Iterator[_Block]:
+        from stages.csvs.reader import frames_of
 
         columns = self._job.columns
         given: dict[str, str] | None = None
         limit = self._job.limit
-        for frame, size in read_frames(file.source, (columns.question, columns.context), BLOCK_ROWS):
+        for frame, size in frames_of(stream, (columns.question, columns.context), BLOCK_ROWS, digest):
             if given is None:
                 given = renames(frame.columns, columns)
                 if given:
@@ -193,7 +211,7 @@ class Stream:
             return
         self._close(None)
         self._counts.files += 1
-        self._done(end.file)
+        self._done(end.file, end.digest)
 
     def _close(self, error: BaseException | None) -> None:
         """Ends the output that is open: whole, or, after an error, as it was."""

@@ -210,23 +210,35 @@ def _take(records: Iterator[bytes]) -> tuple[list[bytes], InputError | None]:
     return lines, None
 
 
+def open_source(path: Path) -> io.BufferedReader:
+    """A CSV to read. Raises InputError for what is no regular file, unless it is our own stdin."""
+    return path.open("rb") if path == STDIN else open_regular(path)
+
+
 def read_frames(path: Path, required: Sequence[str], rows: int = FRAME_ROWS) -> Iterator[tuple[pl.DataFrame, int]]:
+    """As `frames_of`, of the file at `path`. Raises InputError as `open_source` does, too."""
+    with open_source(path) as stream:
+        yield from frames_of(stream, required, rows)
+
+
+def frames_of(
+    stream: io.BufferedReader, required: Sequence[str], rows: int, digest: "_Hash | None" = None
+) -> Iterator[tuple[pl.DataFrame, int]]:
     """The file's rows in order, at most so many at a time, with the bytes that they take in the file.
 
-    At least one frame, empty if the file holds only a header. Raises InputError as `Reader` does, and for what is no
-    regular file, unless it is our own stdin.
+    At least one frame, empty if the file holds only a header. Raises InputError as `Reader` does; `digest` is fed every
+    byte that is read.
     """
-    with path.open("rb") if path == STDIN else open_regular(path) as stream:
-        reader = Reader(stream, required, block_bytes=FRAME_BYTES)
-        size = reader.header_bytes
-        is_empty = True
-        for frame, block in reader.frames():
-            for first in range(0, frame.height, rows):
-                part = frame.slice(first, rows)
-                yield part, size + _size(block, first, first + part.height)
-                size, is_empty = 0, False
-        if is_empty:
-            yield pl.DataFrame(schema=dict.fromkeys(reader.header, pl.String)), size
+    reader = Reader(stream, required, digest, FRAME_BYTES)
+    size = reader.header_bytes
+    is_empty = True
+    for frame, block in reader.frames():
+        for first in range(0, frame.height, rows):
+            part = frame.slice(first, rows)
+            yield part, size + _size(block, first, first + part.height)
+            size, is_empty = 0, False
+    if is_empty:
+        yield pl.DataFrame(schema=dict.fromkeys(reader.header, pl.String)), size
 
 
 def _size(block: Block, first: int, end: int) -> int:

@@ -51,7 +51,7 @@ def fail(file: File, error: Exception) -> None:
 
 def answered(content: bytes, job: AnswerJob, folder: Path) -> list[list[str]]:
     (folder / "in.csv").write_bytes(content)
-    stream = Stream(job, Counts(), Progress(len(content)), lambda _: None, fail)
+    stream = Stream(job, Counts(), Progress(len(content)), lambda *_: None, fail)
     stream.run([File("in.csv", folder / "in.csv", folder / "out.csv")])
     return read((folder / "out.csv").read_bytes())
 
