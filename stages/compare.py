@@ -26,7 +26,7 @@ def compare(options: CompareOptions) -> int:
     if code := command.exit_code(comparison.failed, comparison.files):
         if not counts.rows:
             return code
-    elif not counts.rows:
+    elif not counts.rows or counts.asked_otherwise > counts.rows:
         raise AnswermillError(comparison.nothing_to_compare())
     check_labelled(options.expected, counts.labelled, "compared row")
     lines = [as_json(comparison)] if options.json else as_text(comparison)

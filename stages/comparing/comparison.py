@@ -50,12 +50,13 @@ class Comparison:
         self.shown += differing
 
     def nothing_to_compare(self) -> str:
-        """Why the runs have no row to compare, and what to do."""
-        a, b = self.options.a, self.options.b
+        """Why the runs have no row to compare, or few that match by accident, and what to do."""
+        a, b, others = self.options.a, self.options.b, self.counts.asked_otherwise
         if otherwise := self.counts.first_otherwise:
             return (
-                f"{a} and {b} ask something else in every row that both have, first in {otherwise.file}, "
-                f"row {otherwise.row}; name two runs over the same files, with their rows in the same order"
+                f"{a} and {b} ask something else in {others} of the {others + self.counts.rows} rows that both have, "
+                f"first in {otherwise.file}, row {otherwise.row}; name two runs over the same files, with their rows "
+                "in the same order"
             )
         for folder in (a, b):
             if not answered_files(folder):

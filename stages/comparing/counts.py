@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from runtime.squad import exact_match, f1
 from stages.comparing.pairs import Pair, Side
 
+LEAST_P = 1e-300
+
 
 @dataclass(frozen=True, slots=True)
 class Marks:
@@ -25,6 +27,8 @@ def marks(side: Side, expected: str) -> Marks:
 def sign_test(only_a: int, only_b: int) -> float:
     """Two-sided p of the exact sign test: how often chance alone splits so many rows so unevenly, or more so.
 
+    What is below LEAST_P is said to be that much, since a float has no room for it.
+
     The first term is a quotient of whole numbers, the others follow from it by their ratio, in 0.2 s for 100,000 rows;
     terms too small to change the sum are left out.
     """
@@ -36,7 +40,7 @@ def sign_test(only_a: int, only_b: int) -> float:
         if term < terms[0] * 1e-20:
             break
         terms.append(term)
-    return min(1.0, 2 * math.fsum(terms))
+    return min(1.0, max(LEAST_P, 2 * math.fsum(terms)))
 
 
 @dataclass(slots=True)

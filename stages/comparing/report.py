@@ -8,7 +8,7 @@ from typing import Any
 from runtime.logs import printable
 from stages.common.names import utf8
 from stages.comparing.comparison import Comparison
-from stages.comparing.counts import Counts, marks
+from stages.comparing.counts import LEAST_P, Counts, marks
 from stages.comparing.pairs import Pair, Side
 
 # An answer is some words, as a rule; a whole page of them would hide the rows below it.
@@ -100,7 +100,7 @@ def _figures(counts: Counts) -> Iterator[str]:
         yield f"{name.ljust(15)} {a / counts.labelled:>9.2%} {b / counts.labelled:>9.2%}"
     a, b = counts.right_only
     yield f"{'right alone'.ljust(15)} {a:>9} {b:>9}"
-    yield f"sign test: p = {counts.p:.4g}"
+    yield f"sign test: p {'=' if counts.p > LEAST_P else '<'} {counts.p:.4g}"
 
 
 def _row(pair: Pair) -> Iterator[str]:

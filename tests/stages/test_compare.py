@@ -269,7 +269,7 @@ def test_files_that_only_one_side_has_are_counted(tmp_path: Path, stage: Stage) 
         (("a.csv", "none.csv"), "none.csv: no such file or folder"),
         (("a.csv", "folder"), "are a file and a folder; give two CSVs, or two folders"),
         (("folder", "other"), "have no row in common"),
-        (("a.csv", "turned.csv"), "ask something else in every row that both have, first in a.csv, row 1"),
+        (("a.csv", "turned.csv"), "ask something else in 1 of the 1 rows that both have, first in a.csv, row 1"),
         (("folder", "tables"), "tables: no CSV in it; compare reads what the answer stage writes with --format csv"),
         (("a.csv", "raw.csv"), 'column "answer"'),
     ],
@@ -310,3 +310,26 @@ def test_a_number_that_is_none_has_its_place(
 def test_usage_is_two(stage: Stage) -> None:
     assert stage("compare", "one").returncode == 2
     assert stage("compare", "one", "two", "--limit", "0").returncode == 2
+
+
+def test_runs_that_match_in_a_few_rows_only_are_not_compared(tmp_path: Path, stage: Stage) -> None:
+    """Sorted otherwise, two of seven rows stand where they stood: figures of these two would be of no use."""
+    rows = [row("Ada", question=f"Who was number {number}?") for number in range(7)]
+    a = write_rows(tmp_path / "a.csv", rows)
+    done = stage("compare", a, write_rows(tmp_path / "b.csv", [*rows[:2], *rows[3:], rows[2]]), "--json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{a} and {tmp_path}/b.csv ask something else in 5 of the 7 rows that both have" in done.stderr
+    assert "first in a.csv, row 3; name two runs" in done.stderr
+    # Of most rows there is something to say, and of how many there is not.
+    done = stage("compare", a, write_rows(tmp_path / "b.csv", [*rows[:4], rows[5], rows[4], rows[6]]))
+    assert done.returncode == 0, done.stderr
+    assert "asked otherwise 2\n" in done.stdout
+
+
+def test_a_p_that_no_float_can_hold_is_not_said_to_be_nil(tmp_path: Path, stage: Stage) -> None:
+    right, wrong = [row("Ada", "Ada")] * 1200, [row("Bob", "Ada")] * 1200
+    a, b = write_rows(tmp_path / "a.csv", right), write_rows(tmp_path / "b.csv", wrong)
+    done = stage("compare", a, b)
+    assert done.returncode == 0, done.stderr
+    assert "sign test: p < 1e-300\n" in done.stdout
+    assert json.loads(stage("compare", a, b, "--json").stdout)["sign_test_p"] == 1e-300
