@@ -51,6 +51,7 @@ def convert(checkpoint: Checkpoint, folder: Path) -> ConvertedModel:
             ) from error
         model = _torch_model(checkpoint)
         _check_tokenizer(checkpoint, tokenizer)
+        _check_added_tokens(checkpoint, tokenizer.backend_tokenizer)
         _check_embeddings(checkpoint, tokenizer, model)
         _export(model, folder)
     backend = tokenizer.backend_tokenizer
@@ -150,6 +151,18 @@ def _check_embeddings(checkpoint: Checkpoint, tokenizer: Any, model: Any) -> Non
             f"first is {token!r} with id {number}; remove them from the tokenizer, or train the model after "
             "model.resize_token_embeddings(len(tokenizer))"
         )
+
+
+def _check_added_tokens(checkpoint: Checkpoint, tokenizer: Any) -> None:
+    """Of what the normalizer leaves nothing of, the library finds one before each letter, and panics beyond ASCII."""
+    for number, token in sorted(tokenizer.get_added_tokens_decoder().items()):
+        normal = tokenizer.normalizer.normalize_str(token.content) if tokenizer.normalizer else token.content
+        if token.normalized and not normal:
+            raise ExportError(
+                f"{checkpoint.name}: its tokenizer's normalizer leaves nothing of the added token {token.content!r} "
+                f"with id {number}, so that no text can be cut into tokens; remove the token from added_tokens in "
+                'tokenizer.json, or set its "normalized" to false there and in tokenizer_config.json'
+            )
 
 
 def first_line(error: Exception) -> str:

@@ -66,7 +66,7 @@ class Bundle:
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer. Raises BundleError."""
-        with self._checked(TOKENIZER) as path:
+        with self._check_while_loading(TOKENIZER) as path:
             try:
                 return Tokenizer.from_file(str(path))
             except Exception as error:  # tokenizers raises bare Exception for whatever is wrong with the file
@@ -123,7 +123,7 @@ class Bundle:
         # Rows differ in length, and a memory pattern is kept for every length ever seen.
         options.enable_mem_pattern = False
         options.log_severity_level = 3
-        with self._checked(name) as path:
+        with self._check_while_loading(name) as path:
             _refuse_external_data(path)
             try:
                 return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -131,7 +131,7 @@ class Bundle:
                 raise BundleError(f"{path} cannot be loaded: {error}") from error
 
     @contextlib.contextmanager
-    def _checked(self, name: str) -> Iterator[Path]:
+    def _check_while_loading(self, name: str) -> Iterator[Path]:
         """The path of a file that is loaded meanwhile: what its digest is checked of is what is loaded.
 
         Another bundle may be copied into the folder at any moment. Bytes that are read once would do as well, but

@@ -102,12 +102,17 @@ class Windower:
         for name, text in (("question", question), ("context", context)):
             if text is None or (isinstance(text, str) and not text.strip(BLANK)):
                 raise UnanswerableRowError(f"empty {name}")
-        if self._cutter and is_longer(self._tokenizer, self._cutter, question, self._length):
-            raise UnanswerableRowError("question too long")
         try:
+            if self._cutter and is_longer(self._tokenizer, self._cutter, question, self._length):
+                raise UnanswerableRowError("question too long")
             row = tokenize(self._tokenizer, question, context, self._cutter)
         except TypeError as error:
             raise UnanswerableRowError(NOT_TEXT) from error
+        except BaseException as error:
+            # What a library in Rust gives up with, which is no Exception: of this text, and of no other.
+            if type(error).__module__ == "pyo3_runtime":
+                raise UnanswerableRowError("the tokenizer gave up on this row") from error
+            raise
         room = self._length - row.before - row.behind
         if room < 1 or (room <= self._overlap and row.tokens > room):
             raise UnanswerableRowError("question too long")

@@ -220,6 +220,39 @@ def test_a_token_beyond_the_embeddings_is_refused_by_name(tiny: Path, tmp_path: 
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("token", ["\u200b", "\u0301\u0302", "\u00ad"])
+def test_an_added_token_that_normalizes_to_nothing_is_refused(tiny: Path, tmp_path: Path, token: str) -> None:
+    """The library would find it before every letter, and panic beyond ASCII; both remedies work."""
+    from transformers import AddedToken, AutoTokenizer
+
+    folder = shutil.copytree(tiny, tmp_path / "extended")
+    tokenizer = AutoTokenizer.from_pretrained(folder)  # type: ignore[no-untyped-call]
+    tokenizer.add_tokens([AddedToken(token, normalized=True)])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ExportError, match=r"leaves nothing of the added token .* with id \d+, .*; remove the token"):
+        convert(find(str(folder), None), tmp_path / "one")
+    change_token(folder, token, normalized=False)
+    # Of this checkpoint, which has no embedding for it, it is the next thing to be refused.
+    with pytest.raises(ExportError, match="beyond the model's"):
+        convert(find(str(folder), None), tmp_path / "two")
+    change_token(folder, token)
+    convert(find(str(folder), None), tmp_path / "three")
+
+
+def change_token(folder: Path, token: str, **fields: object) -> None:
+    """Changes an added token where the message says; without fields, removes it."""
+    for name, key in (("tokenizer.json", "added_tokens"), ("tokenizer_config.json", "added_tokens_decoder")):
+        values = json.loads((folder / name).read_text("utf-8"))
+        kept = values.get(key, [])
+        for place, each in list(enumerate(kept) if isinstance(kept, list) else kept.items())[::-1]:
+            if each["content"] == token and fields:
+                each.update(fields)
+            elif each["content"] == token:
+                del kept[place]
+        (folder / name).write_text(json.dumps(values), "utf-8")
+
+
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "fields",
     [

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, normalizers
+from tokenizers import AddedToken, Tokenizer, normalizers
 
 from runtime import Answer, Answerer
 from runtime import bundle as bundle_module
@@ -19,6 +19,7 @@ from runtime.bundle import EXTERNAL, Bundle
 from runtime.decoding import Decoding
 from runtime.errors import BundleError
 from runtime.manifest import Manifest
+from runtime.windows import UnanswerableRowError, Windower
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_weights_in_other_files_are_refused(bundle: Path) -> None:
 PAIR = "Who called Lucy?", "Ada called Lucy at noon."
 
 
-def test_a_bundle_that_is_copied_over_a_loaded_one_answers_nothing(bundle: Path, fp32_bundle: Path) -> None:
+def test_a_bundle_copied_over_a_loaded_one_is_not_used(bundle: Path, fp32_bundle: Path) -> None:
     """Also where the next rows want windows of another length, for which the tokenizer was read again."""
     answerer = Answerer.load(bundle)
     decoding = dataclasses.replace(answerer.bundle.manifest.decoding, max_seq_len=64, doc_stride=16)
@@ -94,7 +95,7 @@ def test_a_bundle_that_is_copied_over_a_loaded_one_answers_nothing(bundle: Path,
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
 @pytest.mark.parametrize("in_place", [True, False])
-def test_a_file_that_is_replaced_while_it_is_loaded_is_refused(
+def test_a_file_replaced_while_it_is_loaded_is_refused(
     bundle: Path, name: str, in_place: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its digest was checked, and then other bytes were loaded under the old bundle's id."""
@@ -236,6 +237,17 @@ def test_a_token_beyond_the_embeddings_is_its_rows_error(bundle: Path) -> None:
     assert error == Answer.failure("the model has no embedding for a token of this row")
     assert before == after
     assert before.error is None
+
+
+def test_a_text_that_the_tokenizer_panics_at_is_its_rows_error(bundle: Path) -> None:
+    """An added token that the normalizer leaves nothing of, which an export refuses now."""
+    tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+    tokenizer.add_tokens([AddedToken("\u0301", normalized=True)])
+    loaded = Bundle.open(bundle)
+    windower = Windower(tokenizer, None, loaded.manifest.decoding)
+    with pytest.raises(UnanswerableRowError, match="the tokenizer gave up on this row"):
+        windower.windows("Who called?", "\u201cAda\u201d called.")
+    assert windower.windows("Who called?", "Ada called.")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def point(link: Path, target: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [(), ("--limit", "1")])
-def test_a_file_that_was_another_while_it_was_read_is_answered_again(
+def test_a_file_that_was_another_while_it_was_read(
     tmp_path: Path, int8_bundle: Path, limit: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is what it was again at the end, so that looking at it before and behind shows nothing."""
@@ -55,7 +55,7 @@ def test_a_file_that_was_another_while_it_was_read_is_answered_again(
     assert (out / "a.csv").stat().st_ino == before
 
 
-def test_answers_that_are_taken_away_at_once_disturb_no_other_file(
+def test_answers_taken_away_at_once_disturb_no_other_file(
     tmp_path: Path, int8_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody moves on each file as soon as it is there."""
