@@ -26,6 +26,7 @@ from pachyderm.spec.reading import fill_in, read_specs, spec_files
 from pachyderm.spec.rules import check
 from pachyderm.steps import Step, deploy_steps, plan, secret_step, undeploy_steps
 from runtime import command
+from runtime.os_errors import describe
 
 _PAUSE = 2.0
 
@@ -40,7 +41,7 @@ def stamp(image: str, folder: Path) -> None:
             (folder / name).write_text(json.dumps(spec, indent=2, ensure_ascii=False) + "\n", "utf-8")
     except OSError as error:
         named = OSError(error.errno, error.strerror, error.filename or str(folder))
-        raise PachydermError(command.describe(named)) from error
+        raise PachydermError(describe(named)) from error
 
 
 def deploy(steps: Sequence[Step], options: DeployOptions, pachctl: Pachctl) -> None:

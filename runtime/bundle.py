@@ -53,7 +53,10 @@ class Bundle:
                 f"no bundle at {folder}: make one with `answermill export MODEL --output {folder}`"
             ) from error
         except (OSError, UnicodeDecodeError) as error:
-            raise BundleError(f"{folder / MANIFEST} cannot be read: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise BundleError(
+                f"{folder / MANIFEST} cannot be read: {reason}; correct its rights, or export the bundle again"
+            ) from error
         except BundleError as error:
             raise BundleError(f"{folder}: {error}") from error
         if unlisted := [name for name in (MODEL, TOKENIZER) if name not in manifest.files]:

@@ -1,7 +1,6 @@
 """The shell of every command line: options, signals, errors, exit codes. Standard library only."""
 
 import argparse
-import errno
 import logging
 import math
 import os
@@ -14,6 +13,7 @@ from typing import NoReturn, Protocol, TypeVar
 
 from runtime.errors import AnswermillError
 from runtime.logs import start_logging
+from runtime.os_errors import describe
 from runtime.startup import INTERRUPTED, open_streams
 
 DONE, FAILED, USAGE, TERMINATED = 0, 1, 2, 143
@@ -21,18 +21,6 @@ EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted, 143 termin
 GRACE = 0.7
 # Three weeks. In milliseconds it still fits into 32 bits, which is what PostgreSQL and poll take.
 _LONGEST_TIME = 2_000_000
-_FREE = "free some space and run again"
-_REMEDIES = {
-    errno.ENOSPC: _FREE,
-    errno.EDQUOT: _FREE,
-    errno.EFBIG: "raise the limit (ulimit -f), or use a file system that takes larger files",
-    errno.EIO: "check the disk, or the network drive, that it is on",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
-    errno.ENFILE: "raise the limit of open files (fs.file-max)",
-    errno.EROFS: "choose a folder on a file system that can be written",
-    errno.EEXIST: "choose another name, since a folder is to be made there",
-    errno.ENOTDIR: "choose another path, since a file is in the place of a folder",
-}
 
 
 class CommonOptions(Protocol):
@@ -201,16 +189,6 @@ def _failure(error: BaseException) -> Sequence[str]:
         # A library in Rust gives up with what is no Exception, and with a message for its authors.
         return [f"a library gave up: {error}; the limit of memory, open files or threads may be too low"]
     return []
-
-
-def describe(error: OSError, place: Path | None = None) -> str:
-    """`/data/out: No space left on device`, with every file that the error names, or the place if it names none."""
-    files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name) or str(place or "")
-    if not files and _REMEDIES.get(error.errno or 0) == _FREE:
-        # All else that is written has a name.
-        files = "stdout, or a temporary file"
-    text = f"{files}: {error.strerror}" if files and error.strerror else str(error)
-    return f"{text}; {_REMEDIES[error.errno]}" if error.errno in _REMEDIES else text
 
 
 class _Ending:

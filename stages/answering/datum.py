@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from runtime.errors import InputError
+from runtime.os_errors import describe
 from stages.answering.formats import target_name
 from stages.answering.rows import AnswerJob, Counts
 from stages.answering.stream import File, Stream
@@ -27,11 +28,12 @@ def answer_datum(job: AnswerJob, source: Path, output: Path) -> dict[str, str]:
         if isinstance(error, OSError) and file.source.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP):
             # No try of the datum would end otherwise.
             error = InputError("a link that leads to no file", remedy="put a file in its place, or remove it")
-        logging.error("%s: %s", file.name, error)
+        reason = f"{file.name}: {describe(error)}"
+        logging.error("%s", reason)
         if isinstance(error, InputError):
             reject(output, file.name, error)
         else:
-            failures[file.name] = f"{file.name}: {error}"
+            failures[file.name] = reason
 
     with Progress(sum(size_of(path) for path in files.values())) as progress:
         stream = Stream(job, counts, progress, lambda *_: None, fail)

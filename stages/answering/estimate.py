@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runtime.answerer import ROWS_IN_FLIGHT
 from runtime.errors import InputError
+from runtime.os_errors import describe
 from runtime.windows import UnanswerableRowError
 from stages.answering.rows import AnswerJob
 
@@ -136,7 +137,7 @@ def _pairs(
             for pair in _rows(job, path):
                 yield pair, old is not None and old.get(*pair) is not None
         except (InputError, OSError) as error:
-            result.rejected.append(f"{name}: {error}")
+            result.rejected.append(f"{name}: {describe(error)}")
 
 
 def _rows(job: AnswerJob, path: Path) -> Iterator[Pair]:

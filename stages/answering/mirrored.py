@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.errors import InputError
+from runtime.os_errors import describe
 from stages.answering.earlier import Leftovers, MadeFrom, Settings, file_digest, hidden_path, if_whole, old_answers
 from stages.answering.formats import target_name
 from stages.answering.reuse import OldAnswers
@@ -110,8 +111,8 @@ class MirroredRun:
 
     def _record_failure(self, file: File, error: InputError | OSError) -> None:
         self._leftovers.remove(file.target)
-        logging.error("%s: %s", file.name, error)
-        self.failures[file.name] = f"{file.name}: {error}"
+        self.failures[file.name] = f"{file.name}: {describe(error)}"
+        logging.error("%s", self.failures[file.name])
         if isinstance(error, InputError):
             # What an earlier version of the file gave is no answer to this one.
             file.target.unlink(missing_ok=True)

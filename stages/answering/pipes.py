@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from runtime.errors import InputError
+from runtime.os_errors import describe
 from stages.answering.rows import AnswerJob, Counts
 from stages.answering.stream import File, Stream
 from stages.common.files import name_errors
@@ -21,7 +22,7 @@ def answer_stdin(job: AnswerJob) -> tuple[Counts, float, bool]:
     counts, failures = Counts(), []
 
     def fail(file: File, error: InputError | OSError) -> None:
-        logging.error("%s: %s", file.name, error)
+        logging.error("%s: %s", file.name, describe(error))
         failures.append(file.name)
 
     with Progress(0) as progress, Stdout() as output, name_errors("stdout"):

@@ -28,6 +28,7 @@ from typing import NoReturn
 from runtime import command
 from runtime.errors import AnswermillError
 from runtime.logs import printable, start_logging
+from runtime.os_errors import describe
 
 OPTION = "--batch-datums"
 METHOD = "/pachyderm.worker.Worker/NextDatum"
@@ -193,7 +194,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, AnswermillError):
         reason = str(error)
     elif isinstance(error, OSError):
-        reason = command.describe(error)
+        reason = describe(error)
     elif isinstance(error, MemoryError):
         reason = "out of memory; give the pipeline a higher resourceLimits.memory"
     else:

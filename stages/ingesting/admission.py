@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from runtime.command import describe
 from runtime.errors import AnswermillError, InputError
+from runtime.os_errors import describe
 from stages.ingesting.converting import as_csv
 from stages.ingesting.limits import Limits
 from stages.ingesting.tables import Table

@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.command import describe
 from runtime.errors import AnswermillError
+from runtime.os_errors import describe
 from stages.ingesting.source import Advance, Source, SourceObject
 
 

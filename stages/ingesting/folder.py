@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from runtime.command import describe
 from runtime.errors import AnswermillError, InputError
+from runtime.os_errors import describe
 from stages.common.files import files_below, is_hidden, open_below, open_regular
 from stages.ingesting.source import TRIES, Advance, Listing, SourceObject
 
@@ -40,7 +40,7 @@ class FolderSource:
             raise AnswermillError(f"{self.root}: no such file or folder") from error
         except OSError as error:
             raise AnswermillError(
-                f"{describe(error)}; it must be listed in full, so give the right to read it, or name another folder"
+                f"{describe(error)}; a folder that cannot be listed in full is not mirrored"
             ) from error
 
     def _list_folder(self, wanted: Callable[[str], bool]) -> Listing:
@@ -75,7 +75,7 @@ class FolderSource:
             except FileNotFoundError:
                 return None
             except PermissionError as error:
-                raise AnswermillError(f"{describe(error)}; give the right to read it") from error
+                raise AnswermillError(describe(error)) from error
             except OSError as error:
                 # Neither read nor write says which file it was.
                 raise AnswermillError(

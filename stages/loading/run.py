@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psycopg
 
-from runtime.command import describe
 from runtime.errors import InputError
+from runtime.os_errors import describe
 from stages.common.files import whole_file
 from stages.common.mirror import Mirror, keeps_listing
 from stages.common.names import Origin, note_path
