@@ -10,7 +10,6 @@ say no more than the row.
 import argparse
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import logging
 import os
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 from runtime import command
 from runtime.errors import AnswermillError, OptionError
 from runtime.labelled import read_labelled
+from runtime.locks import lock_at
 from runtime.logs import summarise
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _draft(output: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder, os.O_RDONLY)
     try:
-        if not _is_free(folder, lock):
+        if not lock_at(folder, lock):
             raise AnswermillError(f"{output}: another run is writing it; wait for it, or choose another folder")
         try:
             for leftover in folder.iterdir():
@@ -121,16 +121,6 @@ def _draft(output: Path) -> Iterator[Path]:
             raise
     finally:
         os.close(lock)
-
-
-def _is_free(folder: Path, lock: int) -> bool:
-    """Locks the folder, of which `lock` is a descriptor, until that is closed."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Of a run that has just ended, it is the output by now.
-        return os.path.samestat(os.fstat(lock), folder.stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False
 
 
 def labelled_rows(options: argparse.Namespace) -> dict[tuple[str, str], set[str]]:

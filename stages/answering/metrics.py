@@ -1,7 +1,6 @@
 """The figures of a run: Prometheus' text format while it goes on, and a record of it beside its output."""
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from runtime.command import version
 from runtime.errors import OptionError
+from runtime.locks import lock_at
 from stages.common.files import open_regular, partial_name, whole_file
 
 if TYPE_CHECKING:
@@ -109,12 +109,10 @@ def exclusive_metrics(metrics: Path | None) -> Iterator[None]:
             f"--metrics {metrics}: {error.strerror}; name a file in a folder that can be written"
         ) from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not lock_at(lock, file.fileno()):
             raise OptionError(
                 f"--metrics {metrics}: another run is writing it; give each run, and each part, a file of its own"
-            ) from error
+            )
         try:
             yield
         finally:

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import io
 import os
@@ -14,8 +13,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runtime.errors import AnswermillError, InputError, OptionError
+from runtime.locks import lock_at
 from stages.common.names import PARTS, path_end
 
+# Each time a folder must have become empty, and gone, between its making and the opening of a file in it.
+_TRIES = 10
 _NOT_REGULAR, _REGULAR = "not a regular file", "put a file in its place, or remove it"
 
 
@@ -179,13 +181,10 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
     """
     if _is_special(path):
         raise AnswermillError(f"{path}: not a regular file, so it is not replaced; choose another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = resumable or path.with_name(partial_name(path.name))
-    with partial.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AnswermillError(f"{path}: another run is writing it") from error
+    with _open_in_folder(partial) as file:
+        if not lock_at(partial, file.fileno()):
+            raise AnswermillError(f"{path}: another run is writing it")
         try:
             # What a killed run left; the position is at its end until it is set.
             file.truncate(0)
@@ -200,6 +199,18 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
                 partial.unlink(missing_ok=True)
             with name_errors(path):
                 raise
+
+
+def _open_in_folder(path: Path) -> BinaryIO:
+    """Opens a file to append to, in a folder that is made; again if another share of the run has just removed it."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.open("ab")
+        except (FileNotFoundError, FileExistsError):
+            if not tries_left:
+                raise
+    raise AssertionError
 
 
 @contextlib.contextmanager

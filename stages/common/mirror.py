@@ -153,9 +153,13 @@ class Mirror:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()
         for folder in path.parents:
-            if folder == self._output or not folder.is_dir() or any(folder.iterdir()):
+            if folder == self._output:
                 break
-            folder.rmdir()
+            try:
+                folder.rmdir()
+            except OSError:
+                # Something is in it, by now if not before: another share may write there.
+                break
 
 
 @contextlib.contextmanager
