@@ -18,7 +18,7 @@ __all__ = ["Answer", "Answerer", "AnswermillError", "Decoding", "__version__"]
 
 
 class Verb(NamedTuple):
-    """What a verb does, in a line, the module whose `main` does it, and what is put before its own words."""
+    """A verb: its summary in a line, the module whose `main` does the work, and the words before the user's own."""
 
     summary: str
     module: str

@@ -53,13 +53,13 @@ class Registry(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Of the image, in the registry's interface."""
+        """The image's URL in the registry's API."""
         # docker speaks plain HTTP with this machine alone, too.
         local = self.host.partition(":")[0] in ("localhost", "127.0.0.1")
         return f"{'http' if local else 'https'}://{self.host}/v2/{self.name}"
 
     def digest(self, tag: str) -> str | None:
-        """What the registry has under the tag; nothing where it says 404, and an error for every other answer."""
+        """The registry's digest of the tag, None if it answers 404. Raises PublishError for any other answer."""
         url = f"{self.url}/manifests/{tag}"
         headers = {"Accept": ", ".join(KINDS)}
         status, answer = head(url, headers)

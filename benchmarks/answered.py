@@ -27,7 +27,7 @@ def write_csv(path: Path, rows: int) -> Path:
 
 
 def repeat_csv(source: Path, path: Path, megabytes: int) -> tuple[Path, int]:
-    """A CSV of that size from the rows of `source`, over and over; and how many rows it has."""
+    """Writes a CSV of that size by repeating the rows of `source`. Returns it, and its number of rows."""
     with source.open("rb") as file:
         header, rows = file.readline(), file.read(10_000_000)
     rows = rows[: rows.rindex(b"minilm-qa int8\n") + len(b"minilm-qa int8\n")]

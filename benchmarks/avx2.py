@@ -1,6 +1,6 @@
 """`python -m benchmarks.avx2 COMMAND …`: runs a command as if this CPU had AVX2 and nothing newer.
 
-Whether AVX-512 and VNNI are there, libraries ask the CPUID instruction, and newer x86 CPUs can be told to raise a fault
+Libraries ask the CPUID instruction whether AVX-512 and VNNI are there, and newer x86 CPUs can be told to raise a fault
 for it (arch_prctl(2), ARCH_SET_CPUID). The command and all that it starts run under ptrace(2); each CPUID that they
 execute is answered here, without those flags. Nothing else is slowed down: products run at the CPU's own speed, in the
 kernels that a CPU without VNNI would choose. Linux on x86-64, where /proc/cpuinfo has `cpuid_fault`.
@@ -112,7 +112,7 @@ class Tracer:
             self._request(CONT, who, deliver)
 
     def _make_cpuid_fault(self, who: int) -> None:
-        """Has a process that has just called exec, which cleared it, set what makes CPUID fault."""
+        """Makes a process that has just called exec ask for faults at CPUID again, because exec has cleared that."""
         before = self._registers(who)
         text = self._request(PEEKTEXT, who, 0, before[RIP])
         self._request(POKETEXT, who, (text & ~0xFFFF) | int.from_bytes(SYSCALL, "little"), before[RIP])
@@ -129,7 +129,7 @@ class Tracer:
             raise SystemExit("benchmarks.avx2: this CPU or kernel cannot make CPUID fault")
 
     def _answer_cpuid(self, who: int) -> bool:
-        """Whether a fault was CPUID's, which is then behind it."""
+        """Answers the CPUID that raised a fault and steps over it. False if it was another fault."""
         registers = self._registers(who)
         if self._request(PEEKTEXT, who, 0, registers[RIP]) & 0xFFFF != int.from_bytes(CPUID, "little"):
             return False
@@ -150,7 +150,7 @@ class Tracer:
         self._request(SETREGS, who, ctypes.addressof(buffer))
 
     def _request(self, request: int, who: int, data: int = 0, address: int = 0) -> int:
-        """One ptrace call; a process that was killed meanwhile has nothing to say, and its end is waited for."""
+        """One ptrace call. A process that was killed meanwhile is no error: the caller waits for its end."""
         ctypes.set_errno(0)
         result = int(self._ptrace(request, who, address, data)) & 0xFFFFFFFFFFFFFFFF
         if (code := ctypes.get_errno()) and code != 3:  # ESRCH

@@ -1,4 +1,4 @@
-"""A stage that copies its datum, and does nothing else: what it takes in the local runner is the runner's own."""
+"""A stage that only copies its datum, so that the time it takes in the local runner is the runner's own."""
 
 import argparse
 import shutil

@@ -16,11 +16,11 @@ class Cost(NamedTuple):
     cpu: float
 
     def minus(self, other: "Cost") -> "Cost":
-        """What is above the other."""
+        """The cost less another one."""
         return Cost(self.wall - other.wall, self.cpu - other.cpu)
 
     def each(self, count: int) -> "Cost":
-        """Shared among so many."""
+        """The cost of one of so many."""
         return Cost(self.wall / count, self.cpu / count)
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ def _cost_so_far() -> Cost:
 
 
 def cost_of_each(work: Callable[[T], object], items: Iterable[T]) -> Cost:
-    """What `work` costs for an item, without the first."""
+    """What `work` costs per item, not counting the first item."""
     first, *others = items
     work(first)
     with measure_cost() as stretch:

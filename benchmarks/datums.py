@@ -95,7 +95,7 @@ def measure_load(folder: Path, answers: Path, options: argparse.Namespace) -> No
 
 
 def cost_of_copies(url: str, answers: Path) -> Cost:
-    """What a COPY in a transaction takes for a file, where nothing else is done. Leaves no table."""
+    """The cost of one COPY in a transaction per file, and nothing else. Leaves no table."""
     target = target_of(arguments([str(answers), str(answers)]))
     files = []
     for path in sorted(answers.glob("*.csv")):
@@ -154,7 +154,7 @@ class Trial:
         self._environment = environment or {}
 
     def cost(self, count: int, *, batched: bool) -> Cost:
-        """What each of the first so many datums costs, without the start."""
+        """The cost of each of the first `count` datums, without the start of a process."""
         costs = []
         for few in (1, count):
             root = self.root(few, batched=batched)
@@ -174,7 +174,7 @@ class Trial:
         return self._folder / f"{count}-{'together' if batched else 'each'}"
 
     def options(self, root: Path, source: Path, *, batched: bool) -> Options:
-        """The runner's, for a run over what is in `source`."""
+        """The runner's options for a run over the files in `source`."""
         spec: dict[str, Any] = {
             "pipeline": {"name": STAGE},
             "input": {"pfs": {"name": "in", "repo": "csvs", "glob": "/*"}},

@@ -117,7 +117,7 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> None:
 
 
 def empty_table(url: str, target: Target) -> None:
-    """An empty table of ours, and nothing left for the server to write in the background."""
+    """Makes an empty table of ours, and lets the server write everything that is still in memory."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("drop table if exists question_answer, question_answer_file")
         with connection.transaction():
@@ -126,7 +126,7 @@ def empty_table(url: str, target: Target) -> None:
 
 
 def peak_memory(url: str, source: Path, out: Path) -> float:
-    """Megabytes that a loading process held at most."""
+    """Peak memory of a loading process, in MB."""
     # Through a small process: what this one held itself would count as the peak of its child.
     watch = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
     watch += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"

@@ -1,4 +1,4 @@
-"""What fills a table: ours, and what else could."""
+"""Ways to fill a table: ours and the alternatives."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ class Measured:
 
 
 def ours(url: str, source: Path, out: Path) -> Measured:
-    """A process of its own, as users run it; seconds as it says them itself."""
+    """Runs in a process of its own, as for users; the seconds are those that it logs."""
     ran = subprocess.run(
         [sys.executable, "-m", "stages.load", source, out, "--log-format", "json"],
         env={**os.environ, "DATABASE_URL": url},
@@ -53,7 +53,7 @@ def ours(url: str, source: Path, out: Path) -> Measured:
 
 
 def psql_copy(url: str, source: Path, columns: Sequence[str], rows: int) -> Measured:
-    """What psql says of its own copying of what we would send."""
+    """The time that psql itself takes to copy the same rows."""
     quoted = ",".join(f'"{name}"' for name in columns)
     ran = subprocess.run(
         [psql(), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url],

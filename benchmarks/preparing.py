@@ -8,8 +8,8 @@ import numpy as np
 
 Pair = tuple[str, str]
 CHECKPOINT = "checkpoint"
-# The ratio with which this share of the rows is looked at again, as of the shipped checkpoint's on XQuAD. The bundle's
-# own ratio says nothing here: answers of random weights are all near ties, or none.
+# The ratio is the one with which this share of the rows is answered again, as with the shipped checkpoint on XQuAD. The
+# bundle's own ratio says nothing here: answers of random weights are all near ties, or none.
 RATIO, LOOKED_AT_AGAIN = "second-look.json", 0.1
 
 

@@ -133,7 +133,7 @@ def child(name: str, folder: Path, rows: Sequence[Pair]) -> int:
 
 
 def peak_memory() -> float:
-    """MiB at most resident in this process. Not getrusage: across fork and exec that keeps the parent's peak."""
+    """Peak resident memory of this process in MiB. getrusage would keep the parent's peak across fork and exec."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 

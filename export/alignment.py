@@ -7,9 +7,9 @@ from export.evaluation import Row
 from runtime.answer import Answer
 from runtime.errors import ExportError
 
-# Answers that are their whole context, above which the words of a script without blanks are whole sentences.
+# Above this share of answers that are their whole context, the tokenizer takes whole sentences for words.
 MOST_WHOLE = 0.5
-# Letters of the contexts that no token may cover. RobBERT's tokenizer loses the first of each word, one in five.
+# The largest share of letters that may lie in no token. RobBERT's tokenizer loses the first of each word, one in five.
 MOST_UNCOVERED = 0.02
 # Contexts looked at.
 SAMPLE = 200

@@ -18,7 +18,7 @@ FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "R
 # How the revision of a local folder begins.
 _OF_WEIGHTS = "sha256:"
 FRONT_MATTER = re.compile(r"\s*---[ \t]*\r?\n(.*?)^---", re.DOTALL | re.MULTILINE)
-# Characters: some ten times what cards have. Longer ones go without a licence.
+# The longest card that is read, in characters: ten times what cards have. The licence of a longer one is unknown.
 LONGEST_FRONT_MATTER = 20_000
 # The manifest and the card repeat it, so it is one short line.
 LICENCE = re.compile(r"[\w .+()/-]{1,100}")

@@ -1,7 +1,7 @@
 """The fp32 answers to the samples by the shipped checkpoint, so that its export need not find them again.
 
-They hold for one graph, tokenizer and decoding, byte for byte, and are looked up row by row; whatever is not there is
-answered. They come with the package and not with the checkpoint, since int8 is held against them: a checkpoint cannot
+They hold for one graph, tokenizer and decoding, byte for byte, and are looked up row by row; rows that are missing are
+answered. They come with the package and not with the checkpoint, since int8 is compared with them: a checkpoint cannot
 bring its own. `python -m export.kept_answers BUNDLE` writes them; BUNDLE is an fp32 bundle of the shipped checkpoint.
 """
 

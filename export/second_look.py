@@ -26,9 +26,9 @@ FOLDS = 5
 TIE = 1 - 1e-4
 # Below this closeness a row says nothing about near ties, and a score may be as small as float32 can tell.
 _FAR = 0.01
-# Rows whose answers must stay as they are when weights are stored as float16, where fewer are near ties.
+# At least so many rows must keep their answers when weights are stored as float16, even if fewer are near ties.
 LEAST_CHECKED = 32
-# Rows that int8 was not fitted to, with fewer of which its error is measured on all rows.
+# With fewer rows that int8 was not fitted to, its error is measured on all rows.
 LEAST_FRESH = 50
 
 
@@ -96,7 +96,7 @@ def write_second_look(
 
 
 def choose(closeness: Floats, float_closeness: Floats, same: Bools, observed: Bools) -> float:
-    """The cheapest ratio with which as many rows as wanted are to be expected to agree with fp32.
+    """The cheapest ratio with which enough rows are expected to agree with fp32.
 
     `same` says of each row whether its answer is fp32's. Few rows differ, too few to choose by. But in every row int8
     moves the gap between the two best answers, and an answer that nobody looks at again differs where that reverses

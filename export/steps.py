@@ -1,4 +1,4 @@
-"""The steps of an export: how long each took, and in whose words one fails."""
+"""The steps of an export: how long each took, and the error of one that fails."""
 
 import logging
 import time

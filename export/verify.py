@@ -74,7 +74,7 @@ def logit_differences(model: Any, plain: Answerer, fused: Answerer, windows: Seq
         return to_torch, _difference(fused.logits(window), logits)
 
     threads = torch.get_num_threads()
-    # For the pool's threads, each of which would otherwise share its products out among as many of torch's own.
+    # Otherwise each thread of the pool would spread its products over as many threads of torch's own.
     torch.set_num_threads(1)
     try:
         # numpy's, since Python's max() passes over a NaN, and a graph that gives one must not be written.

@@ -30,8 +30,9 @@ def check_output_folder(target: Path) -> None:
 def working_folder(target: Path) -> Iterator[Path]:
     """A hidden folder beside `target`, on the same file system, so that the last step is a rename.
 
-    It goes when the block ends. Folders of killed exports of the same target go too, and a bundle that one of them had
-    moved aside comes back; a folder in use is locked by its owner and stays. Raises ExportError if the disk is full.
+    It is removed when the block ends. So are the folders of killed exports of the same target, and a bundle that one of
+    them had moved aside is put back; a folder in use is locked by its owner and stays. Raises ExportError if the disk
+    is full.
     """
     with _lock(target.parent):
         _recover(target)
@@ -99,7 +100,7 @@ def _recover(target: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(parent: Path) -> Iterator[None]:
-    """Two exports take turns if one might see the other's half of a step."""
+    """Makes two exports take turns where one might see a half-finished step of the other."""
     descriptor = os.open(parent, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -65,7 +65,8 @@ def read_pins(constraints: str) -> dict[str, str]:
 def closure(wanted: Sequence[str], pins: dict[str, str]) -> set[str]:
     """What pip would install for these, without torch, which has a file of its own.
 
-    What has no pin is left out: an index of torch with CUDA names NVIDIA's packages, which no build without needs.
+    Packages without a pin are left out: an index of torch with CUDA names NVIDIA's packages, which a build without CUDA
+    does not need.
     """
     report = ask(["-c", "constraints.txt", *wanted])
     return {name for name in report if name in pins} - {"torch"}
@@ -84,7 +85,7 @@ def digests(requirements: Sequence[str], *options: str) -> Hashes:
 
 
 def torch(version: str) -> Hashes:
-    """Those of TORCH_INDEX; if it does not answer, those that are listed for this version stay."""
+    """The digests of TORCH_INDEX; if it does not answer, those that are listed for this version stay."""
     listed = read(Path("hashes/torch.txt"))
     index = ["--retries=0", "--timeout=15", f"--index-url={os.environ['TORCH_INDEX']}"]
     try:
@@ -98,7 +99,7 @@ def torch(version: str) -> Hashes:
 
 def ask(words: Sequence[str]) -> dict[str, str]:
     """What pip would install, and the digest of each file."""
-    # Of an index alone: a folder of wheels on this machine is nobody else's.
+    # From an index only: nobody else has a folder of wheels that lies on this machine.
     environment = {name: value for name, value in os.environ.items() if name != "PIP_FIND_LINKS"}
     pip = [sys.executable, "-m", "pip", "install", "-qq", "--dry-run", "--ignore-installed", "--report=-"]
     report = subprocess.run(

@@ -44,7 +44,7 @@ def reasons_for(packages: str) -> dict[str, str]:
 
 
 def reasons_against(packages: str) -> dict[str, str]:
-    """The reason against each package that is a requirement of one that is kept, by its name in one spelling."""
+    """Why each package is left out though a kept one requires it, by its name in one spelling."""
     lines = (re.fullmatch(r"# without: (.+?)  (.+)", line) for line in packages.splitlines())
     return {one_spelling(name): line[2] for line in lines if line for name in line[1].split(", ")}
 

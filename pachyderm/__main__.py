@@ -30,7 +30,7 @@ class Verb(NamedTuple):
 
 
 def environment(given: Sequence[str]) -> dict[str, str | None]:
-    """Variables from `NAME=VALUE` and `NAME`; `NAME=` and a NAME that the shell lacks take one away."""
+    """Variables from `NAME=VALUE` and `NAME`; `NAME=` and a NAME that the shell lacks unset one."""
     pairs = (text.partition("=") for text in given)
     return {name: (value if equals else os.environ.get(name)) or None for name, equals, value in pairs}
 

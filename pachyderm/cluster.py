@@ -62,7 +62,7 @@ class FileCounts:
     in_table: int | None
 
     def describe_missing(self) -> str:
-        """What is missing, in words; empty if nothing is. What is too many, the next prune deletes."""
+        """What is missing, in words; empty if nothing is. The next prune deletes what is superfluous."""
         loaded, refused = self.loaded or 0, self.refused or 0
         said = []
         if self.loaded is not None and self.listed is not None and self.listed != loaded + refused:
@@ -114,7 +114,7 @@ def problems(queues: Sequence[Queue], files: FileCounts, patience: float) -> Ite
         elif queue.succeeded is None or queue.succeeded > patience:
             since = "never" if queue.succeeded is None else f"{age(queue.succeeded)} ago"
             yield f"{queue.pipeline}: its last success was {since}; {start}"
-    # While jobs run, they differ as they should.
+    # While jobs run, the numbers differ, as they should.
     if (missing := files.describe_missing()) and not any(queue.waiting for queue in queues):
         yield f"files: {missing}; the log of the next prune names those that are lost: pachctl logs -p prune"
 

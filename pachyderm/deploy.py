@@ -83,7 +83,7 @@ def _unknown(theirs: Mapping[str, Any]) -> list[str]:
 
 
 def _without_empty(value: Any) -> Any:
-    """The same without fields that hold what a server takes for absent."""
+    """The value without the fields that a server takes for absent."""
     if isinstance(value, list):
         return [_without_empty(item) for item in value]
     if isinstance(value, dict):

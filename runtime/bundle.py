@@ -26,7 +26,7 @@ MANIFEST = "manifest.json"
 REVISION = "answermill.revision"
 # A manifest has some kilobytes; what has more is refused before it fills the memory.
 LONGEST_MANIFEST = 4 << 20
-# How a weight that lies in another file begins to say where, in an ONNX graph: field 1, eight bytes, `location`.
+# How an ONNX graph begins to say in which other file a weight lies: field 1, eight bytes, `location`.
 EXTERNAL = b"\x0a\x08location"
 
 

@@ -139,7 +139,7 @@ def labelled_rows(options: argparse.Namespace) -> dict[tuple[str, str], set[str]
 
 
 def _write_card(path: Path, section: str) -> None:
-    """Puts the section in the place of the card's own on confidence, or behind all."""
+    """Replaces the card's section on confidence, or appends the section."""
     text = path.read_text("utf-8")
     changed = re.sub(r"## Confidence\n.*?(?=\n## |\Z)", lambda _: f"{section}\n", text, count=1, flags=re.DOTALL)
     path.write_text(changed if "## Confidence" in text else f"{text}\n{section}\n", "utf-8")

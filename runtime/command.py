@@ -50,7 +50,7 @@ def parser(
 
 
 def verbs(program: str, summaries: Mapping[str, str], end: str = "") -> str:
-    """The help of a program that hands over to verbs, with what each does."""
+    """The help of a program with verbs: each verb, and what it does."""
     width = max(map(len, summaries))
     lines = [f"  {name.ljust(width)}  {summary}" for name, summary in summaries.items()]
     return "\n".join([f"usage: {program} VERB [options]", "", *lines, "", *([end] if end else [])])
@@ -82,7 +82,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class _Version(argparse.Action):
-    """Prints the version. `action="version"` wants it before it is asked for, and importlib.metadata takes 30 ms."""
+    """Prints the version. `action="version"` needs it beforehand, and importlib.metadata takes 30 ms."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:  # noqa: A002
         super().__init__(option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, nargs=0, help=help)
@@ -105,7 +105,7 @@ def positive(text: str) -> int:
 def location(text: str) -> Path:
     """The path of a file or folder, as the type of an option. Raises ArgumentTypeError if there is none.
 
-    An unset variable in a script gives an empty text, which pathlib takes for the folder that one stands in.
+    An unset variable in a script gives an empty text, which pathlib takes for the current folder.
     """
     if not text:
         raise argparse.ArgumentTypeError("the path is empty; say . for this folder")
@@ -178,7 +178,7 @@ def run(name: str, work: Callable[[Options], int], options: Options) -> int:
 
 
 def _failure(error: BaseException) -> Sequence[str]:
-    """What to say of an error that is not the program's fault; nothing of any other."""
+    """The lines for an error that is not the program's fault; none for any other error."""
     if isinstance(error, AnswermillError):
         return error.lines
     if isinstance(error, OSError):
@@ -186,13 +186,13 @@ def _failure(error: BaseException) -> Sequence[str]:
     if isinstance(error, MemoryError):
         return ["there is not enough memory; raise the limit, or run it where there is more"]
     if type(error).__module__ == "pyo3_runtime":
-        # A library in Rust gives up with what is no Exception, and with a message for its authors.
+        # A library in Rust panics with something that is no Exception, and with a message for its authors.
         return [f"a library gave up: {error}; the limit of memory, open files or threads may be too low"]
     return []
 
 
 class _Ending:
-    """What SIGTERM and Ctrl-C do: they unwind the stack, so that temporary files go.
+    """What SIGTERM and Ctrl-C do: they unwind the stack, so that temporary files are removed.
 
     Attributes:
         code: the exit code, once a signal has come; the shell's for SIGTERM is 128 + 15.

@@ -40,7 +40,7 @@ def of_answer(curve: Confidence, answer: Answer, second: float) -> float:
 
 
 def features(answer: Answer, second: float) -> Matrix:
-    """What the curve looks at, (4,), the constant first."""
+    """The features of an answer, (4,), the constant first."""
     score = min(max(answer.score or 0.0, _CLIP), 1 - _CLIP)
     words = len((answer.text or "").split())
     return np.asarray([1.0, np.log(score / (1 - score)), min(second, 1.0), np.log1p(words)])
@@ -49,9 +49,9 @@ def features(answer: Answer, second: float) -> Matrix:
 def fit(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> Matrix:
     """Coefficients, (4,), for features (rows, 4) and whether each answer is right, (rows,): ridge-penalised IRLS.
 
-    The coefficients `known` of an earlier curve are moved as far as these rows call for it: some hundred labels move a
-    curve also where it was right, and make it worse. So of the move that fits them best, the share is taken that chance
-    does not explain: none if the labels are as likely by the earlier curve, nearly all where they contradict it or are
+    The coefficients `known` of an earlier curve move only as far as these rows justify: some hundred labels would also
+    move a curve that was right, and make it worse. So only that share of the best-fitting move is made which chance
+    does not explain: none if the labels are as likely under the earlier curve, nearly all if they contradict it or are
     many.
     """
     if known is None:
@@ -97,8 +97,8 @@ def section(curve: Confidence | None, inputs: Matrix, right: Matrix, known: Matr
     """The card's section on confidence, Markdown."""
     if curve is None:
         return (
-            f"## Confidence\n\nNone: {len(right)} labelled rows are too few to fit one, it takes {MIN_ROWS}. "
-            "`answermill calibrate` adds it from rows of yours."
+            f"## Confidence\n\nNone: {len(right)} labelled rows are too few to fit one; it takes {MIN_ROWS}. "
+            "`answermill calibrate` fits one to rows of your own."
         )
     sure = out_of_fold_confidence(inputs, right, known)
     lines = []
@@ -124,7 +124,7 @@ def section(curve: Confidence | None, inputs: Matrix, right: Matrix, known: Matr
 
 
 def diagram(inputs: Matrix, right: Matrix, known: Matrix | None = None) -> str:
-    """The reliability diagram as SVG: dots on the diagonal are what a confidence should be."""
+    """The reliability diagram as SVG: the dots of a good confidence lie on the diagonal."""
     points = reliability(out_of_fold_confidence(inputs, right, known), right)
     most = max(rows for rows, *_ in points)
     dots = "".join(
@@ -172,8 +172,8 @@ def _soft_labels(right: Matrix) -> Matrix:
 def _most_likely(inputs: Matrix, right: Matrix, prior: Matrix, penalty: Matrix) -> Matrix:
     """Logistic weights by Newton's method; `penalty` holds each to its prior.
 
-    A step that makes the rows less likely is halved: where a curve is sure of what the labels deny, the whole step
-    would lead from one extreme to the other and back.
+    A step that makes the rows less likely is halved: where a curve is sure of something that the labels deny, whole
+    steps would swing from one extreme to the other.
     """
 
     def goal(weights: Matrix) -> float:

@@ -12,7 +12,7 @@ _LONGEST = 200
 
 
 def read_labelled(path: Path, columns: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """The rows of a CSV in UTF-8; `columns` are those that it must have, each with what to do where there is none.
+    """The rows of a CSV in UTF-8; `columns` are the required ones, each with the remedy if it is missing.
 
     A row that is cut short, or whose commas are not quoted, would be taken for another question, so it is refused.
     Raises InputError with the file, the row and the column, and OSError.
@@ -34,17 +34,17 @@ def _check_header(header: Sequence[str], columns: Mapping[str, str]) -> None:
     for name, remedy in columns.items():
         count = header.count(name)
         if count > 1:
-            raise InputError(f"{count} columns are called so", row=0, column=name, remedy="rename the others")
+            raise InputError(f"{count} columns have this name", row=0, column=name, remedy="rename the others")
         if not count:
             names = ", ".join(header)
             names = names if len(names) <= _LONGEST else f"{names[:_LONGEST]}…"
-            reason = f"no such column, but {names}" if names else "no such column, since the file is empty"
+            reason = f"no such column among {names}" if names else "no such column, since the file is empty"
             raise InputError(reason, row=0, column=name, remedy=remedy)
 
 
 def _rows(reader: Iterator[list[str]], header: Sequence[str]) -> Iterator[dict[str, str]]:
     for number, fields in enumerate(filter(None, reader), 1):
         if len(fields) != len(header):
-            reason = f"its number of fields is {len(fields)}, and {len(header)} in the header"
+            reason = f"{len(fields)} fields where the header has {len(header)}"
             raise InputError(reason, row=number, remedy=_INGEST)
         yield dict(zip(header, fields, strict=True))

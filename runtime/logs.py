@@ -25,7 +25,8 @@ def summarise(event: str, fields: Mapping[str, object]) -> None:
 def printable(text: str) -> str:
     r"""The text with control characters, line separators and lone surrogates escaped, as in `a\x1b[31mb\n`.
 
-    Names, headers and server messages come from others; a terminal must not obey them, nor a log gain lines by them.
+    Names, headers and server messages come from others; a terminal must not obey them, and they must not add lines to a
+    log.
     """
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 

@@ -30,7 +30,7 @@ def describe(error: OSError | AnswermillError, place: Path | None = None) -> str
         return f"{place}: {error.strerror}; give {_user()} the right to it (chmod or chown), or choose another path"
     files = " -> ".join(str(name) for name in (error.filename, error.filename2) if name) or str(place or "")
     if not files and _REMEDIES.get(error.errno or 0) == _FREE:
-        # All else that is written has a name.
+        # Everything else that is written has a name.
         files = "stdout, or a temporary file"
     text = f"{files}: {error.strerror}" if files and error.strerror else str(error)
     return f"{text}; {_REMEDIES[error.errno]}" if error.errno in _REMEDIES else text

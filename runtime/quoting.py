@@ -31,7 +31,7 @@ _RAW = re.compile(r"[/?#\[\]\\\s]|::")
 def safe_url(url: str) -> str:
     """The URL without user info, query and fragment, where passwords and signatures stand; a plain path as it is.
 
-    Each part of a chained URL (`zip://a.zip::https://host/b.zip`) is treated alike. What does not come apart into user,
+    Each part of a chained URL (`zip://a.zip::https://host/b.zip`) is treated alike. What cannot be split into user,
     host and path beyond doubt, as after a password with a raw `/`, is left out.
     """
     scheme, separator, rest = url.partition("://")
@@ -44,7 +44,7 @@ def safe_url(url: str) -> str:
         user, _, rest = rest.rpartition("@")
         if _RAW.search(user):
             return hidden
-    # Before the chain comes apart: a signature may hold its `::`.
+    # Before the chain is split: a signature may hold `::` too.
     first, *others = _CHAIN.split(re.split("[?#]", rest)[0])
     if not _PORT.fullmatch(first.partition("/")[0]) or not all(map(_is_link, others)):
         return hidden

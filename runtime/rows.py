@@ -20,7 +20,7 @@ from runtime.windows import UnanswerableRowError, Window, Windower
 Pair = tuple[str | None, str | None]
 Ranked = tuple[Answer, ...]
 
-# Spans a window that are compared where decoding itself looks at one.
+# Spans per window that are compared for closeness if decoding itself needs only one.
 COMPARED = 12
 # What the ratio of two answers that share no letter is raised to. int8 moves the gap between their scores, which is a
 # difference of logarithms, 2.5 times as far (2,395 rows of four data sets): where one answer is a part of the other,
@@ -43,7 +43,7 @@ class Ranking(NamedTuple):
 
     @property
     def closeness(self) -> float:
-        """What the ratio of a second look is held against."""
+        """What is compared with the ratio of the second look."""
         return self.ratio**APART if self.apart else self.ratio
 
     @classmethod
@@ -110,7 +110,7 @@ class RowAnswerer:
 
 
 class RowJob:
-    """One row: tokenized by one thread, its windows spread over all, decoded by whichever ends last."""
+    """One row: tokenized by one thread, its windows spread over all threads, decoded by the one that ends last."""
 
     def __init__(self, pair: Pair, answerer: RowAnswerer) -> None:
         self.future: Future[Ranking] = Future()
@@ -147,7 +147,7 @@ class RowJob:
             self.future.set_exception(error)
 
     def _fail(self, error: UnanswerableRowError) -> None:
-        """The row's answer is its error; several windows may say so, each once."""
+        """Makes the error the row's answer; several windows may report one."""
         with self._lock:
             if not self.future.done():
                 self.future.set_result(Ranking.failure(error))

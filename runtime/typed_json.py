@@ -1,6 +1,6 @@
 """JSON values -> nested frozen dataclasses, by their type hints: so a bundle's manifest and a pipeline's spec are read.
 
-A value that does not fit raises nothing. It is reported with its place, so that all of them can be said at once.
+A value that does not fit raises nothing. It is reported with its place, so that all of them can be reported at once.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ class Scalar(NamedTuple):
 
 
 class Spelling(NamedTuple):
-    """What a name that is no field's stands for: a field after all, or none."""
+    """What an unknown name stands for: a field in another spelling, or nothing."""
 
     name: str | None
     reason: str

@@ -13,7 +13,7 @@ from runtime.errors import OptionError
 from runtime.pieces import Cutter
 from runtime.tokens import RowTokens, is_longer, tokenize
 
-# Something that is no str, or a str with half of a surrogate pair: the library says TypeError to both.
+# Something that is no str, or a str with half of a surrogate pair: the library raises TypeError for both.
 NOT_TEXT = "not text"
 
 

@@ -113,7 +113,7 @@ def answer_urls(options: AnswerOptions) -> int:
     from stages.answering.remote import remote_files
 
     files = remote_files(str(options.input), str(options.output), lambda name: target_name(name, options.format))
-    # Before anything is spread: a bundle or an option that makes no sense is said once, not by each worker.
+    # Here, so that a bundle or an option that makes no sense is reported once, and not by each worker.
     model = load_job(options).model
     counts, failures = Counts(), []
 
@@ -148,7 +148,7 @@ def targets(names: Iterable[str], *kinds: str) -> set[str]:
 
 
 def foretell(job: AnswerJob, options: AnswerOptions, due: dict[str, Path]) -> int:
-    """Says what a run would take. Returns the exit code that it would have."""
+    """Logs what a run would take. Returns the exit code."""
     from stages.answering.earlier import Settings, known_answers, read_library, unchanged_files
     from stages.answering.estimate import estimate
 
@@ -157,7 +157,7 @@ def foretell(job: AnswerJob, options: AnswerOptions, due: dict[str, Path]) -> in
     if not options.again:
         same = unchanged_files(output, due, settings, job.format)
         listing = Mirror.read(output, "answer")
-        # Ranks are not put together again.
+        # The ranks of a row cannot be reused.
         library = read_library(options.reuse, settings, job.columns)
         known = None if job.columns.ranks else partial(known_answers, output, listing, settings, job, library)
     result = estimate(job, {name: path for name, path in due.items() if name not in same}, len(same), known)

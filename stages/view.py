@@ -16,7 +16,7 @@ from runtime import command
 from runtime.errors import AnswermillError
 from runtime.logs import summarise
 from stages.common.files import whole_file
-from stages.csvs.labels import add_expected, check_labelled
+from stages.csvs.labels import add_names, check_labelled
 
 if TYPE_CHECKING:
     from stages.csvs.answered import AnsweredRow
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Bytes of the page. A mail takes more; a browser reads this at once.
 LIMIT = 2_950_000
-# Files that cannot be read, and are named in the page with the reason.
+# The page names so many of the files that cannot be read, with the reason.
 NAMED = 50
 ANSWERS_STYLES = ("shell.css", "answers.css")
 ANSWERS_MODULES = ("dom.js", "text.js", "charts.js", "rows.js", "filters.js", "passage.js", "summary.js", "answers.js")
@@ -42,11 +42,11 @@ class ViewOptions:
     against: Path | None
     model: Path | None
     rows: int
-    expected: str
-    blank_is_no_answer: bool
     question_column: str
     context_column: str
     prefix: str
+    expected: str
+    blank_is_no_answer: bool
     database: bool
     schema: str | None
     table: str
@@ -69,10 +69,7 @@ def arguments(argv: Sequence[str] | None = None) -> ViewOptions:
     parser.add_argument(
         "--rows", type=command.positive, default=2_000, help="largest number of rows in the page; it keeps the worst"
     )
-    add_expected(parser)
-    parser.add_argument("--question-column", default="question", help="column with the questions")
-    parser.add_argument("--context-column", default="context", help="column with the contexts")
-    parser.add_argument("--prefix", default="", help="the --prefix that `answer` was given")
+    add_names(parser)
     parser.add_argument("--database", action="store_true", help="read the rows from the table instead of ANSWERS")
     parser.add_argument("--schema", help="schema of the table; default: the first in the search path")
     parser.add_argument("--table", default="question_answer", help="table that load filled")

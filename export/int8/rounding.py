@@ -111,7 +111,7 @@ def _codes(weights: NDArray[Any], steps: NDArray[Any], limit: NDArray[np.float64
 
 
 def _limit(codes: NDArray[np.float64], neighbour: int, pair_limit: int) -> NDArray[np.float64]:
-    """The most steps that the neighbour's leave; a row not yet rounded, or past the end, takes none."""
+    """The most steps that each weight's neighbour leaves to it; a row not yet rounded, or past the end, takes none."""
     taken = np.abs(codes[neighbour]) if neighbour < len(codes) else np.zeros(codes.shape[1:])
     return np.minimum(LARGEST, pair_limit - taken)
 

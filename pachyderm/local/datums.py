@@ -83,7 +83,7 @@ def cut_into_sets(work: Sequence[Datum], pipeline: Pipeline, workers: int) -> li
     return sets
 
 
-# The inputs of one datum to be.
+# The inputs of a datum that is being put together.
 Combination = tuple[DatumInput, ...]
 
 

@@ -9,7 +9,7 @@ from pachyderm.local.store.journal import Journal
 from pachyderm.local.store.results import PROCESSED, Result
 from pachyderm.spec.reading import Pipeline
 
-# Datums that tell enough; those of the newest jobs.
+# So many datums are enough, those of the newest jobs.
 _ENOUGH = 1000
 
 
@@ -23,8 +23,8 @@ class Seconds(NamedTuple):
 def seconds_of(journal: Journal, pipeline: Pipeline, salt: str, todo: Sequence[Datum], workers: int) -> Seconds | None:
     """What these datums will take with at most so many workers; None where none was ever processed.
 
-    Each is taken to need the mean of the earlier ones, or as much for a byte as they did, whichever comes closer to
-    what they took; and each set, where a process serves the datums, the mean of the earlier starts.
+    A datum is taken to need the mean time of the earlier ones, or their time per byte, whichever fits them better.
+    Where a process serves the datums, each set also needs the mean time of the earlier starts.
     """
     known, outdated = _history(journal, pipeline.digest, salt)
     if not todo or not known:

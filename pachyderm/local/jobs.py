@@ -1,4 +1,4 @@
-"""One job: which datums are new, the work of the workers, and the output commit that comes of it or does not."""
+"""One job: which datums are new, what the workers do, and whether an output commit comes of it."""
 
 import logging
 import queue
@@ -48,7 +48,7 @@ class Workplace:
 def run_job(pipeline: Pipeline, commits: Mapping[str, Commit], job_id: str, salt: str, where: Workplace) -> Job:
     """Runs a pipeline on commits, by repo, and returns the finished job.
 
-    Raises StoppedError, with the job still running in the books, and PachydermError for what no datum can help.
+    Raises StoppedError, with the job still running in the books, and PachydermError for a fault that is no datum's.
     """
     journal, repo = where.store.pipeline(pipeline.name), where.store.repo(pipeline.name)
     job = journal.begin(job_id, {name: commit.number for name, commit in commits.items()}, pipeline.digest, salt)
@@ -82,13 +82,13 @@ def run_job(pipeline: Pipeline, commits: Mapping[str, Commit], job_id: str, salt
 
 
 def _resume(wanted: Sequence[Datum], folder: JobFolder) -> dict[str, Result]:
-    """Datums that a runner which died had finished in this job."""
+    """Datums of this job that a runner finished before it died."""
     known = folder.results()
     return {datum.id: known[datum.id] for datum in wanted if _is_done(known.get(datum.id), datum, folder)}
 
 
 def _skip(wanted: Sequence[Datum], earlier: Mapping[str, Result], folder: JobFolder) -> dict[str, Result]:
-    """Datums that an earlier job has done and that are as they were; they are noted in this job's folder."""
+    """Datums that an earlier job has done and that have not changed; they are noted in this job's folder."""
     skipped = [
         replace(earlier[datum.id], state=SKIPPED, label=datum.label, tries=0, seconds=0.0, start=0.0)
         for datum in wanted
@@ -183,7 +183,7 @@ def _work(todo: Sequence[Datum], task: Task, where: Workplace, progress: _Progre
 
 
 def room_for(pipeline: Pipeline, cpus: int, most: int | None) -> int:
-    """How many of its workers there is room for, on so many CPUs, with so many workers at most."""
+    """How many workers of the pipeline fit on so many CPUs, at most `most`."""
     # A pod that asks for more CPUs than are free waits; so does a worker here. One always fits.
     room = most or (max(1, int(cpus / pipeline.cpus)) if pipeline.cpus else pipeline.workers)
     return min(pipeline.workers, room)

@@ -41,7 +41,7 @@ class _Bars:
             if name != self._name or self._bar is None:
                 self.close()
                 self._name = name
-                # What is skipped takes no time, and must not make the rate.
+                # Skipped datums take no time, so they must not count in the rate.
                 self._bar = tqdm(total=total, desc=name, unit="datum", initial=sum(counts.values()), file=sys.stderr)
             self._bar.n = sum(counts.values())
             self._bar.set_postfix({state: counts[state] for state in _TOLD if counts.get(state)}, refresh=False)

@@ -52,9 +52,9 @@ class Options:
 
 
 def run(options: Options, stop: threading.Event | None = None, watch: Watch | None = None) -> list[Job]:
-    """Does what there is to do, and returns the jobs that it took.
+    """Does what is due, and returns the jobs.
 
-    A job that fails holds up what is downstream of it and nothing else; see the jobs' states. Raises SpecError for
+    A job that fails holds up only the pipelines downstream of it; see the jobs' states. Raises SpecError for
     specs that break rules, PachydermError for what else is wrong, StoppedError when `stop` is set.
     """
     pipelines = runnable_pipelines(options)
@@ -87,7 +87,7 @@ def runnable_pipelines(options: Options) -> dict[str, Pipeline]:
 
 @contextmanager
 def _name_root(root: Path) -> Iterator[None]:
-    """Errors of the operating system that name no file, such as a full disk's in a write, name the root."""
+    """Makes errors of the operating system that name no file, such as a full disk's, name the root."""
     try:
         yield
     except OSError as error:

@@ -42,7 +42,7 @@ def ticks_due(
 
 
 def _counts_from(journal: Journal, leaf: Cron, now: datetime, *, remember: bool) -> datetime:
-    """From when a cron input that has not ticked yet counts: its `start`, or when it was first seen."""
+    """When a cron input that has not ticked yet begins to count: its `start`, or when it was first seen."""
     if leaf.start:
         return datetime.fromisoformat(leaf.start).astimezone(UTC)
     return min(journal.first_seen(now, remember=remember), now)

@@ -27,7 +27,7 @@ class Findings:
     lint: Sequence[str] = ()
 
     def enforce(self, *, strict: bool = False) -> None:
-        """Raises SpecError for errors, in strict mode for lint too. Lint that nobody is stopped for is logged."""
+        """Raises SpecError for errors, in strict mode for lint too. Lint that does not stop the command is logged."""
         if self.errors or (strict and self.lint):
             raise SpecError([*self.errors, *self.lint])
         for line in self.lint:

@@ -18,7 +18,7 @@ from stages.common.rejections import note_of
 
 
 def answer_datum(job: AnswerJob, source: Path, output: Path) -> dict[str, str]:
-    """Answers a datum of Pachyderm's, whose output starts empty. Returns what the environment kept from being answered.
+    """Answers a datum of Pachyderm's, whose output starts empty. Returns what could not be read or written.
 
     A CSV that breaks a rule must not hold up the others at every try: it is named in `rejected`.
     """
@@ -26,7 +26,7 @@ def answer_datum(job: AnswerJob, source: Path, output: Path) -> dict[str, str]:
 
     def fail(file: File, error: InputError | OSError) -> None:
         if isinstance(error, OSError) and file.source.is_symlink() and error.errno in (errno.ENOENT, errno.ELOOP):
-            # No try of the datum would end otherwise.
+            # Otherwise every try of the datum would fail.
             error = InputError("a link that leads to no file", remedy="put a file in its place, or remove it")
         reason = f"{file.name}: {describe(error)}"
         logging.error("%s", reason)

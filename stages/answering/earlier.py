@@ -96,7 +96,7 @@ def known_answers(
     library: OldAnswers | None,
     name: str,
 ) -> OldAnswers:
-    """What a run would reuse for the CSV `name`. Leaves everything where it is, other than the run."""
+    """What a run would reuse for the CSV `name`. Unlike the run, it moves no file."""
     answers = target_name(name, job.format)
     interrupted = [hidden_path(output, answers, settings, kind) for kind in ("kept", "partial")]
     made_from = if_whole(listing.get(answers), output / answers)

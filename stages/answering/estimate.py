@@ -82,7 +82,7 @@ class _Sample:
         if self._seen % self._step == 0:
             self.rows.append(row)
         self._seen += 1
-        # Where the rows, or their windows, become too many, every second row goes.
+        # When the rows, or their windows, become too many, every second row is dropped.
         while self._is_large():
             self.rows, self._step = self.rows[::2], 2 * self._step
 

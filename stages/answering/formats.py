@@ -1,7 +1,7 @@
 """Answers as CSV, Parquet or NDJSON.
 
-Until they are complete, answers of a file are a CSV whatever becomes of them: to a CSV rows can be added, and what an
-interrupted run leaves of it is of use to the next one. What is complete is written again in the format.
+Until they are complete, the answers of a file are kept as a CSV: rows can be appended to it, and the next run can use
+what an interrupted one left. Complete answers are converted.
 """
 
 import contextlib

@@ -104,7 +104,7 @@ def exclusive_metrics(metrics: Path | None) -> Iterator[None]:
         metrics.parent.mkdir(parents=True, exist_ok=True)
         file = lock.open("ab")
     except OSError as error:
-        # It would name the lock.
+        # The error itself names the lock.
         raise OptionError(
             f"--metrics {metrics}: {error.strerror}; name a file in a folder that can be written"
         ) from error
@@ -139,7 +139,7 @@ def write_reports(report: Report, metrics: Path | None, record: Path) -> Iterato
     finished = False
     with exclusive_metrics(metrics):
         if metrics:
-            # A place that cannot be written is known at once.
+            # Fails at once if the place cannot be written.
             write_metrics()
             thread.start()
         try:

@@ -77,7 +77,7 @@ class MirroredRun:
                 continue
             self._mirror.intend([answers])
             known = library if again else self._old_answers(answers, made_from, library)
-            # Ranks are rows of their own, and not put together again.
+            # Ranks are rows of their own, and cannot be reused.
             yield File(
                 name,
                 path,

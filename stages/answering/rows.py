@@ -22,7 +22,7 @@ ROWS_OUT = 512
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of the columns that are read, what is put before those that are written, and whether ranks are."""
+    """Names of the columns that are read, the prefix of those that are written, and whether ranks are written."""
 
     question: str
     context: str
@@ -66,7 +66,7 @@ class AnswerJob:
     longest: int = LONGEST_FIELD
 
     def refusal(self, question: str | None, context: str | None) -> str | None:
-        """The error of a row that is not given to the model, for the memory that it would take: 5 GB for 60 MB."""
+        """The error of a row that is too long for the model: a field of 60 MB would take 5 GB of memory."""
         for name, text in (("question", question), ("context", context)):
             # Most texts need not be encoded to see that they are short enough.
             if text and len(text) * 4 > self.longest and len(text.encode()) > self.longest:

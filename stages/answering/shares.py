@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from runtime.errors import OptionError
 
-# Variables for the number of a process and for how many there are; then, with what they are else, for the least number
-# and for the difference of two.
+# Variables for the number of a process and for the number of processes; then, each with its default, for the least
+# number and for the step between two.
 _SHARES: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_STEP": "1"}),
     ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS", {}),
@@ -27,7 +27,7 @@ class Share(NamedTuple):
 
 
 def share_of_environment(environment: Mapping[str, str]) -> Share | None:
-    """The share that Slurm or Kubernetes gives this process, or None. Raises OptionError if only half is said."""
+    """The share that Slurm or Kubernetes gives this process, or None. Raises OptionError if only one of them is set."""
     for number, count, defaults in _SHARES:
         if number not in environment and count not in environment:
             continue
@@ -56,13 +56,13 @@ def files_of(sizes: Mapping[str, int], share: Share) -> set[str]:
 
     The largest file first, each to the share that has least; a function of names and sizes alone.
     """
-    # A share beyond as many as there are files gets none.
+    # If there are more shares than files, some get none.
     shares = [(0, number) for number in range(1, min(share.total, len(sizes)) + 1)]
     mine = set()
     for name, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
         total, number = heapq.heappop(shares)
         if number == share.number:
             mine.add(name)
-        # A file costs something even where it holds next to nothing.
+        # A file costs something even if it is almost empty.
         heapq.heappush(shares, (total + size + 100, number))
     return mine

@@ -59,7 +59,7 @@ class DaskSpread:
             from distributed.security import Security
         except ModuleNotFoundError as error:
             raise AnswermillError("Dask is not installed; pip install 'answermill[dask]'") from error
-        # It tells of every connection that opens or closes.
+        # Dask logs every connection that opens or closes.
         logging.getLogger("distributed").setLevel(logging.ERROR)
         with contextlib.ExitStack() as stack:
             address: Any = self._address

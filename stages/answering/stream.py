@@ -67,7 +67,7 @@ class _End:
 
 
 class Stream:
-    """Answers files one after another. `done` and `failed` are told of each when it is whole, or broke a rule.
+    """Answers files one after another; calls `done` for each file that is whole, `failed` for each that broke a rule.
 
     `done` is also told the sha256 of the bytes that were answered: somebody may have replaced the file meanwhile.
 

@@ -5,7 +5,7 @@ import logging
 from runtime.logs import summarise
 from stages.answering.rows import Counts
 
-# Fewer answers than these say nothing of a model.
+# Fewer answers say nothing about a model.
 MIN_ROWS_TO_JUDGE = 20
 
 
@@ -23,7 +23,7 @@ def log_counts(model: str, counts: Counts, seconds: float, names: list[str]) -> 
         "rows_per_second": round(counts.rows / seconds, 1) if seconds else 0.0,
         "tokens_per_second": round(counts.tokens / seconds) if seconds else 0,
         "model": model,
-        # A set's log does not say which datum a line is of.
+        # A set's log does not say which datum a line belongs to.
         **({"file": names[0]} if len(names) == 1 else {}),
     }
     summarise("done", figures)

@@ -190,7 +190,7 @@ def _is_signal(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong, which is logged, since the worker does not log what is reported to it."""
+    """Logs what went wrong, because the worker does not log what is reported to it. Returns it."""
     if isinstance(error, AnswermillError):
         reason = str(error)
     elif isinstance(error, OSError):

@@ -48,7 +48,8 @@ def ingested_paths(folder: Path) -> set[str]:
 
 def path_line(path: str, made_from: str | None) -> bytes:
     """A path, and what the file there was made from; None for one that is about to be written."""
-    # ASCII: a name that is not UTF-8 holds lone surrogates. A text by itself takes json a fifth of what a list does.
+    # ASCII: a name that is not UTF-8 holds lone surrogates. json takes a fifth of the time for a text that it takes for
+    # a list.
     return f"[{json.dumps(path)}, {'null' if made_from is None else json.dumps(made_from)}]\n".encode()
 
 

@@ -38,7 +38,7 @@ class Comparison:
                 self.failed.append(file)
 
     def _read_file(self, file: str, a: Parts, b: Parts) -> None:
-        """Counts one file, all of it or nothing: of a damaged file no row is missing. Raises InputError."""
+        """Counts a file completely or not at all, since rows of a damaged file are not missing. Raises InputError."""
         counts, differing = Counts(), list[Pair]()
         pairs = FilePairs(file, a, b, self.options)
         for pair in pairs:
@@ -54,9 +54,9 @@ class Comparison:
         a, b, others = self.options.a, self.options.b, self.counts.asked_otherwise
         if otherwise := self.counts.first_otherwise:
             return (
-                f"{a} and {b} ask something else in {others} of the {others + self.counts.rows} rows that both have, "
-                f"first in {otherwise.file}, row {otherwise.row}; name two runs over the same files, with their rows "
-                "in the same order"
+                f"{a} and {b} ask different questions in {others} of the {others + self.counts.rows} rows that both "
+                f"have, first in {otherwise.file}, row {otherwise.row}; name two runs over the same files, with their "
+                "rows in the same order"
             )
         for folder in (a, b):
             if not answered_files(folder):

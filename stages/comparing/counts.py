@@ -45,7 +45,7 @@ def sign_test(only_a: int, only_b: int) -> float:
 
 @dataclass(slots=True)
 class Counts:
-    """Counts over the rows of two runs, by and large those that both have; lists hold a figure of either run."""
+    """Counts over the rows that both runs have, unless a field says otherwise; lists hold a figure for each run."""
 
     rows: int = 0
     only: list[int] = field(default_factory=lambda: [0, 0])
@@ -91,7 +91,7 @@ class Counts:
 
     @property
     def agreement(self) -> float:
-        """The share of rows of which both runs say the same."""
+        """The share of rows on which both runs agree."""
         return self.agreeing / self.rows
 
     @property

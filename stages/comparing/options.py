@@ -7,7 +7,7 @@ from typing import Literal
 
 from runtime import command
 from stages.csvs.answered import Names
-from stages.csvs.labels import add_expected
+from stages.csvs.labels import add_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +16,13 @@ class CompareOptions:
 
     a: Path
     b: Path
+    question_column: str
+    context_column: str
+    prefix: str
     expected: str
     blank_is_no_answer: bool
     limit: int
     json: bool
-    question_column: str
-    context_column: str
-    prefix: str
     log_format: Literal["text", "json"]
 
     @property
@@ -37,12 +37,9 @@ def arguments(argv: Sequence[str] | None = None) -> CompareOptions:
     parser = command.parser("compare", "Shows where two runs over the same rows differ, and which is right.")
     parser.add_argument("a", type=command.location, metavar="A", help="an answered CSV, or a folder of them")
     parser.add_argument("b", type=command.location, metavar="B", help="another run over the same rows")
-    add_expected(parser)
+    add_names(parser)
     parser.add_argument(
         "--limit", type=command.positive, default=20, metavar="N", help="number of differing rows to show"
     )
     parser.add_argument("--json", action="store_true", help="write one JSON object")
-    parser.add_argument("--question-column", default="question", help="column with the questions")
-    parser.add_argument("--context-column", default="context", help="column with the contexts")
-    parser.add_argument("--prefix", default="", help="the --prefix that `answer` was given")
     return CompareOptions(**vars(parser.parse_args(argv)))

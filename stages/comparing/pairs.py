@@ -46,7 +46,7 @@ class Pair:
 
     @property
     def differs(self) -> bool:
-        """Whether two runs that were asked the same say something else."""
+        """Whether two runs that were asked the same answer differently."""
         return self.is_comparable and not self.agrees
 
     @property

@@ -72,7 +72,7 @@ def _side(side: Side, expected: str | None) -> dict[str, Any]:
 
 
 def _finite(value: float | None) -> float | None:
-    """JSON has no word for the others, which only a hand can have put into a CSV."""
+    """None for infinity and NaN, which JSON lacks and only an edited CSV can hold."""
     return value if value is not None and math.isfinite(value) else None
 
 

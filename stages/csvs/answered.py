@@ -51,7 +51,7 @@ class AnsweredRow:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the columns are called: those of the questions and contexts, and what stands before the added ones.
+    """What the columns are called: the questions, the contexts, and the prefix of the added ones.
 
     Attributes:
         kept: a column of the user's whose blank fields say something, too.
@@ -65,7 +65,7 @@ class Names:
 
     @classmethod
     def of(cls, question: str, context: str, prefix: str, expected: str, blank_is_no_answer: bool) -> "Names":
-        """As the options say of commands that judge answers by a column of `expected` ones."""
+        """The names that the options of a command give, if it judges answers by a column `expected`."""
         return cls(question, context, prefix, expected if blank_is_no_answer else None)
 
     @property

@@ -1,4 +1,4 @@
-"""How the rows of a run are labelled with right answers: the options of the commands that judge answers."""
+"""The options of the commands that judge answers: what the columns of answered rows are called."""
 
 import argparse
 
@@ -7,8 +7,11 @@ from runtime.errors import OptionError
 _EXPECTED = "expected"
 
 
-def add_expected(parser: argparse.ArgumentParser) -> None:
-    """Adds the options."""
+def add_names(parser: argparse.ArgumentParser) -> None:
+    """Adds the options whose values `Names.of` takes."""
+    parser.add_argument("--question-column", default="question", help="column with the questions")
+    parser.add_argument("--context-column", default="context", help="column with the contexts")
+    parser.add_argument("--prefix", default="", help="the --prefix that `answer` was given")
     parser.add_argument(
         "--expected", default=_EXPECTED, metavar="COLUMN", help="column with the right answers, if there is one"
     )
@@ -21,6 +24,6 @@ def add_expected(parser: argparse.ArgumentParser) -> None:
 
 
 def check_labelled(expected: str, labelled: int, noun: str) -> None:
-    """Raises OptionError if a column was asked for that says nothing of any row, in the command's word for one."""
+    """Raises OptionError for a named column that is blank in every row; `noun` is the command's word for a row."""
     if expected != _EXPECTED and not labelled:
         raise OptionError(f"--expected {expected}: no {noun} has a value in this column; name another")

@@ -41,7 +41,7 @@ def fit_rows(rows: Sequence[Judged], budget: int, first_plan: int = 0) -> dict[s
 
 
 def characters(rows: Iterable[Judged], width: int = WHOLE, *, with_own: bool = True) -> int:
-    """Fewer characters than the page has for these rows; rows of a gigabyte need not be written out to count them."""
+    """A lower bound of the page's characters for these rows, found without writing out rows of a gigabyte."""
     contexts = {row.row.context for row in rows if len(row.row.context) <= width}
     texts = (text for row in rows for text in _texts(row, with_own=with_own))
     return sum(map(len, contexts)) + sum(min(len(text), width) for text in texts)
@@ -54,7 +54,7 @@ def _texts(row: Judged, *, with_own: bool) -> Iterator[str]:
 
 
 def narrow(row: Judged, width: int, with_own: bool) -> Judged:
-    """The row with so much of its texts as a page of this width shows."""
+    """The row with its texts cut to what a page of this width shows."""
     known, (context, offset) = row.row, excerpt(row, width)
     short = replace(
         known,

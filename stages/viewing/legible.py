@@ -1,4 +1,4 @@
-"""Texts of others, such as names, reasons and log lines, that a page shows as what they are."""
+"""Makes texts of others, such as names, reasons and log lines, safe to show in a page."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def legible(value: Any) -> Any:
-    r"""Plain data whose texts, keys among them, are cut and have no character that is obeyed: `a\x1b[31m`, `\u202e`."""
+    r"""Plain data whose texts, keys included, are cut and hold no character that is obeyed: `a\x1b[31m`, `\u202e`."""
     if isinstance(value, str):
         shown = printable(cut(value, LONGEST))
         return _TURNING.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), shown)

@@ -11,7 +11,7 @@ from stages.viewing.survey import NAME, Judged, certainty, cut
 OF_A_KIND = 100
 # Characters that are kept, five times what the page has room for: 2,000 passages of a megabyte took as many.
 MOST = 16_000_000
-# What a text takes besides its characters.
+# Bytes of memory that a text takes besides its characters.
 OF_A_TEXT = 100
 
 

@@ -269,7 +269,7 @@ def test_files_that_only_one_side_has_are_counted(tmp_path: Path, stage: Stage) 
         (("a.csv", "none.csv"), "none.csv: no such file or folder"),
         (("a.csv", "folder"), "are a file and a folder; give two CSVs, or two folders"),
         (("folder", "other"), "have no row in common"),
-        (("a.csv", "turned.csv"), "ask something else in 1 of the 1 rows that both have, first in a.csv, row 1"),
+        (("a.csv", "turned.csv"), "ask different questions in 1 of the 1 rows that both have, first in a.csv, row 1"),
         (("folder", "tables"), "tables: no CSV in it; compare reads what the answer stage writes with --format csv"),
         (("a.csv", "raw.csv"), 'column "answer"'),
     ],
@@ -318,7 +318,7 @@ def test_runs_that_match_in_a_few_rows_only_are_not_compared(tmp_path: Path, sta
     a = write_rows(tmp_path / "a.csv", rows)
     done = stage("compare", a, write_rows(tmp_path / "b.csv", [*rows[:2], *rows[3:], rows[2]]), "--json")
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"{a} and {tmp_path}/b.csv ask something else in 5 of the 7 rows that both have" in done.stderr
+    assert f"{a} and {tmp_path}/b.csv ask different questions in 5 of the 7 rows that both have" in done.stderr
     assert "first in a.csv, row 3; name two runs" in done.stderr
     # Of most rows there is something to say, and of how many there is not.
     done = stage("compare", a, write_rows(tmp_path / "b.csv", [*rows[:4], rows[5], rows[4], rows[6]]))

@@ -95,7 +95,7 @@ class Journal:
         return job
 
     def begin(self, job_id: str, inputs: Mapping[str, int], spec: str, salt: str) -> Job:
-        """A new job; or the last one again where a runner died over it, so that what was finished in it stays."""
+        """A new job, or the last one again if a runner died during it, so that what it finished stays."""
         earlier = self.last()
         if earlier is not None and earlier.state == RUNNING:
             restarts = earlier.restarts + 1
@@ -105,7 +105,7 @@ class Journal:
         return self.save(Job(self.name, number, job_id, RUNNING, dict(inputs), spec, salt, time.time()))
 
     def salt(self, *, renew: bool = False) -> str:
-        """What makes this pipeline's results its own; a new one makes every datum a changed one."""
+        """The salt in the hashes of this pipeline's datums; with a new one, every datum counts as changed."""
         return self._remember("salt.json", lambda: uuid.uuid4().hex, lambda salt: salt, renew=renew)
 
     def known_salt(self) -> str:
@@ -129,7 +129,7 @@ class Journal:
         write_json(self.folder / "input.json", tree)
 
     def shown_input(self) -> dict[str, Any]:
-        """What was written down of what it reads; where there is nothing, the repos of a job that read any."""
+        """What the pipeline reads, as it was written down; if it was not, the repos that its jobs have read."""
         try:
             tree = read_json(self.folder / "input.json")
         except (FileNotFoundError, ValueError):
@@ -140,7 +140,7 @@ class Journal:
         return {"cross": [{"pfs": {"repo": repo}} for repo in repos]} if repos else {}
 
     def _remember(self, name: str, make: Callable[[], str], read: Callable[[str], T], *, renew: bool = False) -> T:
-        """A text that is made once; made again, with a word, where it is damaged."""
+        """A text that is made once. If it is damaged, it is made again, and the log says so."""
         path = self.folder / name
         if not renew:
             try:
@@ -158,7 +158,7 @@ class Journal:
         return read(text)
 
     def forget(self, repo: Repo) -> list[Job]:
-        """Removes old jobs but for the last few and the base. Returns those that stay."""
+        """Removes old jobs except the last few and the base. Returns those that stay."""
         jobs, base = self.jobs(), self.base(repo)
         kept = [job for job in jobs if job in jobs[-KEPT:] or job == base]
         for job in jobs:
@@ -170,7 +170,7 @@ class Journal:
         return sorted(int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdecimal())
 
     def _read(self, number: int) -> Job | None:
-        """A job; None, with a word, where what is written of it is damaged: its datums are then done again."""
+        """A job, or None if its file is damaged. The log says so, and its datums are done again."""
         path = self._folder_of(number) / "job.json"
         try:
             return _as_job(read_json(path), self.name, number)

@@ -95,7 +95,7 @@ class Repo:
         for leftover in (folder, partial):
             shutil.rmtree(leftover, ignore_errors=True)
         partial.mkdir(parents=True)
-        # Texts: of a job that skips 5,000 datums, putting paths together took a tenth.
+        # Text instead of paths: joining paths took a tenth of a job that skips 5,000 datums.
         made = {str(partial)}
         for path, (source, _) in files.items():
             target = f"{partial}{path}"
@@ -108,7 +108,7 @@ class Repo:
         return self.commit(number)
 
     def unpublish(self, number: int) -> None:
-        """Takes a commit back, of a job that a dying runner had not finished."""
+        """Removes the commit of a job that a runner did not finish before it died."""
         self._manifest_of(number).unlink(missing_ok=True)
 
     def tick(self, name: str, commit_id: str, *, overwrite: bool) -> Commit:
@@ -125,7 +125,7 @@ class Repo:
         return made
 
     def forget(self, needed: Iterable[int]) -> None:
-        """Removes old commits but for the last few and those that are needed."""
+        """Removes old commits except the last few and those that are needed."""
         for number in set(self.numbers()[:-KEPT]) - set(needed):
             self._manifest_of(number).unlink()
             shutil.rmtree(self._folder_of(number), ignore_errors=True)

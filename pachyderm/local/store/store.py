@@ -41,12 +41,12 @@ class Store:
         return [folder.name for folder in folders if any(folder.glob("[0-9]*/job.json"))]
 
     def known_pipelines(self) -> list[str]:
-        """Names of the pipelines, those among them that have had no job yet."""
+        """Names of all pipelines, including those that have had no job yet."""
         waiting = [path.parent.name for path in (self.root / "jobs").glob("*/input.json")]
         return sorted({*self.pipelines(), *waiting})
 
     def is_in_use(self) -> bool:
-        """Whether a runner is at work here now; told by its process, because to try the lock could turn one away."""
+        """Whether a runner is at work here, by its process id: trying the lock could turn a runner away."""
         try:
             os.kill(int((self.root / "lock").read_text("utf-8")), 0)
         except PermissionError:
@@ -82,7 +82,7 @@ def exclusive_root(root: Path) -> Iterator[Path]:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        # Rows, logs and the environment of datums are nobody else's to read, in a root of an earlier version too.
+        # Nobody else may read rows, logs and environments of datums, in a root of an earlier version either.
         for name in ("repos", "jobs"):
             (root / name).mkdir(mode=0o700, exist_ok=True)
             (root / name).chmod(0o700)

@@ -39,7 +39,7 @@ def main() -> None:
     while message := receive(connection):
         code = _run(*message)
         if not kill_children():
-            # What is left must not come under the next command; ends as this one did.
+            # A process that is left must not run beside the next command, so this ends as the command did.
             _end_as(code)
         connection.sendall(code.to_bytes(NUMBER, signed=True))
 

@@ -79,7 +79,7 @@ class Launcher:
             "environment": {_as_latin(name): _as_latin(value) for name, value in command.environment.items()},
             "folder": _as_latin(command.folder),
         }
-        # A file takes a text of any length, and nobody has to feed it as a pipe must be fed.
+        # A file, because a pipe would have to be fed while the process runs.
         with command.log.open("ab") as log, tempfile.TemporaryFile() as text:
             text.write((command.stdin or "").encode())
             text.seek(0)
@@ -164,7 +164,7 @@ def _as_latin(text: str | Path) -> str:
 
 
 def own_mounts() -> list[str]:
-    """What to put before a command that is to have mounts of its own.
+    """The words before a command that needs mounts of its own.
 
     Root needs no user namespace for it, and in one could not read what belongs to anybody else.
     """

@@ -93,7 +93,7 @@ class Layout:
                 entry.unlink()
 
     def _own_folder(self) -> Path:
-        """A folder for a datum's own: the last one's, if it is as it was given, for making folders costs 10 ms."""
+        """The datum's own folder: the last one's, if that is as it was given, because making folders costs 10 ms."""
         last, self._last = self._last, None
         if last is not None and self._take_back(last):
             return last.folder.parent
@@ -103,7 +103,7 @@ class Layout:
         return own
 
     def _take_back(self, last: Scratch) -> bool:
-        """Removes a datum's inputs; whether nothing else is left of it."""
+        """Removes a datum's inputs. Returns whether nothing else is left."""
         own = last.folder.parent
         try:
             for path in last.inputs:
