@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from export import verify
 from export.evaluation import Row, read_rows
@@ -87,7 +88,7 @@ def test_rows_that_ask_nothing_judge_no_bundle(tmp_path: Path) -> None:
 
 def test_rows_with_long_questions_are_passed_over() -> None:
     """They have an error in fp32 and in int8; the activations are measured on the others."""
-    windower = Windower(CHECKPOINT / "tokenizer.json", None, Decoding())
+    windower = Windower(Tokenizer.from_file(str(CHECKPOINT / "tokenizer.json")), None, Decoding())
     long, short = Row("why " * 600, "Ada.", ()), Row("Who?", "Ada.", ())
     assert len(verify.spread_of_windows(windower, [long, short, long], 9)) == 1
     assert verify.observed_rows(windower, [long, short, long]).tolist() == [False, True, False]
