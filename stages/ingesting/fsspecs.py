@@ -1,12 +1,21 @@
 """Any place that fsspec knows and that has no source of its own here: s3://, sftp://, memory:// and many more."""
 
+import re
 import shutil
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import BinaryIO
 
 from runtime.errors import AnswermillError
 from runtime.quoting import safe_url, without_secrets
 from stages.ingesting.source import TRIES, Advance, Listing, SourceObject
+
+# Fields that tell a file's content from any other, by their names; those that tell when it was written.
+_CONTENT = re.compile("etag|generation|hash|sha|hex|md5|crc|checksum|version|blob", re.IGNORECASE)
+_TIME = re.compile("mod|mtime|updated|created|write", re.IGNORECASE)
+# Seconds for which a time tells nothing: FTP's are of a minute, and the server's clock may differ from this one.
+_COARSEST_CLOCK = 3600.0
 
 
 class FsspecSource:
@@ -68,15 +77,16 @@ class FsspecSource:
             file.seek(0)
             file.truncate()
             try:
-                before = self._state(self._system.info(item.key))
+                before = _fields(self._system.info(item.key))
                 with self._system.open(item.key, "rb") as source:
                     shutil.copyfileobj(source, file, 1 << 20)
-                after = self._state(self._system.info(item.key))
+                info = self._system.info(item.key)
             except FileNotFoundError:
                 return None
             except OSError as error:
                 raise AnswermillError(f"{safe_url(item.key)}: {self._reason(error)}") from error
-            if before == after and file.tell() == after.size:
+            after = self._state(info)
+            if before == _fields(info) and file.tell() == after.size:
                 advance(after.size)
                 return after
         raise AnswermillError(
@@ -93,5 +103,31 @@ class FsspecSource:
                 f"{safe_url(str(info['name']))}: {self._url} does not say how large it is, so it cannot be copied "
                 "safely; copy it to a folder first"
             )
-        version = repr(sorted((name, str(value)) for name, value in info.items()))
-        return SourceObject(str(info["name"]), size, version)
+        return SourceObject(str(info["name"]), size, _fields(info) if self._is_telling(info) else "")
+
+    def _is_telling(self, info: Mapping[str, object]) -> bool:
+        """Whether no other content of the file can have these very fields. Some places tell no more than its size."""
+        from fsspec.archive import AbstractArchiveFileSystem
+
+        # A weak ETag may stay the same when bytes change.
+        if any(value and _CONTENT.search(name) and str(value)[:2] != "W/" for name, value in info.items()):
+            return True
+        # In an archive it is whatever time the packer has put there.
+        times = [] if isinstance(self._system, AbstractArchiveFileSystem) else list(_times(info))
+        return bool(times) and max(times) < time.time() - _COARSEST_CLOCK
+
+
+def _fields(info: Mapping[str, object]) -> str:
+    return repr(sorted((name, str(value)) for name, value in info.items()))
+
+
+def _times(info: Mapping[str, object]) -> Iterator[float]:
+    """When it was written, in seconds since 1970, by each field that says so in a known way."""
+    for name, value in info.items():
+        if not _TIME.search(name):
+            continue
+        if isinstance(value, datetime):
+            yield (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+        elif isinstance(value, int | float):
+            # WebHDFS counts milliseconds.
+            yield value / 1000 if value > 1e11 else float(value)
