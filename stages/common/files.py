@@ -182,7 +182,8 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
     if _is_special(path):
         raise AnswermillError(f"{path}: not a regular file, so it is not replaced; choose another name")
     partial = resumable or path.with_name(partial_name(path.name))
-    with _open_in_folder(partial) as file:
+    # Around the file too: where the disk is full, closing it fails once more, and that names nothing.
+    with name_errors(path), _open_in_folder(partial) as file:
         if not lock_at(partial, file.fileno()):
             raise AnswermillError(f"{path}: another run is writing it")
         try:
@@ -197,8 +198,7 @@ def whole_file(path: Path, resumable: Path | None = None) -> Iterator[BinaryIO]:
         except BaseException as error:
             if not resumable or isinstance(error, Exception):
                 partial.unlink(missing_ok=True)
-            with name_errors(path):
-                raise
+            raise
 
 
 def _open_in_folder(path: Path) -> BinaryIO:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from stages.common.files import whole_file
+
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root may mount a small file system"),
@@ -36,3 +38,12 @@ def test_a_full_disk_is_named(stage: Stage, small: Path, tmp_path: Path, int8_bu
     assert "No space left on device; free some space and run again" in done.stderr
     assert "Traceback" not in done.stderr
     assert not small.joinpath("out/a.csv").exists()
+
+
+def test_a_small_file_on_a_full_disk_is_named(small: Path) -> None:
+    """What is in the buffer fails twice: when it is flushed, and once more when the file is closed."""
+    small.joinpath("full").write_bytes(b"x" * (64 << 10))
+    with pytest.raises(OSError, match="No space left on device") as caught, whole_file(small / "a.csv") as file:
+        file.write(b"x")
+    assert caught.value.filename == str(small / "a.csv")
+    assert [path.name for path in small.iterdir()] == ["full"]
