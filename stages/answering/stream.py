@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 # Rows that are written at a time. A killed run answers again what it had not written: a second's work.
 BLOCK_ROWS = 64
+# Bytes of rows whose answers are known, and which wait for one before them that is sought. A row on top of a file of
+# 160 MB that was answered otherwise held all of it in memory.
+AHEAD = 4 << 20
+# What the answerer is given in the place of such rows, so that it hands out the answer that they wait for.
+_FILLER = ("", "")
 _READ_BYTES = 1 << 20
 
 
@@ -57,6 +62,12 @@ class _Block:
     size: int
     answers: list[Ranked | None]
     missing: int
+    known: int = 0
+
+    @property
+    def known_bytes(self) -> float:
+        """About what the rows take whose answers are known without the model."""
+        return self.size * self.known / max(1, self.frame.height)
 
 
 @dataclass(slots=True)
@@ -86,14 +97,18 @@ class Stream:
         self._job, self._counts, self._progress = job, counts, progress
         self._done, self._failed = done, failed
         self._line: deque[_Block | _End] = deque()
-        self._rows: deque[tuple[_Block, int]] = deque()
+        # None for a filler.
+        self._rows: deque[tuple[_Block, int] | None] = deque()
+        self._ahead = 0.0
         self._output: tuple[File, BinaryIO, ExitStack] | None = None
 
     def run(self, files: Iterable[File]) -> None:
         """Answers all files."""
         try:
             for ranked in self._job.answerer.rank(self._pairs(files), self._job.decoding):
-                block, row = self._rows.popleft()
+                if not (place := self._rows.popleft()):
+                    continue
+                block, row = place
                 block.answers[row] = without_weak(ranked, self._job.least)
                 block.missing -= 1
                 self._progress.advance(block.size / block.frame.height, 1, bool(ranked[0].error))
@@ -119,7 +134,11 @@ class Stream:
                         self._rows.append((block, row))
                         yield question, context
                     # A file whose answers are all known must not pile up.
+                    self._ahead += block.known_bytes
                     self._write()
+                    while self._ahead > AHEAD:
+                        self._rows.append(None)
+                        yield _FILLER
             except (InputError, OSError) as error:
                 # Only what reading raised: the answerer draws this, and raises its own errors elsewhere.
                 self._line.append(_End(file, error))
@@ -168,6 +187,7 @@ class Stream:
     def _settle(self, block: _Block, row: int, answer: "Answer") -> None:
         block.answers[row] = [answer]
         block.missing -= 1
+        block.known += 1
         self._progress.advance(block.size / block.frame.height, 1, bool(answer.error))
 
     def _write(self) -> None:
@@ -203,6 +223,7 @@ class Stream:
         contexts = block.frame[self._job.columns.context]
         lengths = [None if context is None else len(context) for context in contexts]
         self._counts.add([ranked[0] for ranked in answers], lengths, self._job.least)
+        self._ahead -= block.known_bytes
 
     def _end(self, end: _End) -> None:
         if end.error is not None:

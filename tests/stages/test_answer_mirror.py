@@ -7,21 +7,24 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from unittest.mock import create_autospec
 
 import pytest
 
 from runtime.errors import AnswermillError, OptionError
-from stages.answer import load_job
-from stages.answering import estimate
+from stages.answer import answer, load_job
+from stages.answering import estimate, stream
 from stages.answering.earlier import Leftovers, Settings, hidden_path
 from stages.answering.metrics import Report, exclusive_metrics, write_reports
 from stages.answering.options import arguments
 from stages.answering.reuse import OldAnswers
 from stages.answering.rows import Columns
 from stages.answering.shares import Share, files_of, share_of_environment
+from stages.answering.stream import Stream, _Block
 from stages.common.files import partial_name
 from tests.conftest import ROOT, SAMPLES, Stage
 from tests.stages.test_answer_faults import tree
@@ -126,6 +129,32 @@ def test_answers_to_another_column_are_not_reused(
     assert "reused_rows=0 " in run(stage, tmp_path / "in.csv", out, int8_bundle, *now)
     run(stage, tmp_path / "in.csv", tmp_path / "fresh", int8_bundle, *now)
     assert tree(out) == tree(tmp_path / "fresh")
+
+
+def test_known_rows_do_not_pile_up_behind_a_new_one(
+    tmp_path: Path, int8_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that has got a row on its top was in memory whole, since all others were drawn before it was answered."""
+    rows = [(f"Who called at {number}?", f"Ada called. {'-' * 1000}") for number in range(9)] * 200
+    write(tmp_path / "in/a.csv", rows)
+    line = [str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(int8_bundle)]
+    assert answer(arguments(line)) == 0
+    write(tmp_path / "in/a.csv", [("Who left?", "Bob left."), *rows, ("Who came?", "Eve came."), *rows])
+    waiting, blocks = [0], Stream._blocks
+
+    def watched(self: Stream, *arguments: Any) -> Iterator[_Block]:
+        for block in blocks(self, *arguments):
+            yield block
+            waiting.append(sum(each.size for each in self._line if isinstance(each, _Block)))
+
+    monkeypatch.setattr(stream, "AHEAD", 200_000)
+    monkeypatch.setattr(Stream, "_blocks", watched)
+    assert answer(arguments(line)) == 0
+    assert max(waiting) < 500_000
+    assert json.loads((tmp_path / "out/run.json").read_text())["reused"] == 2 * len(rows)
+    monkeypatch.undo()
+    assert answer(arguments([*line[:1], str(tmp_path / "fresh"), *line[2:]])) == 0
+    assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
