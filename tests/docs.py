@@ -1,13 +1,16 @@
 """`python -m tests.docs`: writes the parts of the documentation that are made from the code."""
 
 import os
+import re
 import subprocess
 import sys
 
 from answermill import VERBS, usage
 from tests.conftest import ROOT
+from tests.support.ingest_cases import page
 
 PAGE = "docs/commands.md"
+INGEST = ROOT / "docs/ingest.md"
 
 
 def help_text(verb: str) -> str:
@@ -31,5 +34,12 @@ def commands_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def ingest_page() -> str:
+    """The page about `ingest`, with its tables of what is taken and what is refused made by running the cases."""
+    tables = r"(?s)\| taken \|.*\n\n\| refused \|.*?(?=\n\n)"
+    return re.sub(tables, lambda _: "\n".join(page()), INGEST.read_text("utf-8"), count=1)
+
+
 if __name__ == "__main__":
+    INGEST.write_text(ingest_page(), "utf-8")
     (ROOT / PAGE).write_text(commands_page(), "utf-8")

@@ -105,9 +105,9 @@ def _find_reading(
 
 def _dialect_remarks(delimiter: str, named: str) -> Iterator[str]:
     if delimiter == named:
-        yield f'obeyed its line "sep={named}"'
+        yield f'followed its line "sep={named}"'
     elif named:
-        yield f'passed over its line "sep={named}", which does not fit the header'
+        yield f'ignored its line "sep={named}", which does not fit the header'
     if delimiter not in (",", named):
         yield f"separated by {DELIMITERS[delimiter]}"
 
@@ -171,7 +171,7 @@ def mend_header(own: list[str], used: int, required: Sequence[str], remarks: lis
     if len(unnamed) > 1 or unnamed == [len(names) - 1]:
         for index in unnamed:
             names[index] = f"column_{index + 1}"
-        remarks.append(f"columns without a name called {', '.join(names[i] for i in unnamed[:5])}")
+        remarks.append(f"named columns that had no name: {', '.join(names[i] for i in unnamed[:5])}")
     check_header(names, required)
     given = given_header(names)
     if renamed := [f'"{old}" as "{new}"' for old, new in zip(names, given, strict=True) if old != new]:

@@ -104,10 +104,10 @@ class LineDecoder:
             ) from error
         # What was detected was detected from the first lines alone.
         if self._is_guess and (wrong := fault(text)):
-            raise InputError(f"{self.encoding}, which was detected, makes {wrong} of it", row=row, remedy=_NAME)
+            raise InputError(f"read as {self.encoding}, which was detected, it has {wrong}", row=row, remedy=_NAME)
         if control := _C1.search(text):
             raise InputError(
-                f"{self.encoding} makes the control character U+{ord(control[0]):04X} of it",
+                f"read as {self.encoding}, it has the control character U+{ord(control[0]):04X}",
                 row=row,
                 remedy="give --encoding cp1252, which is what Excel writes" if _fits(line, "cp1252") else _OTHER,
             )

@@ -51,7 +51,7 @@ class RowMender:
         if self.filled:
             yield f"short rows filled: {self.filled} (first: row {self.first})"
         if self.cut:
-            yield f"rows that lost an empty field too many: {self.cut} (first: row {self.first})"
+            yield f"rows whose extra empty field was dropped: {self.cut} (first: row {self.first})"
 
 
 class Table:

@@ -147,7 +147,9 @@ _ANY_KIND = re.compile(b"|".join(mark for mark, _ in _KINDS.values()))
 def _damage_error(kind: str, error: Exception) -> InputError:
     if isinstance(error, NotImplementedError):
         # Deflate64, as Windows packs large files, and Zstandard within zip.
-        return InputError(f"a {kind} archive packed in a way that is not known here", remedy="pack the CSV with gzip")
+        return InputError(
+            f"a {kind} archive packed by a method that ingest does not know", remedy="pack the CSV with gzip"
+        )
     return InputError(f"a damaged {kind} archive: {error}", remedy=f"pack the CSV with {kind} again")
 
 

@@ -46,7 +46,7 @@ def test_every_remedy_that_the_code_can_print_has_a_case() -> None:
 
 
 def test_the_page_says_what_the_code_does() -> None:
-    """`python -m tests.support.ingest_cases` prints the tables anew."""
+    """`make docs` writes the tables anew."""
     text = (ROOT / "docs/ingest.md").read_text("utf-8")
     assert "\n".join(page()) in text
 

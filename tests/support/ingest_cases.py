@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - a case a line
 """Tables as people have them, what ingest makes of each, and for those that it refuses what following its remedy does.
 
-`python -m tests.support.ingest_cases` prints the tables of docs/ingest.md, made by running the cases.
+`make docs` writes the tables of docs/ingest.md by running the cases.
 """
 
 import bz2
@@ -422,7 +422,3 @@ def _code(words: tuple[str, ...]) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    sys.stdout.write("\n".join(page()) + "\n")
