@@ -1,5 +1,6 @@
 """A folder of this machine, or one file of it, as a source."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -32,16 +33,22 @@ class FolderSource:
 
     def list(self, wanted: Callable[[str], bool]) -> Listing:
         """As `Source.list`. A link to a folder elsewhere is listed with a slash at its end; fetching it refuses it."""
-        try:
-            if not self.root.is_dir():
-                return Listing({self.root.name: _state_of(self.root)})
-            return self._list_folder(wanted)
-        except FileNotFoundError as error:
-            raise AnswermillError(f"{self.root}: no such file or folder") from error
-        except OSError as error:
-            raise AnswermillError(
-                f"{describe(error)}; a folder that cannot be listed in full is not mirrored"
-            ) from error
+        for tries_left in reversed(range(TRIES)):
+            try:
+                if not self.root.is_dir():
+                    return Listing({self.root.name: _state_of(self.root)})
+                return self._list_folder(wanted)
+            except FileNotFoundError as error:
+                if not os.path.lexists(self.root):
+                    raise AnswermillError(f"{self.root}: no such file or folder") from error
+                # What was in a folder that is gone may be in another one now.
+                if not tries_left:
+                    raise AnswermillError(f"{describe(error)}; folders come and go there, so run again") from error
+            except OSError as error:
+                raise AnswermillError(
+                    f"{describe(error)}; a folder that cannot be listed in full is not mirrored"
+                ) from error
+        raise AssertionError("TRIES is at least 1")
 
     def _list_folder(self, wanted: Callable[[str], bool]) -> Listing:
         objects, others = {}, 0
@@ -56,7 +63,9 @@ class FolderSource:
                 # Of no version, so that it is refused by every run.
                 objects[name.as_posix()] = SourceObject(str(path), 0)
             elif wanted(path.name):
-                objects[name.as_posix()] = _state_of(path)
+                # Gone since the folder was listed: somebody removes it, or gives it its final name.
+                with contextlib.suppress(FileNotFoundError):
+                    objects[name.as_posix()] = _state_of(path)
             else:
                 others += 1
         return Listing(dict(sorted(objects.items())), others)

@@ -50,10 +50,15 @@ def prepare(connection: psycopg.Connection, target: Target, migrate: bool) -> No
 def _check_kind(connection: psycopg.Connection, target: Target) -> bool:
     """Whether the table is partitioned. Raises DatabaseError for what is no table."""
     name = target.identifier.as_string(connection)
-    kind, persistence, is_restricted = connection.execute(
+    kind, persistence, is_restricted, is_exact = connection.execute(
         sql.SQL(
-            "select relkind::pg_catalog.text, relpersistence::pg_catalog.text, pg_catalog.row_security_active(oid) "
-            "from pg_catalog.pg_class where oid operator(pg_catalog.=) pg_catalog.to_regclass({}::pg_catalog.text)"
+            "select relkind::pg_catalog.text, relpersistence::pg_catalog.text, "
+            "pg_catalog.row_security_active(own.oid), "
+            "(select pg_catalog.bool_and(collisdeterministic) from pg_catalog.pg_attribute "
+            "join pg_catalog.pg_collation as known on known.oid operator(pg_catalog.=) attcollation "
+            "where attrelid operator(pg_catalog.=) own.oid and attname operator(pg_catalog.=) 'file'::pg_catalog.name) "
+            "from pg_catalog.pg_class as own where oid operator(pg_catalog.=) "
+            "pg_catalog.to_regclass({}::pg_catalog.text)"
         ).format(sql.Literal(name))
     ).fetchall()[0]
     if kind not in ("r", "p"):
@@ -65,6 +70,11 @@ def _check_kind(connection: psycopg.Connection, target: Target) -> bool:
         raise DatabaseError(f"{name} is a temporary table, which goes with the connection; name a schema with --schema")
     if is_restricted:
         raise hidden_rows(connection, target.identifier)
+    if is_exact is False:
+        raise DatabaseError(
+            f"the column file of {name} has a collation that takes different names, such as A.csv and a.csv, for the "
+            f'same; let its owner run: alter table {name} alter column file type text collate pg_catalog."C";'
+        )
     return bool(kind == "p")
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import InputError
+from runtime.errors import AnswermillError, InputError
 from stages import ingest
 from stages.common.files import csv_files, open_below, open_regular, whole_file
+from stages.common.names import is_table
 from stages.ingesting import folder as folder_source
+from stages.ingesting.folder import FolderSource
 from stages.ingesting.options import arguments
 from tests.conftest import ROOT, Stage
 
@@ -328,3 +330,37 @@ def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
     os.mkfifo(path) if kind == "pipe" else path.mkdir()
     with pytest.raises(InputError, match="not a regular file"):
         open_regular(path)
+
+
+def test_a_file_that_goes_while_it_is_listed_ends_nothing(tmp_path: Path) -> None:
+    """Its folder was listed with it; whoever removes it, or gives it its final name, is not the run's business."""
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_bytes(b"question,context\n")
+
+    def wanted(name: str) -> bool:
+        (tmp_path / "b.csv").unlink(missing_ok=True)
+        return is_table(name)
+
+    assert list(FolderSource(tmp_path).list(wanted).objects) == ["a.csv"]
+
+
+def test_a_folder_that_is_renamed_while_listed_is_found(tmp_path: Path) -> None:
+    """What is in it is not gone, and the message of a run that cannot go on does not name another folder."""
+    (tmp_path / "old").mkdir()
+    for name in ("a.csv", "old/b.csv"):
+        (tmp_path / name).write_bytes(b"question,context\n")
+
+    def wanted(name: str) -> bool:
+        if (tmp_path / "old").exists():
+            (tmp_path / "old").rename(tmp_path / "new")
+        return is_table(name)
+
+    assert list(FolderSource(tmp_path).list(wanted).objects) == ["a.csv", "new/b.csv"]
+
+    def never(name: str) -> bool:
+        (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+        folder.rename(tmp_path / f"{folder.name}~")
+        return is_table(name)
+
+    with pytest.raises(AnswermillError, match=r"new.*: No such file or directory; folders come and go there"):
+        FolderSource(tmp_path).list(never)

@@ -8,7 +8,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from runtime.errors import DatabaseError
+from tests.stages.test_load_remedies import COLUMNS
 from tests.support.loading import execute, rows_of, run_load, versions_of, write_version
+from tests.support.servers import packaged, running_server
 
 KEEPERS = {
     "rule": "create rule keeper as on delete to question_answer do instead nothing",
@@ -101,3 +103,36 @@ def test_a_temporary_table_is_refused(database: str, tmp_path: Path) -> None:
     with refused:
         run_load(database, tmp_path / "in", tmp_path / "out", "--schema", "pg_temp")
     assert not (tmp_path / "out/a.csv").is_symlink()
+
+
+def test_a_lost_memory_is_told(database: str, loaded: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing says any more that the rows of b.csv are those of a file that is gone."""
+    assert "was missing" not in caplog.text
+    (loaded / "b.csv").unlink()
+    execute(database, "drop table question_answer_file")
+    assert run_load(database, loaded, tmp_path / "pruned", "--prune") == 0
+    assert versions_of(database) == {"a.csv": {"old": 3}, "b.csv": {"old": 3}}
+    (told,) = (record.getMessage() for record in caplog.records if "was missing" in record.getMessage())
+    execute(database, told.split("run: ")[1].split(";")[0])
+    assert run_load(database, loaded, tmp_path / "out") == 0
+    assert versions_of(database) == {"a.csv": {"old": 3}}
+
+
+def test_names_that_differ_in_case_are_two_files(tmp_path: Path) -> None:
+    """Where the collation of `file` takes them for one, loading either deletes the rows of the other."""
+    for name in ("A.csv", "a.csv"):
+        write_version(tmp_path / "in" / name, name, 3)
+    with running_server(packaged()) as server:
+        assert run_load(server.url, tmp_path / "in", tmp_path / "out", "--dry-run") == 0
+        execute(
+            server.url,
+            "create collation loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);"
+            f"create table question_answer ({COLUMNS.replace('file text', 'file text collate loose')}, "
+            "unique (file, row))",
+        )
+        with pytest.raises(DatabaseError, match=r"such as A\.csv and a\.csv, for the same") as caught:
+            run_load(server.url, tmp_path / "in", tmp_path / "out")
+        execute(server.url, str(caught.value).split("owner run: ")[1])
+        for _ in range(2):
+            assert run_load(server.url, tmp_path / "in", tmp_path / "out") == 0
+            assert versions_of(server.url) == {"A.csv": {"A.csv": 3}, "a.csv": {"a.csv": 3}}
