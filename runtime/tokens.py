@@ -21,9 +21,9 @@ class Piece:
     Attributes:
         ids: of its tokens, (n,).
         chars: where each begins and ends in the piece, (n, 2).
-        words: the number of each one's word in the piece, -1 for none, (n,).
+        words: the number of each one's word in the context, (n,).
         first: its first token, counted from the context's own first.
-        offset: code points of the context before it.
+        offset: where it begins in the context, or its lead would.
 
     """
 
@@ -34,11 +34,16 @@ class Piece:
     offset: int
 
     @classmethod
-    def of(cls, encoding: Encoding, first: int, offset: int) -> "Piece":
-        """The piece that an encoding without special tokens is of."""
-        words = [-1 if word is None else word for word in encoding.word_ids]
-        chars = np.asarray(encoding.offsets, np.int32).reshape(-1, 2)
-        return cls(np.asarray(encoding.ids, np.int32), chars, np.asarray(words, np.int32), first, offset)
+    def of(cls, encoding: Encoding, lead: int, first: int, offset: int, word: int) -> "Piece":
+        """The piece that an encoding without special tokens is of, but for the tokens of its lead.
+
+        Its first word has the number `word`.
+        """
+        numbers = encoding.word_ids
+        shift = word - (numbers[lead - 1] + 1 if lead else 0)
+        words = [number + shift for number in numbers[lead:]]
+        chars = np.asarray(encoding.offsets[lead:], np.int32).reshape(-1, 2)
+        return cls(np.asarray(encoding.ids[lead:], np.int32), chars, np.asarray(words, np.int32), first, offset)
 
 
 class RowTokens:
@@ -85,13 +90,10 @@ class RowTokens:
         start, end = piece.chars[at].tolist()
         return text.in_whole((start + piece.offset, end + piece.offset))
 
-    def word(self, token: int) -> tuple[int, int] | None:
-        """Where the token's piece begins, and the number of its word in that piece; None for special tokens."""
+    def word(self, token: int) -> int | None:
+        """The number of the token's word in its own text; None for special tokens."""
         at, piece = self._locate(token)
-        if piece is None:
-            word = self._pair.token_to_word(at)
-            return None if word is None else (0, word)
-        return None if piece.words[at] < 0 else (piece.offset, int(piece.words[at]))
+        return self._pair.token_to_word(at) if piece is None else int(piece.words[at])
 
     def _locate(self, token: int) -> tuple[int, Piece | None]:
         """The token's number in its piece; where it is not of a further one, its number in the pair."""
@@ -116,12 +118,16 @@ def tokenize(tokenizer: Tokenizer, question: object, context: object, cutter: Cu
         pair = tokenizer.encode(short[0].text, first)
     of_context = np.asarray(pair.sequence_ids, np.float64) == 1
     count, offset = int(of_context.sum()), len(first)
-    pieces, tokens = [], count
+    before = int(of_context.argmax()) if count else len(pair)
+    pieces, tokens, word = [], count, pair.token_to_word(before + count - 1) or 0
+    lead, of_lead = (cutter.lead, cutter.lead_tokens) if cutter else ("", 0)
     for text in texts:
-        pieces.append(Piece.of(tokenizer.encode(text, add_special_tokens=False), tokens, offset))
+        encoding = tokenizer.encode(lead + text, add_special_tokens=False)
+        pieces.append(Piece.of(encoding, of_lead, tokens, offset - len(lead), word + 1))
         tokens += len(pieces[-1].ids)
         offset += len(text)
-    return RowTokens(pair, int(of_context.argmax()) if count else len(pair), count, pieces, short)
+        word = int(pieces[-1].words.max(initial=word))
+    return RowTokens(pair, before, count, pieces, short)
 
 
 def _shorten(text: object, cutter: Cutter | None) -> Shortened:
@@ -134,8 +140,10 @@ def is_longer(tokenizer: Tokenizer, cutter: Cutter, text: object, tokens: int) -
     """Whether a text of more than a piece has more tokens than that."""
     if not isinstance(text, str) or len(text) <= PIECE_CHARS:
         return False
+    lead, of_lead = "", 0
     for piece in cutter.pieces(cutter.shorten(text).text):
-        tokens -= len(tokenizer.encode(piece, add_special_tokens=False))
+        tokens -= len(tokenizer.encode(lead + piece, add_special_tokens=False)) - of_lead
         if tokens < 0:
             return True
+        lead, of_lead = cutter.lead, cutter.lead_tokens
     return False

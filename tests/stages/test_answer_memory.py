@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from export.checkpoint import find
+from export.evaluation import Row
+from export.pipeline import export
+from export.request import ExportRequest
+from export.thresholds import Thresholds
+from tests.support.families import write_checkpoint
 from tests.support.processes import peak
+from tests.support.rows import answerable_pairs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -59,6 +66,16 @@ def megabytes(source: Path, bundle: Path) -> int:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_context_of_a_megabyte_takes_300_megabytes(tmp_path: Path, int8_bundle: Path, kind: str) -> None:
     assert megabytes(write(tmp_path / "in/a.csv", [("Who called?", KINDS[kind]())]), int8_bundle) < 300
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", ["roberta", "xlm-roberta", "albert"])
+def test_words_take_300_megabytes_with_other_tokenizers(tmp_path: Path, family: str) -> None:
+    """In one piece they took 374 MB with RoBERTa's and 419 with XLM-RoBERTa's."""
+    checkpoint = find(str(write_checkpoint(family, tmp_path / family)), None)
+    rows = [Row(question, context, ()) for question, context in answerable_pairs()[:4]]
+    export(checkpoint, tmp_path / "model", ExportRequest(None, rows, Thresholds()))
+    assert megabytes(write(tmp_path / "in/a.csv", [("Who called?", KINDS["words"]())]), tmp_path / "model") < 300
 
 
 @pytest.mark.parametrize("kind", ["words", "marks", "letters"])
