@@ -32,7 +32,7 @@ class Mirror:
     """
 
     def __init__(self, output: Path, stage: str, share: str = "") -> None:
-        self._output, self._stage = output, stage
+        self._output = output
         self._listing = output / f".{stage}{share}.listing"
         self._others = [path for path in listings_of(output, stage) if path != self._listing]
         self.is_new = not os.path.lexists(self._listing)

@@ -1,7 +1,6 @@
 """Benchmarks end as every command does if what they need is not there: one line, exit code 1."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -22,7 +21,7 @@ Main = Callable[[Sequence[str]], int]
     ],
 )
 def test_what_is_missing_is_told_without_a_traceback(
-    main: Main, words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    main: Main, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 1
     shown = capsys.readouterr().err

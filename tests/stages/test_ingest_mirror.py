@@ -192,7 +192,7 @@ def test_a_folder_that_cannot_be_listed_fails_the_run(
     assert tree(tmp_path / "out") == {"sub/b.csv": rows(2)}
 
 
-def test_only_regular_files_are_read(tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_regular_files_are_read(tmp_path: Path, source: Path) -> None:
     """A pipe would block for ever, a device never ends; each is refused by name and the others go on."""
     (source / "a.csv").write_bytes(rows(1))
     os.mkfifo(source / "pipe.csv")

@@ -144,7 +144,7 @@ def test_a_broken_file_of_services(
         check_failure(stage("load", source, tmp_path / "out", "--retry-for", "0", **variables))
 
 
-def test_a_run_whose_stages_fail(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_run_whose_stages_fail(tmp_path: Path) -> None:
     """The runner keeps logs, reasons and datums; what its caller typed is the caller's."""
     root = tmp_path / "root"
     command = [
