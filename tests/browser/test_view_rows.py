@@ -60,11 +60,11 @@ def test_what_cannot_be_seen_is_said_in_words(page: "Page", tmp_path: Path, blan
     rows[1] |= {"error": "empty context"}
     show(page, write_rows(tmp_path / "a.csv", rows))
     cards = {text.split("\n")[0]: text for text in page.locator("article").all_inner_texts()}
-    kind = "of white space alone" if blank else ""
+    kind = "of white space only" if blank else ""
     assert any(re.match(f"question {kind}" if kind else "no question", text) for text in cards), cards
-    assert ("passage of white space alone" if blank else "no passage") in cards["q"]
+    assert ("passage of white space only" if blank else "no passage") in cards["q"]
     assert "empty context" in cards["q"]
-    assert ("answer of white space alone" if blank else "no answer") in cards["r"]
+    assert ("answer of white space only" if blank else "no answer") in cards["r"]
 
 
 def test_a_context_of_a_megabyte_opens_at_its_answer(page: "Page", tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_broken_file_of_either_run_is_named(page: "Page", tmp_path: Path) -> N
 
 
 def test_of_too_many_rows_the_worst_are_shown(page: "Page", tmp_path: Path) -> None:
-    """Errors, then wrong answers, then the least sure ones; the page says how many there are."""
+    """Errors, then wrong answers, then the least certain ones; the page says how many there are."""
     rows = [answered(f"q{number}", "Ada called.", "Ada", confidence=f"{number / 3000:.4f}") for number in range(2500)]
     rows[2400] |= {"error": "empty context", "answer": "", "start": "", "end": ""}
     rows[2300] |= {"expected": "Bob"}

@@ -36,7 +36,7 @@ function fillHeader() {
   const notices = [];
   if (rows.length < survey.rows)
     notices.push(
-      `${count(rows.length)} of ${counted(survey.rows, "row")} are in this page, the worst first: errors, changed and wrong answers, then the least sure ones. The figures count all rows; filters and search see the ${count(rows.length)}.`,
+      `${count(rows.length)} of ${counted(survey.rows, "row")} are in this page, the worst first: errors, changed and wrong answers, then the least certain ones. The figures count all rows; filters and search cover only the ${count(rows.length)}.`,
     );
   if (data.rows.ownLeftOut) notices.push("Your own columns are left out to keep the page small; fewer rows (--rows) leave room for them.");
   if (data.rows.width) notices.push(`Texts of more than ${count(data.rows.width)} characters are cut, passages around their answers, to keep the page small.`);

@@ -21,8 +21,8 @@ const sureness = (row) => row.sure ?? -1;
 export const ORDERS = {
   worst: { label: "Worst first", compare: (a, b) => a.index - b.index },
   file: { label: "File and row", compare: (a, b) => (a.file < b.file ? -1 : a.file > b.file ? 1 : a.row - b.row) },
-  unsure: { label: "Least sure first", compare: (a, b) => sureness(a) - sureness(b) || a.index - b.index },
-  sure: { label: "Surest first", compare: (a, b) => sureness(b) - sureness(a) || a.index - b.index },
+  unsure: { label: "Least certain first", compare: (a, b) => sureness(a) - sureness(b) || a.index - b.index },
+  sure: { label: "Most certain first", compare: (a, b) => sureness(b) - sureness(a) || a.index - b.index },
   f1: { label: "Lowest F1 first", compare: (a, b) => (a.f1 ?? 2) - (b.f1 ?? 2) || a.index - b.index },
   long: { label: "Longest passage first", compare: (a, b) => b.length - a.length || a.index - b.index },
 };

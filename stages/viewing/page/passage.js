@@ -26,7 +26,7 @@ export function card(row, names) {
 /** The text; where there is nothing to see in it, words that say so. */
 function legible(text, noun) {
   if (hasInk(text)) return text;
-  return element("span", { class: "none" }, text ? `${noun} of white space alone` : `no ${noun}`);
+  return element("span", { class: "none" }, text ? `${noun} of white space only` : `no ${noun}`);
 }
 
 function answers(row, names) {
