@@ -68,7 +68,7 @@ def answer(options: AnswerOptions) -> int:
         failures = answer_datum(job, source, output)
         return command.exit_code(list(failures), len(files))
     if options.dry_run:
-        return foretell(job, options, due)
+        return log_estimate(job, options, due)
     failures = answer_folder(job, options, given, due, share)
     return command.exit_code(list(failures), len(due))
 
@@ -147,7 +147,7 @@ def targets(names: Iterable[str], *kinds: str) -> set[str]:
     return {target_name(name, kind) for name in names for kind in kinds}
 
 
-def foretell(job: AnswerJob, options: AnswerOptions, due: dict[str, Path]) -> int:
+def log_estimate(job: AnswerJob, options: AnswerOptions, due: dict[str, Path]) -> int:
     """Logs what a run would take. Returns the exit code."""
     from stages.answering.earlier import Settings, known_answers, read_library, unchanged_files
     from stages.answering.estimate import estimate

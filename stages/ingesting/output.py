@@ -176,7 +176,7 @@ class IngestOutput:
         if left:
             # A disk that is not mounted leaves an empty folder.
             logging.warning(
-                "%s: %d files of earlier runs stay, since nothing at all does not prove that they are gone; if they "
+                "%s: %d files of earlier runs stay, since an empty listing does not prove that they are gone; if they "
                 "are, remove the folder",
                 self._output,
                 left,
