@@ -114,7 +114,7 @@ def answer_urls(options: AnswerOptions) -> int:
 
     files = remote_files(str(options.input), str(options.output), lambda name: target_name(name, options.format))
     # Here, so that a bundle or an option that makes no sense is reported once, and not by each worker.
-    model = load_job(options).model
+    job = load_job(options)
     counts, failures = Counts(), []
 
     def finish(file: "RemoteFile", error: InputError | OSError | None, _digest: str) -> None:
@@ -127,8 +127,8 @@ def answer_urls(options: AnswerOptions) -> int:
         logging.warning("%s: no CSV below it", safe_url(str(options.input)))
         return command.DONE
     with Progress(sum(file.size for file in files)) as progress:
-        spread.run(iter(files), counts, progress, finish)
-    log_counts(model, counts, progress.seconds, [file.name for file in files])
+        spread.run(iter(files), job, counts, progress, finish)
+    log_counts(job.model, counts, progress.seconds, [file.name for file in files])
     return command.exit_code(failures, len(files))
 
 

@@ -44,7 +44,7 @@ class MirroredRun:
         """Answers those files that are not answered yet, here or on a cluster."""
         due = self._due(files, again, library)
         if spread:
-            spread.run(due, self._counts, self._progress, self._finish)
+            spread.run(due, self._job, self._counts, self._progress, self._finish)
         else:
             Stream(self._job, self._counts, self._progress, self._mark_whole, self._record_failure).run(due)
 

@@ -8,10 +8,14 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+from runtime.command import version
 from runtime.cpu import available_cpus
 from runtime.errors import AnswermillError, InputError
 from runtime.quoting import safe_url, without_secrets
@@ -37,13 +41,19 @@ class DaskSpread:
     def __init__(self, address: str, load: Callable[[AnswerOptions], AnswerJob], options: AnswerOptions) -> None:
         """`load` must be a function that a worker can import."""
         self._address, self._load, self._options = address, load, options
+        self._place = safe_url(address)
 
-    def run(self, files: Iterator[File | RemoteFile], counts: Counts, progress: Progress, finish: Finish) -> None:
-        """Answers all files; `finish` is told of each. Raises AnswermillError if there is no cluster."""
+    def run(
+        self, files: Iterator[File | RemoteFile], job: AnswerJob, counts: Counts, progress: Progress, finish: Finish
+    ) -> None:
+        """Answers all files; `finish` is told of each.
+
+        Raises AnswermillError if there is no cluster, if it is lost, and if a worker would answer otherwise than `job`.
+        """
         with self._client() as client:
             from distributed import as_completed
 
-            client.register_plugin(model_plugin(self._load, self._options))
+            self._prepare(client, job)
             tasks = {client.submit(answer_file, task_of(file), pure=False, retries=RETRIES): file for file in files}
             for task in as_completed(list(tasks)):
                 file = tasks.pop(task)
@@ -52,6 +62,20 @@ class DaskSpread:
                 progress.advance(_size(file), answered.counts.rows, answered.counts.errors.total())
                 finish(file, answered.error, answered.digest)
 
+    def _prepare(self, client: Any, job: AnswerJob) -> None:
+        """Loads the bundle on each worker, and on those that will come. Raises AnswermillError."""
+        if not client.scheduler_info(n_workers=1)["workers"]:
+            logging.warning("%s: this scheduler has no worker; waiting for one", self._place)
+        try:
+            client.register_plugin(model_plugin(self._load, self._options, identity(job)))
+        except AnswermillError as error:
+            raise AnswermillError(f"{self._place}: {error}") from error
+        except Exception as error:  # what a worker without Answermill, or with an older one, makes of the request
+            raise AnswermillError(
+                f"{self._place}: a worker cannot take the work ({type(error).__name__}); install this machine's "
+                "Answermill on every worker, and start them again"
+            ) from error
+
     @contextlib.contextmanager
     def _client(self) -> Iterator[Any]:
         try:
@@ -59,8 +83,9 @@ class DaskSpread:
             from distributed.security import Security
         except ModuleNotFoundError as error:
             raise AnswermillError("Dask is not installed; pip install 'answermill[dask]'") from error
-        # Dask logs every connection that opens or closes.
-        logging.getLogger("distributed").setLevel(logging.ERROR)
+        # Dask logs every connection that opens or closes, and one that breaks with a traceback.
+        for name in ("distributed", "distributed.client", "tornado.application", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         with contextlib.ExitStack() as stack:
             address: Any = self._address
             if address == LOCAL:
@@ -76,8 +101,13 @@ class DaskSpread:
                 client = stack.enter_context(Client(address))
             except (OSError, ValueError) as error:
                 reason = without_secrets(str(error), self._address)
-                raise AnswermillError(f"no Dask scheduler at {safe_url(self._address)}: {reason}") from error
-            yield client
+                raise AnswermillError(f"no Dask scheduler at {self._place}: {reason}") from error
+            try:
+                yield client
+            except CancelledError as error:
+                raise AnswermillError(
+                    f"{self._place}: the Dask scheduler was lost; start it, and run again: whole files stay as they are"
+                ) from error
 
 
 @contextlib.contextmanager
@@ -103,8 +133,11 @@ def _signals_later() -> Iterator[None]:
 
 
 def task_of(file: File | RemoteFile) -> File | RemoteFile:
-    """What goes to the worker: old answers lie on this machine."""
-    return replace(file, known=None) if isinstance(file, File) else file
+    """What goes to the worker: old answers lie on this machine, and what paths are relative to may be another place."""
+    if isinstance(file, RemoteFile):
+        return file
+    partial = file.partial and file.partial.absolute()
+    return replace(file, known=None, source=file.source.absolute(), target=file.target.absolute(), partial=partial)
 
 
 def outcome(task: Any) -> Outcome:
@@ -122,9 +155,28 @@ def _size(file: File | RemoteFile) -> int:
     return size_of(file.source) if isinstance(file, File) else file.size
 
 
-def model_plugin(load: Callable[[AnswerOptions], AnswerJob], options: AnswerOptions) -> Any:
+def identity(job: AnswerJob) -> dict[str, str]:
+    """What answers depend on besides the row and the options: the bundle, and the code that reads it."""
+    packages = {name: metadata.version(name) for name in ("onnxruntime", "polars", "tokenizers")}
+    return {"bundle": job.model, "answermill": version(), **packages}
+
+
+def _same_job(job: AnswerJob, wanted: Mapping[str, str]) -> AnswerJob:
+    """The job. Raises AnswermillError if it would answer otherwise than the client's."""
+    there = identity(job)
+    for name, value in wanted.items():
+        if there.get(name) != value:
+            raise AnswermillError(
+                f"its {name} is {there.get(name)} and the client's is {value}, so answers would differ"
+            )
+    return job
+
+
+def model_plugin(load: Callable[[AnswerOptions], AnswerJob], options: AnswerOptions, wanted: Mapping[str, str]) -> Any:
     """What loads the model when a worker starts. A thread a task: Dask runs as many tasks as the worker has threads."""
     from distributed import WorkerPlugin
+
+    model = Path(options.model).absolute()
 
     class Model(WorkerPlugin):
         """The bundle of one worker."""
@@ -132,8 +184,15 @@ def model_plugin(load: Callable[[AnswerOptions], AnswerJob], options: AnswerOpti
         name = _JOB
 
         def setup(self, worker: Any) -> None:
-            """Loads it."""
-            setattr(worker, _JOB, load(replace(options, threads=1)))
+            """Loads it. Raises AnswermillError if it is not there, or would answer otherwise than the client."""
+            try:
+                job: AnswerJob | AnswermillError = _same_job(load(replace(options, threads=1, model=model)), wanted)
+            except AnswermillError as error:
+                job = AnswermillError(f"worker {worker.address}: {error}; every worker needs the client's own")
+            # A worker that comes later says it when it is asked for answers.
+            setattr(worker, _JOB, job)
+            if isinstance(job, AnswermillError):
+                raise job
 
     return Model()
 
@@ -142,7 +201,9 @@ def answer_file(file: File | RemoteFile) -> Outcome:
     """Answers one file on a worker."""
     from distributed import get_worker
 
-    job: AnswerJob = getattr(get_worker(), _JOB)
+    job: AnswerJob | AnswermillError = getattr(get_worker(), _JOB)
+    if isinstance(job, AnswermillError):
+        raise OSError(str(job))
     if isinstance(file, RemoteFile):
         return answer_remote(file, job)
     return answer_one(file, job)

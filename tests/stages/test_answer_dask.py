@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,18 @@ from fsspec.implementations.local import LocalFileSystem
 
 from runtime.errors import AnswermillError
 from stages.answer import load_job
+from stages.answering import spread as spread_module
 from stages.answering.options import arguments
 from stages.answering.remote import Remote, RemoteFile, answer_remote, remote_files
+from stages.answering.rows import Counts
+from stages.answering.spread import DaskSpread
+from stages.common.progress import Progress
 from tests.conftest import ROOT, Stage
 from tests.stages.test_answer_faults import tree
 from tests.stages.test_answer_mirror import ROWS, run, source, write  # noqa: F401  # a fixture
 from tests.support.bucket import BUCKET, bucket
 from tests.support.processes import start
+from tests.support.waiting import until
 
 pytest.importorskip("distributed", reason="needs answermill[dask]")
 
@@ -72,6 +78,12 @@ def test_ctrl_c_while_workers_start_is_quiet(source: Path, tmp_path: Path, int8_
 
 @pytest.fixture
 def scheduler() -> Iterator[str]:
+    with dask() as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def dask() -> Iterator[tuple[str, list["subprocess.Popen[str]"]]]:
     """The address of a scheduler with a worker, each a process of its own."""
     tool = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
     with subprocess.Popen([*tool, "--no-dashboard"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as one:
@@ -79,8 +91,8 @@ def scheduler() -> Iterator[str]:
         line = next(line for line in one.stderr if "Scheduler at:" in line)
         address = line.split("Scheduler at:")[1].strip()
         worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
-        with subprocess.Popen(worker, cwd=ROOT, stderr=subprocess.DEVNULL) as two:
-            yield address
+        with subprocess.Popen(worker, cwd=ROOT, stderr=subprocess.DEVNULL, text=True) as two:
+            yield address, [one, two]
             two.kill()
         one.kill()
 
@@ -118,6 +130,71 @@ def test_urls_need_no_shared_disk(
     run(stage, source, tmp_path / "fresh", int8_bundle)
     answers = {name: content for name, content in tree(tmp_path / "fresh").items() if name.endswith(".csv")}
     assert tree(out) == answers
+
+
+def test_paths_are_the_clients(
+    source: Path,  # noqa: F811
+    scheduler: str,
+    int8_bundle: Path,
+    tmp_path: Path,
+) -> None:
+    """A worker stands in another folder, where it found no file, or other ones, under a relative path."""
+    (tmp_path / "model").symlink_to(int8_bundle)
+    words = [sys.executable, "-m", "answermill", "answer", source.name, "out", "--model", "model", "--dask", scheduler]
+    path = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=tmp_path, env=os.environ | path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("out/d/*.csv"))) == 4
+
+
+def test_a_worker_that_would_answer_otherwise_is_refused(
+    scheduler: str, int8_bundle: Path, fp32_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With another bundle under the path, its answers would be noted as the client's bundle's; with another version,
+    nobody knows."""
+    from distributed import Client
+
+    options = arguments([str(tmp_path), str(tmp_path / "out"), "--model", str(int8_bundle), "--dask", scheduler])
+    job = load_job(options)
+
+    with Client(scheduler) as client:
+        client.wait_for_workers(1)
+
+    def refusal(model: Path) -> str:
+        spread = DaskSpread(scheduler, load_job, replace(options, model=model))
+        with pytest.raises(AnswermillError) as caught:
+            spread.run(iter(()), job, Counts(), Progress(0), print)
+        return str(caught.value)
+
+    place = f"{scheduler}: worker tcp://127.0.0.1:"
+    assert refusal(fp32_bundle).startswith(place)
+    assert "its bundle is minilm-qa-fp32" in refusal(fp32_bundle)
+    assert refusal(tmp_path / "none").startswith(place)
+    assert refusal(tmp_path / "none").endswith("; every worker needs the client's own")
+    monkeypatch.setattr(spread_module, "version", lambda: "0.0.1")
+    assert "its answermill is" in refusal(int8_bundle)
+    assert "and the client's is 0.0.1, so answers would differ" in refusal(int8_bundle)
+
+
+def test_a_scheduler_that_dies_is_told_in_one_line(
+    source: Path,  # noqa: F811
+    int8_bundle: Path,
+    tmp_path: Path,
+) -> None:
+    """And what it leaves is gone on with."""
+    write(source / "a.csv", [(f"{question} {copy}", context) for copy in range(80) for question, context in ROWS])
+    out = tmp_path / "out"
+    with contextlib.ExitStack() as stack:
+        address, processes = stack.enter_context(dask())
+        words = (source, out, "--model", int8_bundle, "--dask", address)
+        environment = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
+        process = stack.enter_context(start("stages.answer", *words, **environment))
+        until(lambda: bool(list(out.glob(".*.partial"))))
+        processes[0].kill()
+        told = process.stderr.read() if process.stderr else ""
+        assert process.wait(100) == 1
+        assert f"{address}: the Dask scheduler was lost; start it, and run again" in told
+        assert "Traceback" not in told
 
 
 @pytest.mark.parametrize(
