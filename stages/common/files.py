@@ -27,7 +27,7 @@ def csv_files(root: Path) -> dict[str, Path]:
     A part, or a folder of parts, that is given by itself is named as below the folder that ingest wrote: its own name
     does not say whose rows it holds, and they would be loaded a second time, as another file's. Links are followed,
     the top one included: that is how Pachyderm lays out a datum. Raises AnswermillError if there is no such file or
-    folder, and OSError if a folder cannot be listed.
+    folder, or a link may lead to a lost one, and OSError if a folder cannot be listed.
     """
     if not root.is_dir():
         if not os.path.lexists(root):
@@ -41,7 +41,19 @@ def csv_files(root: Path) -> dict[str, Path]:
         name = str(path)[start:]
         if name[-4:].lower() == ".csv" and not is_hidden(name):
             csvs[path_end(path.absolute()) if has_parts and "/" not in name else name] = path
+        elif not is_hidden(name):
+            refuse_lost_folder(root, path)
     return dict(sorted(csvs.items()))
+
+
+def refuse_lost_folder(root: Path, path: Path) -> None:
+    """Raises AnswermillError for a link out of `root` to nothing, or to a folder on a disk that is not mounted."""
+    # Unlike Path.exists, it says no if it may not ask.
+    is_lost = path.is_symlink() and not os.path.exists(path)  # noqa: PTH110
+    if is_lost and not Path(os.path.realpath(path)).is_relative_to(root.resolve()):
+        raise AnswermillError(
+            f"{path}: a link to nothing, which may have been a folder; mount what it leads to, or remove it"
+        )
 
 
 def size_of(path: Path) -> int:

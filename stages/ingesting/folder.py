@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from runtime.errors import AnswermillError, InputError
 from runtime.os_errors import describe
-from stages.common.files import files_below, is_hidden, open_below, open_regular
+from stages.common.files import files_below, is_hidden, open_below, open_regular, refuse_lost_folder
 from stages.ingesting.source import TRIES, Advance, Listing, SourceObject
 
 # Seconds for which a file's times cannot tell one state from the next: those of some file systems are so coarse.
@@ -67,6 +67,8 @@ class FolderSource:
                 with contextlib.suppress(FileNotFoundError):
                     objects[name.as_posix()] = _state_of(path)
             else:
+                if self._follow_links:
+                    refuse_lost_folder(self.root, path)
                 others += 1
         return Listing(dict(sorted(objects.items())), others)
 

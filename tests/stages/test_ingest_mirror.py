@@ -364,3 +364,24 @@ def test_a_folder_that_is_renamed_while_listed_is_found(tmp_path: Path) -> None:
 
     with pytest.raises(AnswermillError, match=r"new.*: No such file or directory; folders come and go there"):
         FolderSource(tmp_path).list(never)
+
+
+def test_a_linked_folder_that_is_not_mounted_is_not_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A link that leads nowhere for now does not show that what was there is gone; one of a file fails by itself."""
+    for name in ("in/a.csv", "disk/sub/b.csv"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"question,context\nWho?,Mara\n")
+    (tmp_path / "in/sub").symlink_to(tmp_path / "disk/sub")
+    words = [str(tmp_path / "in"), str(tmp_path / "out"), "--follow-links"]
+    assert ingest.main(words) == 0
+    (tmp_path / "disk").rename(tmp_path / "unmounted")
+    assert ingest.main(words) == 1
+    assert "in/sub: a link to nothing, which may have been a folder; mount what" in capsys.readouterr().err
+    assert (tmp_path / "out/sub/b.csv").exists()
+    # What nobody has listed through the link, and what leads to a place that was listed, is no loss.
+    assert ingest.main([words[0], str(tmp_path / "other")]) == 0
+    (tmp_path / "in/sub").unlink()
+    (tmp_path / "in/latest").symlink_to("yesterday")
+    (tmp_path / "in/.hidden").symlink_to(tmp_path / "nothing")
+    assert ingest.main(words) == 0
+    assert not (tmp_path / "out/sub/b.csv").exists()

@@ -258,3 +258,20 @@ def test_prune_says_that_files_are_not_loaded(database: str, loaded: Path, caplo
     assert run_load(database, loaded, loaded.parent / "again") == 0
     assert prune(database, loaded) == 0
     assert "not in the table" not in caplog.text
+
+
+@pytest.mark.parametrize("options", [(), ("--prune",)], ids=["load", "prune"])
+def test_a_linked_folder_that_is_not_mounted_keeps_rows(
+    database: str, loaded: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """Neither goes what was passed on of it; the link itself says that there was something."""
+    write_version(tmp_path / "disk/sub/z.csv", "one", 1)
+    (tmp_path / "in/sub").symlink_to(tmp_path / "disk/sub")
+    assert run_load(database, tmp_path / "in", loaded) == 0
+    whole = versions_of(database)
+    assert "sub/z.csv" in whole
+    (tmp_path / "disk").rename(tmp_path / "unmounted")
+    with pytest.raises(AnswermillError, match=r"sub: a link to nothing, which may have been a folder"):
+        run_load(database, tmp_path / "in", loaded, *options)
+    assert versions_of(database) == whole
+    assert (loaded / "sub/z.csv").is_symlink()
