@@ -31,8 +31,8 @@ _BASE = "[^\\W_\u0d4e\u0e33\u0eb3\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff\uff9e\u
 _CUT = re.compile(f"{_BASE}{{2}}(?= )")
 
 
-class _Component(Protocol):
-    """A normalizer or pre-tokenizer."""
+class Component(Protocol):
+    """A normalizer, pre-tokenizer or post-processor."""
 
     def __getstate__(self) -> bytes: ...
 
@@ -57,7 +57,7 @@ class BlankCuts:
         # What is normalized for itself: a text, and what stands behind an added token; the longest is found first.
         raw = sorted((token.content for token in added if not token.normalized), key=len, reverse=True)
         self._beginnings = re.compile(f"(?:{'|'.join(['^', *map(re.escape, raw)])})(?=(\\s*\\S?))")
-        self._loses_beginnings = any(part["type"] == "Precompiled" for part in _parts(tokenizer.normalizer))
+        self._loses_beginnings = any(part["type"] == "Precompiled" for part in parts(tokenizer.normalizer))
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "BlankCuts | None":
@@ -68,9 +68,9 @@ class BlankCuts:
         as the end of a text does (`added_vocabulary.rs`).
         """
         added = tokenizer.get_added_tokens_decoder().values()
-        splits = [_splits(part) for part in _parts(tokenizer.pre_tokenizer)]
+        splits = [_splits(part) for part in parts(tokenizer.pre_tokenizer)]
         is_local = (
-            all(_is_local(part) for part in _parts(tokenizer.normalizer))
+            all(_is_local(part) for part in parts(tokenizer.normalizer))
             and splits
             and all(splits)
             and not any(token.rstrip for token in added)
@@ -112,13 +112,15 @@ def _texts(tokenizer: Tokenizer) -> set[str]:
     return texts | {tokenizer.normalizer.normalize_str(text) for text in texts} if tokenizer.normalizer else texts
 
 
-def _parts(component: _Component | None) -> Iterator[dict[str, Any]]:
-    """The settings of a normalizer or pre-tokenizer; of a sequence, those of its parts."""
-    parts = [json.loads(component.__getstate__())] if component else []
-    while parts:
-        part = parts.pop(0)
+def parts(component: Component | None) -> Iterator[dict[str, Any]]:
+    """The settings of a part of a tokenizer; of a sequence, those of its parts."""
+    left = [json.loads(component.__getstate__())] if component else []
+    while left:
+        part = left.pop(0)
         if part["type"] == "Sequence":
-            parts = part.get("normalizers", []) + part.get("pretokenizers", []) + parts
+            left = [
+                each for kind in ("normalizers", "pretokenizers", "processors") for each in part.get(kind, [])
+            ] + left
         else:
             yield part
 

@@ -7,6 +7,7 @@ from tokenizers import Tokenizer
 
 from runtime.bert_cuts import BertCuts
 from runtime.blank_cuts import BlankCuts
+from runtime.byte_cuts import ByteCuts
 from runtime.long_words import Shortened
 
 # In pieces of so many code points a context of 1 MB takes 50 MB to tokenize; in one piece it took 195, and 600 where
@@ -22,14 +23,14 @@ class Cutter:
 
     """
 
-    def __init__(self, tokenizer: Tokenizer, cuts: BertCuts | BlankCuts) -> None:
+    def __init__(self, tokenizer: Tokenizer, cuts: BertCuts | ByteCuts | BlankCuts) -> None:
         self._tokenizer, self._cuts = tokenizer, cuts
         self.lead = cuts.lead
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "Cutter | None":
         """None where nothing proves that the tokens of a text are those of its pieces."""
-        cuts = BertCuts.of(tokenizer) or BlankCuts.of(tokenizer)
+        cuts = BertCuts.of(tokenizer) or ByteCuts.of(tokenizer) or BlankCuts.of(tokenizer)
         return cls(tokenizer, cuts) if cuts else None
 
     @cached_property

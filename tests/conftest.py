@@ -34,7 +34,7 @@ RUNTIME_MODULES = [
     "rows",
     "spans",
 ]
-RUNTIME_MODULES += ["bert_cuts", "blank_cuts", "long_words", "pieces", "squad", "tokens", "windows"]
+RUNTIME_MODULES += ["bert_cuts", "blank_cuts", "byte_cuts", "long_words", "pieces", "squad", "tokens", "windows"]
 
 # A change is judged by the same examples each time; the nightly run looks for new ones (`make test-faults`).
 settings.register_profile("fixed", derandomize=True, deadline=None)

@@ -11,12 +11,14 @@ from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.processors import RobertaProcessing
 
 from runtime import pieces as pieces_module
+from runtime.byte_cuts import ByteCuts
 from runtime.pieces import Cutter
 from runtime.tokens import is_longer, tokenize
 from tests.support.charsmap import SAMPLE, charsmap
 from tests.support.families import FAMILIES
 
 WORDS = [
+    *("a.b", "a.", ".b", "-x", "x-", "東。", "1a", "a1", "!s", "!'s", "a_b"),
     *("a", "rain", "Malmö", "foo", "bar", "ba", "XA", "X", "ß", "İ", "ſ", "Ω", "1", "²", "½", "٣"),
     # Marks, and what else joins its neighbours in a cluster: on both sides, to the right, to the left.
     *("e\u0301", "\u0301", "\u0345", "\u200d", "\u0600", "\u0d4e", "\U000110bd", "\u0e33", "\u0eb3", "\uff9e"),
@@ -68,9 +70,16 @@ def composed() -> Tokenizer:
     return tokenizer
 
 
+def byte_level() -> Tokenizer:
+    tokenizer = family("roberta")
+    tokenizer.add_tokens([AddedToken("foo", lstrip=True), *(AddedToken(text) for text in ("a.b", "-x", "東。"))])
+    return tokenizer
+
+
 # As transformers' converters make them.
 TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
     "RoBERTa": lambda: family("roberta"),
+    "with added tokens": byte_level,
     "with a prefix": prefixed,
     "composed": composed,
     "Unigram": lambda: family("xlm-roberta"),
@@ -133,6 +142,20 @@ def assert_same_tokens(tokenizer: Tokenizer, text: str, piece: int) -> int:
     assert [row.chars(token) for token in context] == [offsets[token] for token in context]
     assert [row.word(token) for token in context] == [numbers[token] for token in context]
     return len(row._others)
+
+
+def test_bytes_are_cut_where_no_blank_is() -> None:
+    """But for tokenizers that put a blank before a text, or that look around an added token."""
+    cutters = [
+        ByteCuts.of(TOKENIZERS[name]()) for name in ("RoBERTa", "with added tokens", "with a prefix", "composed")
+    ]
+    assert [cutter is not None for cutter in cutters] == [True, True, False, False]
+    text = "東京、大阪。" * 20
+    assert assert_same_tokens(TOKENIZERS["RoBERTa"](), text, 7) > 10
+    for token in (AddedToken("foo", single_word=True), AddedToken("foo", rstrip=True)):
+        tokenizer = TOKENIZERS["RoBERTa"]()
+        tokenizer.add_tokens([token])
+        assert ByteCuts.of(tokenizer) is None
 
 
 def test_a_text_whose_offsets_are_shifted_is_not_cut() -> None:
