@@ -75,7 +75,10 @@ class MirroredRun:
             except (InputError, OSError) as error:
                 self._record_failure(File(name, path, target), error)
                 continue
-            self._mirror.intend([answers])
+            if self._mirror.provenance(answers) is None:
+                # What is noted stays until the new answers are whole: a run that ends before has not lost the old ones,
+                # and where they were replaced, their digest is another.
+                self._mirror.intend([answers])
             known = library if again else self._old_answers(answers, made_from, library)
             # Ranks are rows of their own, and cannot be reused.
             yield File(

@@ -63,6 +63,7 @@ class _Block:
     answers: list[Ranked | None]
     missing: int
     known: int = 0
+    reused: int = 0
 
     @property
     def known_bytes(self) -> float:
@@ -180,14 +181,13 @@ class Stream:
             from runtime.answer import Answer
 
             return Answer.failure(error)
-        known = file.known.get(question, context) if file.known is not None else None
-        self._counts.reused += known is not None
-        return known
+        return file.known.get(question, context) if file.known is not None else None
 
     def _settle(self, block: _Block, row: int, answer: "Answer") -> None:
         block.answers[row] = [answer]
         block.missing -= 1
         block.known += 1
+        block.reused += not answer.error
         self._progress.advance(block.size / block.frame.height, 1, bool(answer.error))
 
     def _write(self) -> None:
@@ -223,6 +223,7 @@ class Stream:
         contexts = block.frame[self._job.columns.context]
         lengths = [None if context is None else len(context) for context in contexts]
         self._counts.add([ranked[0] for ranked in answers], lengths, self._job.least)
+        self._counts.reused += block.reused
         self._ahead -= block.known_bytes
 
     def _end(self, end: _End) -> None:

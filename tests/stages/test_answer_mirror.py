@@ -15,6 +15,7 @@ from unittest.mock import create_autospec
 
 import pytest
 
+from runtime import Answerer
 from runtime.errors import AnswermillError, OptionError
 from stages.answer import answer, load_job
 from stages.answering import estimate, stream
@@ -155,6 +156,34 @@ def test_known_rows_do_not_pile_up_behind_a_new_one(
     monkeypatch.undo()
     assert answer(arguments([*line[:1], str(tmp_path / "fresh"), *line[2:]])) == 0
     assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
+
+
+def test_the_record_of_an_interrupted_run_adds_up(
+    tmp_path: Path, int8_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There were more reused rows than rows, and the next run answered again what it had not reached."""
+    line = [str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(int8_bundle)]
+    rows = [(f"Who called at {number}?", "Ada called.") for number in range(150)]
+    write(tmp_path / "in/a.csv", rows)
+    assert answer(arguments(line)) == 0
+    write(tmp_path / "in/a.csv", [("Who left?", "Bob left."), *rows])
+    rank = Answerer.rank
+
+    def interrupted(self: Answerer, *arguments: Any) -> Iterator[object]:
+        for number, ranked in enumerate(rank(self, *arguments)):
+            if number == 0:
+                raise KeyboardInterrupt
+            yield ranked
+
+    monkeypatch.setattr(Answerer, "rank", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        answer(arguments(line))
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert (record["finished"], record["rows"], record["reused"]) == (False, 0, 0)
+    monkeypatch.undo()
+    assert answer(arguments(line)) == 0
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert (record["finished"], record["rows"], record["reused"]) == (True, 151, 150)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
