@@ -56,7 +56,8 @@ def visible_files(source: Path) -> Iterator[Path]:
     """Files below a folder but for hidden ones.
 
     Links are followed, but no folder is entered twice: two links to their own parent would make 2^40 paths of one file.
-    A folder that is reached by its own name and by a link is listed by its own name.
+    A folder that is reached by its own name and by a link is listed by its own name. Raises PachydermError for a link
+    out of the folder to nothing: it may lead to a folder on a disk that is not mounted, and what is there is not gone.
     """
     entered = set()
     linked: list[Path] = []
@@ -74,3 +75,12 @@ def visible_files(source: Path) -> Iterator[Path]:
                 (linked if entry.is_symlink() else pending).append(Path(entry.path))
             elif entry.is_file():
                 yield Path(entry.path)
+            elif _is_lost(entry, source):
+                raise PachydermError(f"{entry.path}: a link to nothing; mount what it leads to, or remove it")
+
+
+def _is_lost(entry: "os.DirEntry[str]", source: Path) -> bool:
+    """Whether it is a link to nothing that leads out of the folder."""
+    # Unlike Path.exists, it says no if it may not ask.
+    is_dangling = entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
+    return is_dangling and not Path(os.path.realpath(entry.path)).is_relative_to(source.resolve())
