@@ -10,7 +10,7 @@ _WORDS = ("river", "meadow", "signal", "harbour", "winter", "copper", "engine", 
 def write_csv(path: Path, rows: int) -> Path:
     """An answered CSV: contexts of 200 to 1,000 characters, some with quotes and line breaks."""
     contexts = []
-    for number in range(997):
+    for number in range(min(rows, 997)):
         words = [_WORDS[(number * 7 + place * place) % len(_WORDS)] for place in range(30 + number % 130)]
         text = " ".join(word + "," * (place % 11 == 0) for place, word in enumerate(words))
         contexts.append(text.replace(" engine", ' "engine"') if number % 5 else text.replace(" bridge", "\nbridge"))
