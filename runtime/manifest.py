@@ -16,9 +16,6 @@ FORMAT_VERSION = 1
 LARGEST = 2**53
 # Files that no answer depends on.
 _FOR_PEOPLE = ("README.md", "reliability.svg")
-# Architecture, [CLS] and token types of the shipped and of the default checkpoint, which are in no bundle's id: with
-# another one, all that was ever answered would be answered again.
-_USUAL = {("bert", 101, True), ("distilbert", 101, False)}
 
 
 def _scalar(kind: type, spoken: str) -> Callable[[Any], Scalar]:
@@ -196,11 +193,10 @@ class Manifest:
         """Short name that answers are signed with; bundles share it only if they answer alike."""
         name = self.source.checkpoint.rsplit("/", 1)[-1]
         digests = "".join(self.files[f].sha256 for f in sorted(self.files) if f not in _FOR_PEOPLE)
+        digests += f"{self.architecture} {self.inputs.cls_token_id} {self.inputs.token_types}"
+        # An option that is new one day changes no id where it has its default.
         if self.decoding != Decoding():
             digests += f"{self.decoding!r}"
-        read_as = self.architecture, self.inputs.cls_token_id, self.inputs.token_types
-        if read_as not in _USUAL:
-            digests += f"inputs {read_as!r}"
         if self.second_look:
             digests += f"second look by closeness {self.second_look.ratio!r}"
         if self.confidence:
