@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from stages.answering.earlier import Leftovers, Settings, hidden_path
 from stages.answering.metrics import Report, exclusive_metrics, write_reports
 from stages.answering.options import arguments
 from stages.answering.reuse import OldAnswers
-from stages.answering.rows import Columns
+from stages.answering.rows import AnswerJob, Columns
 from stages.answering.shares import Share, files_of, share_of_environment
 from stages.answering.stream import Stream, _Block
 from stages.common.files import partial_name
@@ -528,10 +528,20 @@ def test_the_sample_of_a_dry_run_is_small(
     context = " ".join(f"w{number % 10}" for number in range(words))
     write(tmp_path / "a.csv", [(f"What is {number}?", context) for number in range(count)])
     answered: list[list[object]] = []
-    monkeypatch.setattr(estimate, "_answer", lambda job, pairs: answered.append(list(pairs)))
+
+    def answer(job: AnswerJob, pairs: Iterable[object]) -> float:
+        answered.append(list(pairs))
+        # The first two passes bear what comes once in a run.
+        return estimate.LEAST_SECONDS / (1.1 if len(answered) < 3 else 2)
+
+    monkeypatch.setattr(estimate, "_answer", answer)
     job = load_job(arguments([str(tmp_path), str(tmp_path / "out"), "--model", str(int8_bundle)]))
-    assert estimate.estimate(job, {"a.csv": tmp_path / "a.csv"}, 0).rows == count
+    told = estimate.estimate(job, {"a.csv": tmp_path / "a.csv"}, 0)
+    assert told.rows == count
     assert least <= len(answered[-1]) <= most
+    tokens = told.tokens * len(answered[-1]) / count
+    assert len(answered) == 4
+    assert told.seconds / told.tokens == pytest.approx(estimate.LEAST_SECONDS / 2 / tokens, rel=0.1)
 
 
 def test_a_pipe_is_answered_from_stdin_to_stdout(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
