@@ -1,7 +1,8 @@
 """What a run will take, before it is run: everything is counted, and a sample of the rows is answered."""
 
+import random
 import time
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,11 @@ from stages.answering.rows import AnswerJob
 if TYPE_CHECKING:
     from stages.answering.reuse import OldAnswers
 
-# Rows that are answered to learn the speed, and windows: 64 rows of 200 windows would take minutes.
-SAMPLE, SAMPLE_WINDOWS = 64, 128
-# But never fewer rows.
-_LEAST = 4
-# A sample that takes less is answered again, so that one slow moment does not count: 64 rows of 30 tokens take a third
-# of a second.
-LEAST_SECONDS = 2.0
+# Seconds for which rows are answered to learn the speed, and windows of theirs at least. Few rows tell little of how
+# many are near ties, each of which takes three times as long; and 64 rows of 200 windows would take minutes.
+SECONDS, SAMPLE = 3.0, 64
+# Windows of the rows that are drawn for it, at least; and rows, however many windows each has.
+SAMPLE_WINDOWS, _LEAST = 512, 4
 
 Pair = tuple[str | None, str | None]
 Known = Callable[[str], "OldAnswers"]
@@ -66,13 +65,16 @@ class _SampleRow(NamedTuple):
 
 
 class _Sample:
-    """Rows that the model will see, and every n-th of them to answer now; `in_flight` rows are in work together."""
+    """Rows that the model will see, and some of them to answer now; `in_flight` rows are in work together.
+
+    Which they are is drawn by lot, the same in each run: every n-th row of a table that repeats itself is no sample.
+    """
 
     def __init__(self, in_flight: int) -> None:
         self.rows: list[_SampleRow] = []
         self.tokens = 0
-        self._seen = self._drawn = 0
-        self._step = 1
+        self._drawn = 0
+        self._chance, self._share = random.Random(0), 1.0  # noqa: S311 - no secret
         self._in_flight = in_flight
         self._last: OrderedDict[Pair, int] = OrderedDict()
 
@@ -82,12 +84,12 @@ class _Sample:
         if self._shares(row.pair):
             return
         self.tokens += row.tokens
-        if self._seen % self._step == 0:
+        if self._chance.random() < self._share:
             self.rows.append(row)
-        self._seen += 1
-        # When the rows, or their windows, become too many, every second row is dropped.
+        # When their windows become too many, every second row is dropped.
         while self._is_large():
-            self.rows, self._step = self.rows[::2], 2 * self._step
+            self._chance.shuffle(self.rows)
+            self.rows, self._share = self.rows[::2], self._share / 2
 
     def _shares(self, pair: Pair) -> bool:
         """Whether an equal row is still in work, so that both share one computation."""
@@ -99,8 +101,25 @@ class _Sample:
         return shares
 
     def _is_large(self) -> bool:
-        windows = sum(row.windows for row in self.rows)
-        return len(self.rows) >= 2 * SAMPLE or (len(self.rows) > _LEAST and windows >= 2 * SAMPLE_WINDOWS)
+        return len(self.rows) > _LEAST and sum(row.windows for row in self.rows) >= 2 * SAMPLE_WINDOWS
+
+    def seconds(self, answer: Callable[[Iterable[Pair]], object], threads: int) -> float:
+        """What all rows will take, as far as the drawn ones tell."""
+        # The first runs of a session are slower than all that follow; which rows these are does not matter.
+        answer(row.pair for row in sorted(self.rows, key=lambda row: row.windows)[:threads])
+        self._chance.shuffle(self.rows)
+        tokens, windows, began = 0, 0, time.perf_counter()
+
+        def due() -> Iterator[Pair]:
+            nonlocal tokens, windows
+            for row in self.rows:
+                if windows >= SAMPLE and time.perf_counter() - began > SECONDS:
+                    return
+                tokens, windows = tokens + row.tokens, windows + row.windows
+                yield row.pair
+
+        answer(due())
+        return (time.perf_counter() - began) / tokens * self.tokens
 
 
 def estimate(job: AnswerJob, files: dict[str, Path], unchanged: int, known: Known | None = None) -> Estimate:
@@ -126,7 +145,9 @@ def estimate(job: AnswerJob, files: dict[str, Path], unchanged: int, known: Know
         result.tokens += tokens
         sample.add(_SampleRow(pair, tokens, len(windows)))
     if sample.rows:
-        result.seconds = _seconds_per_token(job, sample.rows) * sample.tokens
+        result.seconds = sample.seconds(
+            lambda pairs: deque(job.answerer.rank(pairs, job.decoding), 0), job.answerer.threads
+        )
     return result
 
 
@@ -153,23 +174,3 @@ def _rows(job: AnswerJob, path: Path) -> Iterator[Pair]:
         left = None if left is None else left - part.height
         if left == 0:
             return
-
-
-def _seconds_per_token(job: AnswerJob, sample: list[_SampleRow]) -> float:
-    # The first runs of a session are slower than all that follow; which rows these are does not matter.
-    _answer(job, (row.pair for row in sorted(sample, key=lambda row: row.windows)[: job.answerer.threads]))
-    spent, passes = _answer(job, (row.pair for row in sample)), 1
-    if spent < LEAST_SECONDS:
-        # Of short rows the first pass is mostly what comes once in a run: a near tie opens the fp32 graph.
-        spent = passes = 0
-        while spent < LEAST_SECONDS:
-            spent, passes = spent + _answer(job, (row.pair for row in sample)), passes + 1
-    return spent / passes / sum(row.tokens for row in sample)
-
-
-def _answer(job: AnswerJob, pairs: Iterable[Pair]) -> float:
-    """Answers the rows. Returns the seconds that it took."""
-    began = time.perf_counter()
-    for _ in job.answerer.rank(pairs, job.decoding):
-        pass
-    return time.perf_counter() - began

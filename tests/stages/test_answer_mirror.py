@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -23,7 +24,7 @@ from stages.answering.earlier import Leftovers, Settings, hidden_path
 from stages.answering.metrics import Report, exclusive_metrics, write_reports
 from stages.answering.options import arguments
 from stages.answering.reuse import OldAnswers
-from stages.answering.rows import AnswerJob, Columns
+from stages.answering.rows import Columns
 from stages.answering.shares import Share, files_of, share_of_environment
 from stages.answering.stream import Stream, _Block
 from stages.common.files import partial_name
@@ -509,7 +510,7 @@ def test_a_dry_run_counts_and_writes_nothing(stage: Stage, source: Path, tmp_pat
 def test_equal_rows_close_together_cost_one(tmp_path: Path, int8_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They share one computation, and so says the estimate; far apart each has its own."""
     job = load_job(arguments([str(tmp_path), str(tmp_path / "out"), "--model", str(int8_bundle), "--threads", "1"]))
-    monkeypatch.setattr(estimate, "_seconds_per_token", lambda job, sample: 1.0)
+    monkeypatch.setattr(estimate._Sample, "seconds", lambda sample, *_: float(sample.tokens))
     pairs = [(f"What is {number}?", "It is one of many.") for number in range(40)]
     seconds = []
     for name, rows in (("once", pairs), ("close", [pair for pair in pairs for _ in range(9)]), ("apart", pairs * 9)):
@@ -518,30 +519,39 @@ def test_equal_rows_close_together_cost_one(tmp_path: Path, int8_bundle: Path, m
     assert seconds == [seconds[0], seconds[0], 9 * seconds[0]]
 
 
-@pytest.mark.parametrize(
-    ("count", "words", "least", "most"), [(1000, 9, 64, 127), (40, 5000, 4, 25), (3, 30_000, 3, 3)]
-)
+@pytest.mark.parametrize(("count", "windows", "least", "most"), [(5000, 1, 64, 70), (400, 22, 3, 6), (3, 200, 3, 3)])
+@pytest.mark.parametrize("is_slow", [True, False])
 def test_the_sample_of_a_dry_run_is_small(
-    tmp_path: Path, int8_bundle: Path, monkeypatch: pytest.MonkeyPatch, count: int, words: int, least: int, most: int
+    monkeypatch: pytest.MonkeyPatch, count: int, windows: int, least: int, most: int, is_slow: bool
 ) -> None:
-    """By rows, and by windows too: 64 rows of 200 windows would take minutes."""
-    context = " ".join(f"w{number % 10}" for number in range(words))
-    write(tmp_path / "a.csv", [(f"What is {number}?", context) for number in range(count)])
-    answered: list[list[object]] = []
+    """It ends after some seconds, with 64 windows at least; a fast model answers all rows that were drawn."""
+    sample = estimate._Sample(64)
+    for number in range(count):
+        sample.add(estimate._SampleRow((str(number), "context"), 100 * windows, windows))
+    answered: list[object] = []
 
-    def answer(job: AnswerJob, pairs: Iterable[object]) -> float:
-        answered.append(list(pairs))
-        # The first two passes bear what comes once in a run.
-        return estimate.LEAST_SECONDS / (1.1 if len(answered) < 3 else 2)
+    def answer(pairs: Iterable[object]) -> None:
+        answered[:] = []
+        for pair in pairs:
+            clock[0] += 1.0 if is_slow else 0.001
+            answered.append(pair)
 
-    monkeypatch.setattr(estimate, "_answer", answer)
-    job = load_job(arguments([str(tmp_path), str(tmp_path / "out"), "--model", str(int8_bundle)]))
-    told = estimate.estimate(job, {"a.csv": tmp_path / "a.csv"}, 0)
-    assert told.rows == count
-    assert least <= len(answered[-1]) <= most
-    tokens = told.tokens * len(answered[-1]) / count
-    assert len(answered) == 4
-    assert told.seconds / told.tokens == pytest.approx(estimate.LEAST_SECONDS / 2 / tokens, rel=0.1)
+    clock = [0.0]
+    monkeypatch.setattr(estimate, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    told = sample.seconds(answer, 2)
+    assert len(answered) == len(set(answered)) >= least
+    assert len(answered) <= (most if is_slow else len(sample.rows))
+    assert told == pytest.approx(count * (1.0 if is_slow else 0.001))
+    assert sum(row.windows for row in sample.rows) < 2 * estimate.SAMPLE_WINDOWS
+
+
+def test_a_table_that_repeats_itself_is_sampled_fairly() -> None:
+    """Of every 16th row of one that has a slow row in 16 either all were slow, or none."""
+    sample = estimate._Sample(64)
+    for number in range(20_000):
+        sample.add(estimate._SampleRow((str(number), "context"), 1000 if number % 16 == 0 else 10, 1))
+    share = sum(row.tokens == 1000 for row in sample.rows) / len(sample.rows)
+    assert 0.04 < share < 0.09
 
 
 def test_a_pipe_is_answered_from_stdin_to_stdout(stage: Stage, source: Path, tmp_path: Path, int8_bundle: Path) -> None:
