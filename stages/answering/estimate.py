@@ -84,8 +84,9 @@ class _Sample:
         if self._shares(row.pair):
             return
         self.tokens += row.tokens
-        if self._chance.random() < self._share:
-            self.rows.append(row)
+        if self._chance.random() >= self._share:
+            return
+        self.rows.append(row)
         # When their windows become too many, every second row is dropped.
         while self._is_large():
             self._chance.shuffle(self.rows)
