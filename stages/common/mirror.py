@@ -10,7 +10,9 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
+from unicodedata import normalize
 
 from runtime.errors import AnswermillError
 from stages.common.files import is_datum, name_errors, whole_file
@@ -65,8 +67,10 @@ class Mirror:
     def take_from(self, source: str, due: Collection[str]) -> None:
         """Writes down that `source` is INPUT from now on, and that the files whose paths are `due` come from it.
 
-        Raises AnswermillError if files of another INPUT would go, which `source` cannot prove to be gone.
+        Raises AnswermillError if files of another INPUT would go, which `source` cannot prove to be gone, and if two of
+        `due` would be one file there.
         """
+        self._check_distinct(due)
         source = _absolute(source)
         former = sorted(other for other in self._sources if not _is_same_source(other, source))
         if former and len(former) == len(self._sources):
@@ -88,6 +92,23 @@ class Mirror:
                 f"{self._output}: {enumeration(lost, 5)}: made from {former}, not in {source}, which "
                 "does not prove that it is gone; nothing was changed: choose another OUTPUT, or delete it there first"
             )
+
+    def _check_distinct(self, due: Iterable[str]) -> None:
+        names: dict[str, str] = {}
+        for path in sorted(due):
+            if (other := names.setdefault(self._name_of(path), path)) != path:
+                raise AnswermillError(
+                    f"{self._output}: {other} and {path} would be one file there; choose an OUTPUT on a file system "
+                    "that tells capital letters apart, or rename one"
+                )
+
+    def _name_of(self, path: str) -> str:
+        """What the file system takes the path for: that of macOS and Windows knows neither case nor Unicode forms."""
+        return normalize("NFC", path).casefold() if self._ignores_case else path
+
+    @cached_property
+    def _ignores_case(self) -> bool:
+        return os.path.lexists(self._listing.with_name(self._listing.name.upper()))
 
     def paths(self) -> list[str]:
         """Every path below OUTPUT that this or an earlier run wrote, or was about to write."""
@@ -114,10 +135,12 @@ class Mirror:
 
         To be called when nothing failed, or with the paths of what failed in `keep`.
         """
-        kept = set(keep)
+        kept, names = set(keep), {self._name_of(path) for path in keep}
         gone = sorted((path for path in self._entries if path not in kept), reverse=True)
         for path in gone:
-            self._remove(self._output / path)
+            # `a.csv` that has become `A.csv` may be the same file.
+            if self._name_of(path) not in names:
+                self._remove(self._output / path)
             del self._entries[path]
         with name_errors(self._listing):
             self._log.close()

@@ -56,7 +56,6 @@ def prepare_memory(connection: psycopg.Connection, target: Target) -> None:
         with connection.transaction():
             if not exists(connection, target.memory):
                 connection.execute(create)
-                _warn_of_unknown_rows(connection, target)
     except psycopg.errors.InsufficientPrivilege:
         raise DatabaseError(
             f"the table {name}, which remembers what was loaded, is missing; {_statements(connection, target)}"
@@ -81,18 +80,23 @@ def prepare_memory(connection: psycopg.Connection, target: Target) -> None:
         raise DatabaseError(f"this account may not use {name}; {_statements(connection, target)}")
     if is_restricted:
         raise hidden_rows(connection, target.memory)
+    _warn_of_unknown_rows(connection, target)
 
 
 def _warn_of_unknown_rows(connection: psycopg.Connection, target: Target) -> None:
-    """Says that rows may stay for ever: of a file that is gone by now, whose entry is lost with the table of them."""
+    """Says that rows may stay for ever: of a file that is gone by now, whose entry is lost with all others."""
+    # In one statement: another loader may fill both tables meanwhile.
     rows = connection.execute(
-        sql.SQL("select true from {} where file is not null limit 1").format(target.identifier)
+        sql.SQL("select true from {} where file is not null and not exists (select from {}) limit 1").format(
+            target.identifier, target.memory
+        )
     ).fetchall()
     if rows:
         table, name = (known.as_string(connection) for known in (target.identifier, target.memory))
         logging.warning(
-            "%s has rows of files, and %s, which remembers whose they are, was missing: --prune will not delete those "
-            "of files that are gone by now; if there may be such files, run: truncate %s; and load everything again",
+            "%s has rows of files, and %s, which remembers whose they are, was missing or empty: --prune will not "
+            "delete those of files that are gone by now; if there may be such files, run: truncate %s; and load "
+            "everything again",
             table,
             name,
             table,

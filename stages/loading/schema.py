@@ -68,6 +68,8 @@ def _check_kind(connection: psycopg.Connection, target: Target) -> bool:
         )
     if persistence == "t":
         raise DatabaseError(f"{name} is a temporary table, which goes with the connection; name a schema with --schema")
+    if persistence == "u":
+        logging.warning("%s loses its rows if the server crashes; to keep them: alter table %s set logged;", name, name)
     if is_restricted:
         raise hidden_rows(connection, target.identifier)
     if is_exact is False:

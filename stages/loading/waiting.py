@@ -30,16 +30,20 @@ _STEP = 0.1
 _LATER = 2.0
 # For the transaction only: what is set for a session would stay in a pooler's connection, for whoever has it next. The
 # keepalives are the server's side of them: what a cut connection left half done holds the file's lock until they fail.
+# A commit waits for the disk: of a datum that is done nobody looks whether a server that crashed has lost its rows.
 # A setting comes with its unit, such as `10s`, and is read as an interval: pg_settings, which has it in milliseconds,
 # took the server 0.6 ms.
 _LIMITS = """select pg_catalog.pg_backend_pid(), pg_catalog.set_config('tcp_keepalives_idle', '60', true),
     pg_catalog.set_config('tcp_keepalives_interval', '10', true),
     pg_catalog.set_config('tcp_keepalives_count', '3', true),
+    case when durability operator(pg_catalog.=) 'off'::pg_catalog.text
+    then pg_catalog.set_config('synchronous_commit', 'on', true) end,
     pg_catalog.set_config('lock_timeout', least({limit}::pg_catalog.int8,
     case when setting operator(pg_catalog.=) '0'::pg_catalog.text then null else
     (extract(epoch from setting::pg_catalog.interval) operator(pg_catalog.*) 1000)::pg_catalog.int8 end
     )::pg_catalog.text, true)
-    from pg_catalog.current_setting('lock_timeout'::pg_catalog.text) as setting"""
+    from pg_catalog.current_setting('lock_timeout'::pg_catalog.text) as setting,
+    pg_catalog.current_setting('synchronous_commit'::pg_catalog.text) as durability"""
 _OWN = """select wait_event_type, wait_event, pg_catalog.pg_blocking_pids(pid),
     (select tuples_processed from pg_catalog.pg_stat_progress_copy as copy
     where copy.pid operator(pg_catalog.=) own.pid)

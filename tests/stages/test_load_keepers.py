@@ -105,17 +105,33 @@ def test_a_temporary_table_is_refused(database: str, tmp_path: Path) -> None:
     assert not (tmp_path / "out/a.csv").is_symlink()
 
 
-def test_a_lost_memory_is_told(database: str, loaded: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("loss", ["drop table", "truncate"])
+def test_a_lost_memory_is_told(
+    database: str, loaded: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, loss: str
+) -> None:
     """Nothing says any more that the rows of b.csv are those of a file that is gone."""
     assert "was missing" not in caplog.text
     (loaded / "b.csv").unlink()
-    execute(database, "drop table question_answer_file")
+    execute(database, f"{loss} question_answer_file")
     assert run_load(database, loaded, tmp_path / "pruned", "--prune") == 0
     assert versions_of(database) == {"a.csv": {"old": 3}, "b.csv": {"old": 3}}
     (told,) = (record.getMessage() for record in caplog.records if "was missing" in record.getMessage())
     execute(database, told.split("run: ")[1].split(";")[0])
     assert run_load(database, loaded, tmp_path / "out") == 0
     assert versions_of(database) == {"a.csv": {"old": 3}}
+
+
+def test_a_table_that_a_crash_empties_is_named(
+    database: str, loaded: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On Pachyderm the datum is done, and nothing loads its rows again. The statement that is printed helps."""
+    execute(database, "alter table question_answer set unlogged")
+    assert run_load(database, loaded, tmp_path / "out") == 0
+    (told,) = (text for text in caplog.messages if "if the server crashes" in text)
+    execute(database, told.split("to keep them: ")[1])
+    caplog.clear()
+    assert run_load(database, loaded, tmp_path / "out") == 0
+    assert "if the server crashes" not in caplog.text
 
 
 def test_names_that_differ_in_case_are_two_files(tmp_path: Path) -> None:

@@ -236,3 +236,15 @@ def test_the_shorter_of_two_limits_for_a_lock_counts(server: Server, own: str) -
             ((within,),) = connection.execute(LIMIT).fetchall()
         assert within == (min(before, 3000) if before else 3000)
         assert connection.execute(LIMIT).fetchall() == [(before,)]
+
+
+@pytest.mark.parametrize(
+    ("own", "within"), [("off", "on"), ("on", "on"), ("local", "local"), ("remote_apply", "remote_apply")]
+)
+def test_a_commit_waits_for_the_disk(server: Server, own: str, within: str) -> None:
+    """A server that crashes right after may lose no rows of a datum that is done. Whatever waits longer stays."""
+    with WatchedConnection.connect(server.url, autocommit=True) as connection:
+        connection.execute(f"set synchronous_commit = {own}".encode())
+        with connection.bounded_transaction():
+            assert connection.execute("show synchronous_commit").fetchall() == [(within,)]
+        assert connection.execute("show synchronous_commit").fetchall() == [(own,)]
